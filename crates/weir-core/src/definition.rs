@@ -1,0 +1,238 @@
+//! What the operator asks for: load balancers and target groups, valid by construction of `weir-config`.
+//!
+//! A definition says what should be; a [`crate::snapshot::Snapshot`] says what is.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::address::{ListenAddr, TargetAddr};
+use crate::health::HealthCheck;
+use crate::name::{GroupName, LoadBalancerName};
+use crate::rule::{Action, Rule};
+use crate::target::Weight;
+use crate::task::SourceKind;
+
+/// All load balancers and target groups of one weir.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Definitions {
+    /// In the order written. Names are unique.
+    pub load_balancers: Vec<LoadBalancer>,
+    /// In the order written. Names are unique.
+    pub target_groups: Vec<TargetGroup>,
+}
+
+/// A load balancer: its kind's settings and its listeners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadBalancer {
+    /// Unique among load balancers.
+    pub name: LoadBalancerName,
+    /// Closes a connection that is silent for this long: 1 s to 4000 s (application, classic), 60 s to 6000 s
+    /// (network).
+    pub idle_timeout: Duration,
+    /// Where one line per request or flow is written, if anywhere.
+    pub access_log: Option<AccessLog>,
+    /// At least one.
+    pub listeners: Vec<Listener>,
+}
+
+/// Where and how a load balancer writes its access log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// The file appended to; `None` writes to standard output.
+    pub path: Option<PathBuf>,
+    /// The shape of a line.
+    pub format: AccessLogFormat,
+}
+
+/// The shape of an access-log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// The load balancer's own: Application, Network or Classic, as AWS writes it.
+    Elb,
+    /// One JSON object.
+    Json,
+}
+
+/// A local address with the protocol it speaks and what it does with what arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where it accepts connections.
+    pub bind: ListenAddr,
+    /// What it speaks, and where that goes.
+    pub kind: ListenerKind<GroupName>,
+}
+
+/// The three kinds of listener. `G` names a target group, as in [`Rule`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenerKind<G> {
+    /// Rules over HTTP requests.
+    Application {
+        /// Sorted by priority, lowest first, priorities unique.
+        rules: Vec<Rule<G>>,
+        /// What a request gets that no rule matches.
+        default_action: Action<G>,
+    },
+    /// HTTP requests to static instance ports, without rules.
+    ClassicHttp {
+        /// The instances at this listener's instance port.
+        group: G,
+    },
+    /// TCP connections to static instance ports.
+    ClassicTcp {
+        /// The instances at this listener's instance port.
+        group: G,
+    },
+    /// TCP flows by flow hash.
+    NetworkTcp {
+        /// The group that takes the flows.
+        group: G,
+    },
+}
+
+impl<G> ListenerKind<G> {
+    /// The kind of its load balancer: `application`, `network` or `classic`.
+    pub fn load_balancer_type(&self) -> &'static str {
+        match self {
+            Self::Application { .. } => "application",
+            Self::ClassicHttp { .. } | Self::ClassicTcp { .. } => "classic",
+            Self::NetworkTcp { .. } => "network",
+        }
+    }
+
+    /// What clients speak: `http` or `tcp`.
+    pub fn protocol(&self) -> &'static str {
+        match self {
+            Self::Application { .. } | Self::ClassicHttp { .. } => "http",
+            Self::ClassicTcp { .. } | Self::NetworkTcp { .. } => "tcp",
+        }
+    }
+
+    /// The same kind with every group replaced by what `resolve` gives for it.
+    pub fn map_groups<H>(&self, mut resolve: impl FnMut(&G) -> H) -> ListenerKind<H> {
+        match self {
+            Self::Application { rules, default_action } => ListenerKind::Application {
+                rules: rules
+                    .iter()
+                    .map(|rule| Rule {
+                        priority: rule.priority,
+                        conditions: rule.conditions.clone(),
+                        action: rule.action.map_groups(&mut resolve),
+                    })
+                    .collect(),
+                default_action: default_action.map_groups(resolve),
+            },
+            Self::ClassicHttp { group } => ListenerKind::ClassicHttp { group: resolve(group) },
+            Self::ClassicTcp { group } => ListenerKind::ClassicTcp { group: resolve(group) },
+            Self::NetworkTcp { group } => ListenerKind::NetworkTcp { group: resolve(group) },
+        }
+    }
+
+    /// Every group that this listener can send traffic to.
+    pub fn groups(&self) -> Vec<&G> {
+        match self {
+            Self::Application { rules, default_action } => {
+                rules.iter().map(|rule| &rule.action).chain([default_action]).flat_map(forwarded_to).collect()
+            }
+            Self::ClassicHttp { group } | Self::ClassicTcp { group } | Self::NetworkTcp { group } => {
+                vec![group]
+            }
+        }
+    }
+}
+
+fn forwarded_to<G>(action: &Action<G>) -> Vec<&G> {
+    match action {
+        Action::Forward(forward) => forward.groups.iter().map(|(group, _)| group).collect(),
+        Action::FixedResponse(_) | Action::Redirect(_) => Vec::new(),
+    }
+}
+
+/// Settings of a target group and what is registered in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetGroup {
+    /// Unique among target groups.
+    pub name: GroupName,
+    /// What its targets speak.
+    pub protocol: TargetProtocol,
+    /// How it picks.
+    pub algorithm: Algorithm,
+    /// Longest time a draining target keeps what it has: 0 s to 3600 s.
+    pub deregistration_delay: Duration,
+    /// Whether flows that outlive the deregistration delay are closed. HTTP requests always are.
+    pub connection_termination: bool,
+    /// Ours: how long a request or flow waits for a target while the group has none, or only `initial` ones, before
+    /// it is answered as AWS would. Zero is AWS.
+    pub hold: Duration,
+    /// How long a target that turned healthy takes to its full share: zero (off) or 30 s to 900 s.
+    pub slow_start: Duration,
+    /// Fewer healthy targets than this, and everyone registered is used: AWS's
+    /// `unhealthy_state_routing.minimum_healthy_targets.count`. Zero never fails open (Classic).
+    pub minimum_healthy_targets: u32,
+    /// How targets are probed.
+    pub health_check: HealthCheck,
+    /// What is registered.
+    pub targets: Vec<TargetSelector>,
+}
+
+/// What targets of a group speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetProtocol {
+    /// HTTP/1.1.
+    Http,
+    /// TCP.
+    Tcp,
+}
+
+/// How a group picks a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// The same flow to the same target: Maglev over the flow key.
+    FlowHash,
+    /// The target with the fewest requests in flight relative to its weight.
+    LeastOutstandingRequests,
+    /// In turn, by weight.
+    RoundRobin,
+    /// At random, by weight.
+    WeightedRandom,
+}
+
+impl Algorithm {
+    /// The name in configuration and in AWS's API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FlowHash => "flow_hash",
+            Self::LeastOutstandingRequests => "least_outstanding_requests",
+            Self::RoundRobin => "round_robin",
+            Self::WeightedRandom => "weighted_random",
+        }
+    }
+}
+
+/// One entry of a group's `targets`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetSelector {
+    /// A target at a fixed address.
+    Address {
+        /// Where it takes traffic.
+        addr: TargetAddr,
+        /// Its share.
+        weight: Weight,
+    },
+    /// Every task of a source that matches.
+    Tasks(TaskSelector),
+}
+
+/// Which tasks of a source become targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskSelector {
+    /// The source that sees them.
+    pub source: SourceKind,
+    /// Their service; `None` matches every service.
+    pub service: Option<String>,
+    /// Their project; `None` matches every project.
+    pub project: Option<String>,
+    /// The container port that takes traffic; `None` uses the label's, else the only or lowest published one.
+    pub container_port: Option<u16>,
+    /// Their weight, unless a label says otherwise.
+    pub weight: Weight,
+}

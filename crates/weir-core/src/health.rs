@@ -1,0 +1,282 @@
+//! Health: AWS's states and reason codes, and the counting that moves a target between them.
+//!
+//! Source: Elastic Load Balancing, API reference `TargetHealth`; "Health checks for your target groups".
+
+use std::fmt;
+use std::time::Duration;
+
+/// The health of a target, with its reason code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Health {
+    /// Deregistering: it finishes what it has and gets nothing new.
+    Draining,
+    /// Passing its health checks.
+    Healthy,
+    /// Registered, and no health check has answered yet.
+    Initial(InitialReason),
+    /// Not used by any rule or listener, so not checked.
+    Unused,
+    /// Failing its health checks.
+    Unhealthy(UnhealthyReason),
+}
+
+/// Why a target is `initial`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InitialReason {
+    /// Registered; its first health checks are under way.
+    InitialHealthChecking,
+    /// Being registered.
+    RegistrationInProgress,
+}
+
+/// Why a target is `unhealthy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UnhealthyReason {
+    /// The connection failed, or the answer was malformed or cut short.
+    FailedHealthChecks,
+    /// The task is paused by its engine. Ours: AWS has no paused targets, and would say `Target.Timeout` later.
+    Paused,
+    /// The status was outside the matcher: the status last seen.
+    ResponseCodeMismatch(u16),
+    /// No answer within the timeout.
+    Timeout,
+}
+
+impl Health {
+    /// The state's name in AWS's API: `healthy`, `unhealthy`, `initial`, `draining`, `unused`.
+    pub fn state(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::Healthy => "healthy",
+            Self::Initial(_) => "initial",
+            Self::Unused => "unused",
+            Self::Unhealthy(_) => "unhealthy",
+        }
+    }
+
+    /// AWS's reason code; `None` for a healthy target.
+    pub fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Healthy => None,
+            Self::Draining => Some("Target.DeregistrationInProgress"),
+            Self::Initial(InitialReason::InitialHealthChecking) => Some("Elb.InitialHealthChecking"),
+            Self::Initial(InitialReason::RegistrationInProgress) => Some("Elb.RegistrationInProgress"),
+            Self::Unused => Some("Target.NotInUse"),
+            Self::Unhealthy(UnhealthyReason::FailedHealthChecks) => Some("Target.FailedHealthChecks"),
+            Self::Unhealthy(UnhealthyReason::Paused) => Some("Target.Paused"),
+            Self::Unhealthy(UnhealthyReason::ResponseCodeMismatch(_)) => Some("Target.ResponseCodeMismatch"),
+            Self::Unhealthy(UnhealthyReason::Timeout) => Some("Target.Timeout"),
+        }
+    }
+
+    /// AWS's description of the reason, for people.
+    pub fn description(self) -> Option<String> {
+        match self {
+            Self::Healthy => None,
+            Self::Draining => Some("Target deregistration is in progress".into()),
+            Self::Initial(InitialReason::InitialHealthChecking) => {
+                Some("Initial health checks in progress".into())
+            }
+            Self::Initial(InitialReason::RegistrationInProgress) => {
+                Some("Target registration is in progress".into())
+            }
+            Self::Unused => {
+                Some("Target group is not configured to receive traffic from the load balancer".into())
+            }
+            Self::Unhealthy(UnhealthyReason::FailedHealthChecks) => Some("Health checks failed".into()),
+            Self::Unhealthy(UnhealthyReason::Paused) => Some("The task is paused".into()),
+            Self::Unhealthy(UnhealthyReason::ResponseCodeMismatch(status)) => {
+                Some(format!("Health checks failed with these codes: [{status}]"))
+            }
+            Self::Unhealthy(UnhealthyReason::Timeout) => Some("Request timed out".into()),
+        }
+    }
+
+    /// Whether the target counts as healthy.
+    pub fn is_healthy(self) -> bool {
+        self == Self::Healthy
+    }
+
+    /// Whether the target is registered and may be used when its group fails open.
+    pub fn is_registered(self) -> bool {
+        !matches!(self, Self::Draining)
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.reason() {
+            Some(reason) => write!(f, "{} ({reason})", self.state()),
+            None => f.write_str(self.state()),
+        }
+    }
+}
+
+/// The result of one probe.
+pub type Verdict = Result<(), UnhealthyReason>;
+
+/// How often to probe and how many verdicts in a row move a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Passes in a row that make an unhealthy target healthy: 2 to 10.
+    pub healthy: u8,
+    /// Failures in a row that make a target unhealthy: 2 to 10.
+    pub unhealthy: u8,
+}
+
+/// Counts verdicts in a row and says when they change a target's health.
+///
+/// A target that has never been healthy turns healthy after a single pass, as AWS documents; the healthy threshold
+/// is for recovering. `passes_in_row == 0 || failures_in_row == 0`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HealthCount {
+    passes_in_row: u8,
+    failures_in_row: u8,
+}
+
+impl HealthCount {
+    /// Records one verdict about a target whose health is `health`; returns its new health when that changes.
+    ///
+    /// A draining or unused target is not moved by verdicts.
+    pub fn record(&mut self, health: Health, verdict: Verdict, thresholds: Thresholds) -> Option<Health> {
+        if verdict.is_ok() {
+            self.failures_in_row = 0;
+            self.passes_in_row = self.passes_in_row.saturating_add(1);
+        } else {
+            self.passes_in_row = 0;
+            self.failures_in_row = self.failures_in_row.saturating_add(1);
+        }
+        let next = match (health, verdict) {
+            (Health::Initial(_), Ok(())) => Health::Healthy,
+            (Health::Unhealthy(_), Ok(())) if self.passes_in_row >= thresholds.healthy => Health::Healthy,
+            (Health::Initial(_) | Health::Healthy, Err(reason))
+                if self.failures_in_row >= thresholds.unhealthy =>
+            {
+                Health::Unhealthy(reason)
+            }
+            // A new reason for being unhealthy is worth showing.
+            (Health::Unhealthy(_), Err(reason)) => Health::Unhealthy(reason),
+            _ => health,
+        };
+        (next != health).then_some(next)
+    }
+}
+
+/// Settings of a group's health check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What a probe does.
+    pub probe: Probe,
+    /// The port to probe; `None` is AWS's `traffic-port`, each target's own.
+    pub port: Option<u16>,
+    /// Time between the starts of two probes of one target.
+    pub interval: Duration,
+    /// Longest time a probe may take; shorter than `interval`.
+    pub timeout: Duration,
+    /// Verdicts in a row that change a target's health.
+    pub thresholds: Thresholds,
+}
+
+/// What one probe does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Sends `GET path` and judges the status.
+    Http {
+        /// The path and query, starting with `/`.
+        path: String,
+        /// The statuses that pass.
+        matcher: StatusMatcher,
+        /// The `User-Agent` sent: `ELB-HealthChecker/2.0`, and `/1.0` for Classic.
+        user_agent: &'static str,
+    },
+    /// Connects. Passes when the connection is still open 50 ms later: a published container port is accepted by the
+    /// engine's own proxy before the task listens, and closed at once.
+    Tcp,
+}
+
+/// A set of HTTP statuses: `200`, `200,202`, `200-299`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusMatcher(Vec<(u16, u16)>);
+
+impl StatusMatcher {
+    /// Only 200, AWS's default for applications.
+    pub fn ok() -> Self {
+        Self(vec![(200, 200)])
+    }
+
+    /// All statuses from `low` to `high`.
+    pub fn range(low: u16, high: u16) -> Self {
+        Self(vec![(low, high)])
+    }
+
+    /// Parses `200`, `200,202` or `200-299`; statuses are 200 to 599. `None` when the text has another form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let status = |part: &str| -> Option<u16> {
+            (part.len() == 3).then(|| part.parse().ok()).flatten().filter(|s| (200..600).contains(s))
+        };
+        let ranges = text.split(',').map(|part| {
+            let part = part.trim();
+            match part.split_once('-') {
+                Some((low, high)) => {
+                    Some((status(low.trim())?, status(high.trim())?)).filter(|(l, h)| l <= h)
+                }
+                None => status(part).map(|s| (s, s)),
+            }
+        });
+        ranges.collect::<Option<Vec<_>>>().map(Self)
+    }
+
+    /// Whether `status` passes.
+    pub fn matches(&self, status: u16) -> bool {
+        self.0.iter().any(|&(low, high)| (low..=high).contains(&status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THRESHOLDS: Thresholds = Thresholds { healthy: 3, unhealthy: 2 };
+    const TIMEOUT: Verdict = Err(UnhealthyReason::Timeout);
+
+    fn check(start: Health, verdicts: &[Verdict]) -> Health {
+        let mut count = HealthCount::default();
+        verdicts
+            .iter()
+            .fold(start, |health, &verdict| count.record(health, verdict, THRESHOLDS).unwrap_or(health))
+    }
+
+    #[test]
+    fn a_new_target_is_healthy_after_a_single_pass() {
+        assert_eq!(check(Health::Initial(InitialReason::InitialHealthChecking), &[Ok(())]), Health::Healthy);
+    }
+
+    #[test]
+    fn an_unhealthy_target_needs_its_threshold_of_passes_in_a_row() {
+        let sick = Health::Unhealthy(UnhealthyReason::Timeout);
+        assert_eq!(check(sick, &[Ok(()), Ok(())]), sick);
+        assert_eq!(check(sick, &[Ok(()), Ok(()), TIMEOUT, Ok(())]), sick);
+        assert_eq!(check(sick, &[Ok(()), Ok(()), Ok(())]), Health::Healthy);
+    }
+
+    #[test]
+    fn a_healthy_target_survives_one_failure_between_passes() {
+        assert_eq!(check(Health::Healthy, &[TIMEOUT, Ok(()), TIMEOUT]), Health::Healthy);
+        assert_eq!(check(Health::Healthy, &[TIMEOUT, TIMEOUT]), Health::Unhealthy(UnhealthyReason::Timeout));
+    }
+
+    #[test]
+    fn a_draining_target_is_not_revived_by_a_pass() {
+        assert_eq!(check(Health::Draining, &[Ok(()), Ok(()), Ok(())]), Health::Draining);
+    }
+
+    #[test]
+    fn a_matcher_reads_lists_and_ranges() {
+        let matcher = StatusMatcher::parse("200,202, 300-399").unwrap();
+        assert!(matcher.matches(200) && matcher.matches(202) && matcher.matches(307));
+        assert!(!matcher.matches(201) && !matcher.matches(400));
+        for wrong in ["", "abc", "20", "200-", "299-200", "99", "600", "2000"] {
+            assert_eq!(StatusMatcher::parse(wrong), None, "{wrong:?}");
+        }
+    }
+}

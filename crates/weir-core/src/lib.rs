@@ -1,0 +1,22 @@
+//! Nouns and decisions of weir.
+//!
+//! Everything here is a synchronous function of values: which rule matches, which target is picked, whether a target
+//! is healthy, what the next snapshot looks like. Time and randomness are arguments. The data plane, `weir explain`,
+//! the simulator and the tests all run this code; there is no second implementation of any of it.
+//!
+//! What this crate lacks, on purpose: async, sockets, clocks, ambient randomness, locks, logging.
+
+pub mod address;
+pub mod definition;
+pub mod flow_key;
+pub mod head;
+pub mod health;
+pub mod lease;
+pub mod name;
+pub mod pattern;
+pub mod redirect;
+pub mod rule;
+pub mod tally;
+pub mod target;
+pub mod task;
+pub mod time;

@@ -1,0 +1,70 @@
+//! What counts, as atomics: the numbers that all workers share about one target.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::time::Timestamp;
+
+/// Shared counts of one target. They belong to its identity and outlive every snapshot.
+///
+/// A tally may inform a pick; whether a target may be picked at all comes from the snapshot. All loads and stores are
+/// relaxed: each number stands alone, and none guards other memory. A cache line of its own keeps one busy target
+/// from slowing the counting of its neighbours.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Tally {
+    in_flight: AtomicU32,
+    picked: AtomicU64,
+    failed: AtomicU64,
+    /// Nanoseconds of the moment slow start began, plus one; zero when the target is not in slow start.
+    slow_start_began: AtomicU64,
+}
+
+impl Tally {
+    /// Requests or flows that hold a lease on the target now.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// Leases ever taken.
+    pub fn picked(&self) -> u64 {
+        self.picked.load(Relaxed)
+    }
+
+    /// Attempts that ended without an answer: the dial failed, or the target closed before its first byte.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Relaxed)
+    }
+
+    /// Counts an attempt that ended without an answer.
+    pub fn count_failed(&self) {
+        self.failed.fetch_add(1, Relaxed);
+    }
+
+    /// Starts slow start at `now`.
+    pub fn begin_slow_start(&self, now: Timestamp) {
+        self.slow_start_began.store(now.as_nanos().saturating_add(1), Relaxed);
+    }
+
+    /// Ends slow start, whatever its age.
+    pub fn end_slow_start(&self) {
+        self.slow_start_began.store(0, Relaxed);
+    }
+
+    /// How long the target has been in slow start, if it is.
+    pub fn slow_start_age(&self, now: Timestamp) -> Option<Duration> {
+        match self.slow_start_began.load(Relaxed) {
+            0 => None,
+            began => Some(now.since(Timestamp::from_nanos(began - 1))),
+        }
+    }
+
+    pub(crate) fn enter(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.picked.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn leave(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+}

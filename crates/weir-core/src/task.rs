@@ -1,0 +1,162 @@
+//! Tasks: what discovery sees running, before it becomes a target in any group.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::address::TargetAddr;
+use crate::name::GroupName;
+use crate::target::Weight;
+
+/// A container or task in one start generation. A restarted container keeps its id and gets another generation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId {
+    /// The container or task id as its engine writes it.
+    pub id: Arc<str>,
+    /// What changes with every start: Docker's `State.StartedAt`, for example.
+    pub generation: Arc<str>,
+}
+
+impl TaskId {
+    /// The first twelve characters of the id, as engines print it.
+    pub fn short(&self) -> &str {
+        self.id.get(..12).unwrap_or(&self.id)
+    }
+}
+
+/// Where a task or target was learned of, for people: every change can be traced to what caused it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Provenance {
+    /// The source's name: `docker`, `file`, `configuration`.
+    pub source: &'static str,
+    /// What in that source it is: `container shop-api-1 (3f2a91c07b1d)`, `targets.d/db.json`.
+    pub origin: String,
+}
+
+impl fmt::Display for Provenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.source, self.origin)
+    }
+}
+
+/// Which discovery source a task was seen by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceKind {
+    /// A Docker engine.
+    Docker,
+    /// A watched file or folder in Prometheus's `file_sd` shape.
+    File,
+}
+
+impl SourceKind {
+    /// The name used in configuration, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::File => "file",
+        }
+    }
+
+    /// What a task's disappearance from this source's complete set means.
+    pub fn departure(self) -> Departure {
+        match self {
+            // The engine no longer has it: its sockets are gone already.
+            Self::Docker => Departure::Vanished,
+            // Somebody took the line out; the process may well be running and have work to finish.
+            Self::File => Departure::Deregistered,
+        }
+    }
+}
+
+/// What it means that a task is no longer in its source's complete set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// It left in order: it drains.
+    Deregistered,
+    /// It is gone: it is removed at once.
+    Vanished,
+}
+
+/// What a task is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TaskState {
+    /// Frozen by its engine: it accepts connections and answers nothing.
+    Paused,
+    /// Running, and nothing says that it will end.
+    Running,
+    /// Running, but told to stop: it finishes what it has and gets nothing new.
+    Stopping,
+}
+
+/// One published port of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TaskPort {
+    /// The port inside the container; for a source without containers, the target's own port.
+    pub container_port: u16,
+    /// Where that port is reached from here.
+    pub addr: TargetAddr,
+}
+
+/// One running container, task or file entry, as a discovery source reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Its identity; `None` when the source knows only addresses.
+    pub id: Option<TaskId>,
+    /// Its name, for people: the container name, or the address.
+    pub name: String,
+    /// The Compose or Swarm service, `weir.service`, or the `service` label of a file entry.
+    pub service: Option<String>,
+    /// The Compose project or Swarm stack.
+    pub project: Option<String>,
+    /// Published TCP ports, sorted by container port.
+    pub ports: Vec<TaskPort>,
+    /// What its `weir.*` labels ask for.
+    pub labels: TaskLabels,
+    /// What it is doing.
+    pub state: TaskState,
+    /// Where it was seen.
+    pub provenance: Arc<Provenance>,
+    /// The event that brought it into its present state: `start`, `kill SIGTERM`, `listed`.
+    pub cause: String,
+}
+
+/// The `weir.*` labels of a task, checked by the source that read them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskLabels {
+    /// `weir.enable`: whether weir may serve this task at all. Default true.
+    pub enable: bool,
+    /// `weir.target_group`: the group it joins without being selected by the configuration.
+    pub target_group: Option<GroupName>,
+    /// `weir.port`: which container port to use when several are published.
+    pub port: Option<u16>,
+    /// `weir.weight`: its weight in every group.
+    pub weight: Option<Weight>,
+    /// `weir.health_check.path`: the path of its HTTP probes, in place of the group's.
+    pub health_check_path: Option<String>,
+}
+
+impl Default for TaskLabels {
+    fn default() -> Self {
+        Self { enable: true, target_group: None, port: None, weight: None, health_check_path: None }
+    }
+}
+
+impl Task {
+    /// The port that serves traffic: the one asked for, else the label's, else the only or lowest one.
+    pub fn port(&self, wanted: Option<u16>) -> Option<&TaskPort> {
+        match wanted.or(self.labels.port) {
+            Some(port) => self.ports.iter().find(|p| p.container_port == port),
+            None => self.ports.first(),
+        }
+    }
+}
+
+/// The complete set of tasks that one source sees at one moment.
+///
+/// Always whole, never a delta: the reconciler compares it with the set before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskSet {
+    /// The source that saw them.
+    pub source: SourceKind,
+    /// All of them, in no particular order.
+    pub tasks: Vec<Task>,
+}
