@@ -7,6 +7,8 @@
 //! What this crate lacks, on purpose: async, sockets, clocks, ambient randomness, locks, logging.
 
 pub mod address;
+pub mod balance;
+pub mod decide;
 pub mod definition;
 pub mod flow_key;
 pub mod head;
@@ -14,8 +16,11 @@ pub mod health;
 pub mod lease;
 pub mod name;
 pub mod pattern;
+pub mod reconcile;
 pub mod redirect;
 pub mod rule;
+pub mod snapshot;
+pub mod table;
 pub mod tally;
 pub mod target;
 pub mod task;

@@ -1,0 +1,164 @@
+//! Balancing: which target of a group takes the next request or flow.
+//!
+//! A [`Picker`] is immutable and lives in the snapshot. What one worker needs (cursor, random stream) is passed in as
+//! `&mut WorkerState`; what all workers share (in flight, slow-start age) is the [`crate::tally::Tally`] of each
+//! target. Time is an argument. So data plane, `explain` and simulator drive the very same code.
+//!
+//! What this module lacks: clock, I/O, locks, ambient randomness, allocation per pick.
+
+mod flow_hash;
+mod least_outstanding;
+mod round_robin;
+mod weighted_random;
+
+use std::time::Duration;
+
+pub use flow_hash::Maglev;
+
+use crate::definition::Algorithm;
+use crate::snapshot::{GroupIndex, Member};
+use crate::target::TargetSerial;
+use crate::time::Timestamp;
+
+/// Share of a target's turns that it gets at the very start of slow start. Ours: AWS does not document its own.
+const SLOW_START_SHARE_MIN: f64 = 0.1;
+
+/// What one worker keeps between picks. Never shared between threads.
+#[derive(Clone, Debug)]
+pub struct WorkerState {
+    /// The worker's random stream.
+    pub random: fastrand::Rng,
+    /// One per group, indexed by [`GroupIndex`]; grows as groups appear.
+    cursors: Vec<Option<usize>>,
+}
+
+impl WorkerState {
+    /// A worker whose random stream starts at `seed`: the same seed and requests give the same picks.
+    pub fn seeded(seed: u64) -> Self {
+        Self { random: fastrand::Rng::with_seed(seed), cursors: Vec::new() }
+    }
+
+    /// The cursor of a group, and the random stream beside it.
+    ///
+    /// A group's first cursor is drawn at random, so that several workers do not all begin with the same target.
+    pub(crate) fn of_group(&mut self, group: GroupIndex) -> (&mut usize, &mut fastrand::Rng) {
+        let at = group.0 as usize;
+        if self.cursors.len() <= at {
+            self.cursors.resize(at + 1, None);
+        }
+        let Self { random, cursors } = self;
+        let cursor = cursors[at].get_or_insert_with(|| random.usize(0..1 << 16));
+        (cursor, random)
+    }
+}
+
+/// What a pick may depend on besides the group and the worker.
+#[derive(Clone, Copy, Debug)]
+pub struct PickContext {
+    /// The hash of what must stay together: the flow key. Only flow hash reads it.
+    pub key: u64,
+    /// The moment of the pick, for slow start.
+    pub now: Timestamp,
+    /// A target that has just failed this very request: picked only when there is no other.
+    pub avoid: Option<TargetSerial>,
+}
+
+/// Picks among the eligible members of one group. Immutable; built with the group.
+#[derive(Clone, Debug)]
+pub struct Picker {
+    /// Members that may be picked, as positions among the group's members, ascending.
+    eligible: Vec<u32>,
+    slow_start: Duration,
+    law: Law,
+}
+
+#[derive(Clone, Debug)]
+enum Law {
+    FlowHash(flow_hash::FlowHash),
+    LeastOutstandingRequests,
+    RoundRobin(round_robin::RoundRobin),
+    WeightedRandom(weighted_random::WeightedRandom),
+}
+
+impl Picker {
+    /// Builds the picker for `eligible`, positions among `members`.
+    ///
+    /// `before` is the picker that this one replaces: a Maglev table is rebuilt only when the registered members
+    /// changed, not when their health did.
+    pub fn build(
+        algorithm: Algorithm,
+        slow_start: Duration,
+        members: &[Member],
+        eligible: Vec<u32>,
+        before: Option<&Self>,
+    ) -> Self {
+        let law = match algorithm {
+            Algorithm::FlowHash => {
+                let before = before.and_then(|picker| match &picker.law {
+                    Law::FlowHash(flow_hash) => Some(flow_hash),
+                    _ => None,
+                });
+                Law::FlowHash(flow_hash::FlowHash::build(members, &eligible, before))
+            }
+            Algorithm::LeastOutstandingRequests => Law::LeastOutstandingRequests,
+            Algorithm::RoundRobin => Law::RoundRobin(round_robin::RoundRobin::build(members, &eligible)),
+            Algorithm::WeightedRandom => {
+                Law::WeightedRandom(weighted_random::WeightedRandom::build(members, &eligible))
+            }
+        };
+        Self { eligible, slow_start, law }
+    }
+
+    /// Positions of the members that may be picked.
+    pub fn eligible(&self) -> &[u32] {
+        &self.eligible
+    }
+
+    /// Picks one of `members`, the very slice that the picker was built for; `None` when none is eligible.
+    pub fn pick(
+        &self,
+        members: &[Member],
+        group: GroupIndex,
+        worker: &mut WorkerState,
+        context: &PickContext,
+    ) -> Option<usize> {
+        let (cursor, random) = worker.of_group(group);
+        let (first, _) = self.eligible.split_first()?;
+        if self.eligible.len() == 1 {
+            return Some(*first as usize);
+        }
+        let accept = |at: u32, random: &mut fastrand::Rng| {
+            let target = &members[at as usize].target;
+            context.avoid != Some(target.serial)
+                && (self.slow_start.is_zero()
+                    || target
+                        .tally
+                        .slow_start_age(context.now)
+                        .is_none_or(|age| takes_its_turn(age, self.slow_start, random)))
+        };
+        let at = match &self.law {
+            Law::FlowHash(flow_hash) => flow_hash.pick(context.key, |at| accept(at, random)),
+            Law::LeastOutstandingRequests => {
+                least_outstanding::pick(members, &self.eligible, cursor, |at| accept(at, random))
+            }
+            Law::RoundRobin(round_robin) => round_robin.pick(cursor, |at| accept(at, random)),
+            Law::WeightedRandom(weighted) => weighted.pick(random, accept),
+        };
+        // Everyone refused its turn (all in slow start, say): anyone but the avoided is better than nobody.
+        let at = at.or_else(|| {
+            let avoided = |at: &&u32| context.avoid == Some(members[**at as usize].target.serial);
+            self.eligible.iter().find(|at| !avoided(at)).copied()
+        });
+        at.map(|at| at as usize)
+    }
+}
+
+/// Whether a target that has been in slow start for `age` of `window` takes this turn: its share of turns grows
+/// linearly to one.
+fn takes_its_turn(age: Duration, window: Duration, random: &mut fastrand::Rng) -> bool {
+    let share = age.as_secs_f64() / window.as_secs_f64();
+    share >= 1.0 || random.f64() < share.max(SLOW_START_SHARE_MIN)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::*;
+use crate::health::{Health, UnhealthyReason};
+use crate::snapshot::Group;
+use crate::snapshot::testing::{group, members};
+
+const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
+const ANY: PickContext = PickContext { key: 0, now: NOW, avoid: None };
+
+fn counts(group: &Group, picks: usize, context: impl Fn(usize) -> PickContext) -> HashMap<u16, usize> {
+    let mut worker = WorkerState::seeded(42);
+    let mut counts = HashMap::new();
+    for n in 0..picks {
+        let lease = group.lease(&mut worker, &context(n)).expect("a target is eligible");
+        *counts.entry(lease.target().addr.port()).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn round_robin_gives_each_target_its_weight() {
+    let counts = counts(&group(Algorithm::RoundRobin, members(&[(1, 1), (2, 2), (3, 1)])), 400, |_| ANY);
+    assert_eq!(counts, HashMap::from([(1, 100), (2, 200), (3, 100)]));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_picks() {
+    for algorithm in [Algorithm::RoundRobin, Algorithm::WeightedRandom, Algorithm::LeastOutstandingRequests] {
+        let group = group(algorithm, members(&[(1, 1), (2, 3), (3, 2)]));
+        let trace = || {
+            let mut worker = WorkerState::seeded(9);
+            (0..100)
+                .map(|_| group.lease(&mut worker, &ANY).map(|lease| lease.target().addr.port()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(trace(), trace());
+    }
+}
+
+#[test]
+fn weighted_random_draws_in_proportion() {
+    let counts = counts(&group(Algorithm::WeightedRandom, members(&[(1, 1), (2, 3)])), 8_000, |_| ANY);
+    assert!((1_850..2_150).contains(&counts[&1]), "{counts:?}");
+}
+
+#[test]
+fn least_outstanding_takes_the_idle_target_and_ties_go_round() {
+    let group = group(Algorithm::LeastOutstandingRequests, members(&[(1, 1), (2, 1), (3, 1)]));
+    let mut worker = WorkerState::seeded(1);
+    let held: Vec<_> = (0..3).map(|_| group.lease(&mut worker, &ANY).unwrap()).collect();
+    let mut ports: Vec<u16> = held.iter().map(|lease| lease.target().addr.port()).collect();
+    ports.sort_unstable();
+    assert_eq!(ports, [1, 2, 3]);
+    let freed = held.into_iter().nth(1).map(|lease| lease.target().addr.port());
+    assert!(freed.is_some());
+}
+
+#[test]
+fn least_outstanding_counts_weight_as_capacity() {
+    let group = group(Algorithm::LeastOutstandingRequests, members(&[(1, 1), (2, 3)]));
+    let mut worker = WorkerState::seeded(1);
+    let held: Vec<_> = (0..8).map(|_| group.lease(&mut worker, &ANY).unwrap()).collect();
+    let heavy = held.iter().filter(|lease| lease.target().addr.port() == 2).count();
+    assert_eq!(heavy, 6);
+}
+
+#[test]
+fn a_lease_counts_while_it_lives() {
+    let group = group(Algorithm::RoundRobin, members(&[(1, 1)]));
+    let lease = group.lease(&mut WorkerState::seeded(1), &ANY).unwrap();
+    let target = lease.target().clone();
+    assert_eq!(target.tally.in_flight(), 1);
+    drop(lease);
+    assert_eq!((target.tally.in_flight(), target.tally.picked()), (0, 1));
+}
+
+#[test]
+fn a_flow_keeps_its_target_when_another_turns_unhealthy() {
+    let mut all = members(&[(1, 1), (2, 1), (3, 1), (4, 1)]);
+    let before = group(Algorithm::FlowHash, all.clone());
+    all[2].health = Health::Unhealthy(UnhealthyReason::Timeout);
+    let after = group(Algorithm::FlowHash, all);
+    let mut worker = WorkerState::seeded(1);
+    let mut pick = |group: &Group, n: u64| {
+        let context = PickContext { key: n.wrapping_mul(0x9e37_79b9_7f4a_7c15), ..ANY };
+        group.lease(&mut worker, &context).unwrap().target().addr.port()
+    };
+    for n in 0..1_000 {
+        let (was, is) = (pick(&before, n), pick(&after, n));
+        assert!(was == is || was == 3, "flow {n} moved from {was} to {is}");
+        assert_ne!(is, 3);
+    }
+}
+
+#[test]
+fn an_avoided_target_is_picked_only_when_it_is_alone() {
+    for algorithm in [
+        Algorithm::RoundRobin,
+        Algorithm::WeightedRandom,
+        Algorithm::LeastOutstandingRequests,
+        Algorithm::FlowHash,
+    ] {
+        let two = members(&[(1, 1), (2, 1)]);
+        let avoid = PickContext { avoid: Some(two[0].target.serial), ..ANY };
+        let counts = counts(&group(algorithm, two), 50, |n| PickContext { key: n as u64, ..avoid });
+        assert_eq!(counts, HashMap::from([(2, 50)]), "{algorithm:?}");
+        let one = members(&[(1, 1)]);
+        let avoid = PickContext { avoid: Some(one[0].target.serial), ..ANY };
+        assert!(group(algorithm, one).lease(&mut WorkerState::seeded(1), &avoid).is_ok());
+    }
+}
+
+#[test]
+fn slow_start_raises_a_target_s_share_linearly() {
+    let all = members(&[(1, 1), (2, 1)]);
+    all[1].target.tally.begin_slow_start(NOW);
+    let mut slow = group(Algorithm::RoundRobin, all);
+    slow.use_slow_start(Duration::from_secs(30));
+    let share = |age: u64| {
+        let now = NOW.after(Duration::from_secs(age));
+        let counts = counts(&slow, 10_000, |_| PickContext { now, ..ANY });
+        counts[&2] as f64 / counts[&1] as f64
+    };
+    assert!((0.08..0.12).contains(&share(0)), "{}", share(0));
+    assert!((0.45..0.55).contains(&share(15)), "{}", share(15));
+    assert!((0.99..1.01).contains(&share(30)), "{}", share(30));
+}

@@ -1,0 +1,174 @@
+//! The decision about one request: which rule, which action, which group, which target.
+//!
+//! Listener, `explain` and replay call the same function. What this module lacks: clock, I/O, locks, allocation (but
+//! for a redirect's `Location`).
+
+use std::sync::Arc;
+
+use crate::address::ClientAddr;
+use crate::balance::{PickContext, WorkerState};
+use crate::definition::ListenerKind;
+use crate::head::Head;
+use crate::lease::Lease;
+use crate::rule::{Action, FixedResponse, Priority};
+use crate::snapshot::{GroupIndex, Listener, Snapshot, Unavailable};
+use crate::time::Timestamp;
+
+/// What is to be done with a request.
+#[derive(Debug)]
+pub struct Decision {
+    /// The rule that matched; `None` is the default rule, and classic listeners, which have no rules.
+    pub rule: Option<Priority>,
+    /// What its action came to.
+    pub outcome: Outcome,
+}
+
+/// What an action came to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Send the request to the leased target.
+    Forward {
+        /// The group that was drawn, for another pick should this target fail.
+        group: GroupIndex,
+        /// The picked target.
+        lease: Lease,
+    },
+    /// Answer with this.
+    Respond(Arc<FixedResponse>),
+    /// Send the client elsewhere; without a location it was too long (507).
+    Redirect {
+        /// 301 or 302.
+        status: u16,
+        /// The whole `Location`; `None` when it would be longer than allowed.
+        location: Option<String>,
+    },
+    /// No target of the group may be picked; see [`Unavailable`].
+    Unavailable {
+        /// The group that was drawn; `None` when every group has weight zero.
+        group: Option<GroupIndex>,
+        /// Why, and whether waiting may help.
+        why: Unavailable,
+    },
+}
+
+/// Decides what is to be done with a request that arrived at `listener`.
+///
+/// Time is at most proportional to the number of rules and of targets; no allocation except for a redirect.
+pub fn decide(
+    snapshot: &Snapshot,
+    listener: &Listener,
+    head: &Head<'_>,
+    client: ClientAddr,
+    worker: &mut WorkerState,
+    now: Timestamp,
+) -> Decision {
+    let (rule, action) = match &listener.kind {
+        ListenerKind::Application { rules, default_action } => {
+            match rules.iter().find(|rule| rule.matches(head, client)) {
+                Some(rule) => (Some(rule.priority), &rule.action),
+                None => (None, default_action),
+            }
+        }
+        ListenerKind::ClassicHttp { group }
+        | ListenerKind::ClassicTcp { group }
+        | ListenerKind::NetworkTcp { group } => {
+            let context = PickContext { key: 0, now, avoid: None };
+            return Decision { rule: None, outcome: forward(snapshot, *group, worker, &context) };
+        }
+    };
+    let outcome = match action {
+        Action::FixedResponse(fixed) => Outcome::Respond(fixed.clone()),
+        Action::Redirect(redirect) => {
+            Outcome::Redirect { status: redirect.status, location: redirect.location(head) }
+        }
+        Action::Forward(groups) => match groups.draw(&mut worker.random) {
+            Some(group) => forward(snapshot, *group, worker, &PickContext { key: 0, now, avoid: None }),
+            None => Outcome::Unavailable { group: None, why: Unavailable::NoTarget },
+        },
+    };
+    Decision { rule, outcome }
+}
+
+/// Picks a target of `group`: the last step of [`decide`], and the whole decision for a flow or another attempt.
+pub fn forward(
+    snapshot: &Snapshot,
+    group: GroupIndex,
+    worker: &mut WorkerState,
+    context: &PickContext,
+) -> Outcome {
+    let lease = match snapshot.group(group) {
+        Some(group) => group.lease(worker, context),
+        None => Err(Unavailable::NoTarget),
+    };
+    match lease {
+        Ok(lease) => Outcome::Forward { group, lease },
+        Err(why) => Outcome::Unavailable { group: Some(group), why },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definition::Algorithm;
+    use crate::name::LoadBalancerName;
+    use crate::pattern::{Case, Pattern};
+    use crate::rule::{Condition, Forward, Rule};
+    use crate::snapshot::ListenerIndex;
+    use crate::snapshot::testing;
+
+    fn rule(priority: u16, path: &str, action: Action<GroupIndex>) -> Rule<GroupIndex> {
+        let pattern = Pattern::parse(path, Case::Sensitive).unwrap();
+        Rule {
+            priority: Priority::new(priority).unwrap(),
+            conditions: vec![Condition::PathPattern(vec![pattern])],
+            action,
+        }
+    }
+
+    fn fixed(status: u16) -> Action<GroupIndex> {
+        Action::FixedResponse(Arc::new(FixedResponse { status, content_type: None, body: String::new() }))
+    }
+
+    fn decide_path(rules: Vec<Rule<GroupIndex>>, path: &str) -> Decision {
+        let group = testing::group(Algorithm::RoundRobin, testing::members(&[(1, 1)]));
+        let listener = Listener {
+            index: ListenerIndex(0),
+            load_balancer: LoadBalancerName::parse("edge").unwrap(),
+            idle_timeout: std::time::Duration::from_secs(60),
+            access_log: None,
+            bind: crate::address::ListenAddr("127.0.0.1:80".parse().unwrap()),
+            kind: ListenerKind::Application {
+                rules,
+                default_action: Action::Forward(Forward::to(GroupIndex(0))),
+            },
+        };
+        let snapshot = Snapshot::new(1, Vec::new(), vec![Some(Arc::new(group))]);
+        let headers = Vec::new();
+        let head =
+            Head { scheme: "http", method: "GET", host: "h", port: 80, path, query: None, headers: &headers };
+        let client = ClientAddr("127.0.0.1:9".parse().unwrap());
+        decide(&snapshot, &listener, &head, client, &mut WorkerState::seeded(1), Timestamp::default())
+    }
+
+    #[test]
+    fn the_lower_priority_number_wins() {
+        let rules = vec![rule(1, "/a*", fixed(404)), rule(2, "/a/b", fixed(403))];
+        let decision = decide_path(rules, "/a/b");
+        assert_eq!(decision.rule, Priority::new(1));
+        assert!(matches!(decision.outcome, Outcome::Respond(fixed) if fixed.status == 404));
+    }
+
+    #[test]
+    fn the_default_action_takes_what_no_rule_matches() {
+        let decision = decide_path(vec![rule(1, "/a", fixed(404))], "/b");
+        assert_eq!(decision.rule, None);
+        assert!(matches!(decision.outcome, Outcome::Forward { group: GroupIndex(0), .. }));
+    }
+
+    #[test]
+    fn a_group_that_is_gone_gives_no_target() {
+        let rules = vec![rule(1, "/a", Action::Forward(Forward::to(GroupIndex(7))))];
+        let outcome = decide_path(rules, "/a").outcome;
+        assert!(matches!(outcome, Outcome::Unavailable { why: Unavailable::NoTarget, .. }));
+    }
+}

@@ -1,0 +1,314 @@
+//! Reconciliation: one event in, the next snapshot and what changed out.
+//!
+//! [`reconcile`] is the only place where targets are registered, change health, drain and leave. It is a synchronous
+//! function of state, event and time; the control thread logs what it returns and publishes the snapshot. Nothing
+//! else writes.
+
+mod registration;
+mod wanted;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::address::ListenAddr;
+use crate::definition::{Definitions, TargetGroup};
+use crate::health::{Health, HealthCount, InitialReason, UnhealthyReason, Verdict};
+use crate::name::{GroupName, LoadBalancerName};
+use crate::snapshot::{Group, GroupIndex, Listener, ListenerIndex, Member, Snapshot};
+use crate::target::TargetSerial;
+use crate::task::{Provenance, SourceKind, Task, TaskSet};
+use crate::time::Timestamp;
+
+/// Something that may change the snapshot.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// What the operator asks for, whole: at start and with every reload.
+    Definitions(Arc<Definitions>),
+    /// Time has passed: ends what was due. See [`State::next_due`].
+    Due,
+    /// What one source sees, whole.
+    Tasks(TaskSet),
+    /// The result of a probe.
+    Verdict {
+        /// The target that was probed.
+        serial: TargetSerial,
+        /// What came of it.
+        verdict: Verdict,
+    },
+}
+
+/// One change of one target, to be logged, counted and shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// The target's group.
+    pub group: GroupName,
+    /// The target's id as `weir status` prints it.
+    pub target: String,
+    /// Where it takes traffic.
+    pub addr: crate::address::TargetAddr,
+    /// What happened.
+    pub change: Change,
+    /// What made it happen: a container's event, a probe's verdict, a reload.
+    pub cause: String,
+    /// Where the target comes from.
+    pub provenance: Arc<Provenance>,
+}
+
+/// What happened to a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Its health changed.
+    Health {
+        /// Before.
+        from: Health,
+        /// After.
+        to: Health,
+    },
+    /// It joined its group.
+    Registered,
+    /// It left its group.
+    Removed,
+}
+
+/// What an event came to.
+#[derive(Debug, Default)]
+pub struct Reconciled {
+    /// The next snapshot, when any reader could see a difference.
+    pub snapshot: Option<Snapshot>,
+    /// What changed about targets, in order.
+    pub transitions: Vec<Transition>,
+}
+
+/// Everything the reconciler knows. Owned by the control thread, and by tests.
+#[derive(Debug, Default)]
+pub struct State {
+    definitions: Arc<Definitions>,
+    tasks: BTreeMap<SourceKind, Vec<Task>>,
+    groups: BTreeMap<GroupName, GroupState>,
+    group_indices: BTreeMap<GroupName, GroupIndex>,
+    listener_indices: BTreeMap<(LoadBalancerName, ListenAddr, &'static str), ListenerIndex>,
+    listeners: Vec<Option<Arc<Listener>>>,
+    targets_ever: u64,
+    generation: u64,
+    published_group_count: usize,
+}
+
+/// One group and what is registered in it.
+#[derive(Debug)]
+struct GroupState {
+    index: GroupIndex,
+    settings: Arc<TargetGroup>,
+    /// Whether the definitions still have it; if not, it goes when its last target has drained.
+    is_defined: bool,
+    is_used: bool,
+    records: Vec<Record>,
+    built: Option<Arc<Group>>,
+}
+
+/// One target and what the reconciler remembers of it. Its counts live in the target itself.
+#[derive(Clone, Debug)]
+struct Record {
+    member: Member,
+    count: HealthCount,
+    /// When a draining target is removed.
+    leaves_at: Option<Timestamp>,
+}
+
+impl State {
+    /// A state with nothing in it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The number that a listener has, or will have once it is defined: sockets are bound before the snapshot that
+    /// serves them is published.
+    pub fn listener_index(
+        &mut self,
+        load_balancer: &LoadBalancerName,
+        bind: ListenAddr,
+        kind: &'static str,
+    ) -> ListenerIndex {
+        let next = ListenerIndex(self.listener_indices.len() as u32);
+        *self.listener_indices.entry((load_balancer.clone(), bind, kind)).or_insert(next)
+    }
+
+    /// When [`Event::Due`] is next worth sending: the end of the nearest deregistration delay.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.groups.values().flat_map(|group| &group.records).filter_map(|record| record.leaves_at).min()
+    }
+
+    /// What the operator last asked for.
+    pub fn definitions(&self) -> &Arc<Definitions> {
+        &self.definitions
+    }
+}
+
+/// Takes in one event: the next snapshot and the transitions that led to it.
+pub fn reconcile(state: &mut State, event: Event, now: Timestamp) -> Reconciled {
+    let mut transitions = Vec::new();
+    let mut listeners_changed = false;
+    match event {
+        Event::Definitions(definitions) => {
+            listeners_changed = state.define(definitions);
+            state.register_all("configuration", now, &mut transitions);
+        }
+        Event::Due => {}
+        Event::Tasks(set) => {
+            state.tasks.insert(set.source, set.tasks);
+            state.register_all(set.source.as_str(), now, &mut transitions);
+        }
+        Event::Verdict { serial, verdict } => state.judge(serial, verdict, now, &mut transitions),
+    }
+    state.remove_due(now, &mut transitions);
+    let snapshot = state.rebuild(listeners_changed);
+    Reconciled { snapshot, transitions }
+}
+
+impl State {
+    /// Takes in new definitions; whether a listener changed.
+    fn define(&mut self, definitions: Arc<Definitions>) -> bool {
+        for group in self.groups.values_mut() {
+            group.is_defined = false;
+            group.is_used = false;
+        }
+        for settings in &definitions.target_groups {
+            let next = GroupIndex(self.group_indices.len() as u32);
+            let index = *self.group_indices.entry(settings.name.clone()).or_insert(next);
+            let group = self.groups.entry(settings.name.clone()).or_insert_with(|| GroupState {
+                index,
+                settings: Arc::new(settings.clone()),
+                is_defined: true,
+                is_used: false,
+                records: Vec::new(),
+                built: None,
+            });
+            group.is_defined = true;
+            if *group.settings != *settings {
+                group.settings = Arc::new(settings.clone());
+            }
+        }
+        let mut listeners: Vec<Option<Arc<Listener>>> = Vec::new();
+        for load_balancer in &definitions.load_balancers {
+            for listener in &load_balancer.listeners {
+                for name in listener.kind.groups() {
+                    if let Some(group) = self.groups.get_mut(name) {
+                        group.is_used = true;
+                    }
+                }
+                let kind = listener.kind.map_groups(|name| {
+                    self.group_indices.get(name).copied().expect("definitions name only groups they define")
+                });
+                let index = self.listener_index(&load_balancer.name, listener.bind, kind.protocol());
+                let at = index.0 as usize;
+                if listeners.len() <= at {
+                    listeners.resize(at + 1, None);
+                }
+                listeners[at] = Some(Arc::new(Listener {
+                    index,
+                    load_balancer: load_balancer.name.clone(),
+                    idle_timeout: load_balancer.idle_timeout,
+                    access_log: load_balancer.access_log.clone(),
+                    bind: listener.bind,
+                    kind,
+                }));
+            }
+        }
+        self.definitions = definitions;
+        let changed = self.listeners != listeners;
+        self.listeners = listeners;
+        changed
+    }
+
+    /// Records a verdict about a target.
+    fn judge(
+        &mut self,
+        serial: TargetSerial,
+        verdict: Verdict,
+        now: Timestamp,
+        transitions: &mut Vec<Transition>,
+    ) {
+        for group in self.groups.values_mut() {
+            let thresholds = group.settings.health_check.thresholds;
+            let someone_at_full_speed = group.records.iter().any(|record| {
+                record.member.health.is_healthy()
+                    && record
+                        .member
+                        .target
+                        .tally
+                        .slow_start_age(now)
+                        .is_none_or(|age| age >= group.settings.slow_start)
+            });
+            let Some(record) = group.records.iter_mut().find(|r| r.member.target.serial == serial) else {
+                continue;
+            };
+            let health = record.member.health;
+            // A paused task is known to be frozen, whatever a probe that was under way says.
+            if health == Health::Unhealthy(UnhealthyReason::Paused) {
+                return;
+            }
+            if let Some(next) = record.count.record(health, verdict, thresholds) {
+                let tally = &record.member.target.tally;
+                // AWS: a target ramps up only beside one that already carries its full share.
+                if next.is_healthy() && !group.settings.slow_start.is_zero() && someone_at_full_speed {
+                    tally.begin_slow_start(now);
+                } else {
+                    tally.end_slow_start();
+                }
+                let cause = match verdict {
+                    Ok(()) => "health check passed".to_owned(),
+                    Err(_) => format!("health check: {}", next.description().unwrap_or_default()),
+                };
+                registration::turn(record, next, &cause, now, transitions);
+            }
+            return;
+        }
+    }
+
+    /// Removes draining targets whose delay has ended, and groups that are no longer defined and empty.
+    fn remove_due(&mut self, now: Timestamp, transitions: &mut Vec<Transition>) {
+        for group in self.groups.values_mut() {
+            group.records.retain(|record| {
+                let due = record.leaves_at.is_some_and(|at| at <= now);
+                if due {
+                    let cause = "deregistration delay ended";
+                    transitions.push(registration::transition(&record.member, Change::Removed, cause));
+                }
+                !due
+            });
+        }
+        self.groups.retain(|_, group| group.is_defined || !group.records.is_empty());
+    }
+
+    /// Builds the next snapshot if anything that a reader sees has changed. Unchanged groups are shared with the one
+    /// before.
+    fn rebuild(&mut self, listeners_changed: bool) -> Option<Snapshot> {
+        let mut changed = listeners_changed;
+        let mut groups: Vec<Option<Arc<Group>>> = vec![None; self.group_indices.len()];
+        for group in self.groups.values_mut() {
+            let is_same = group.built.as_ref().is_some_and(|built| {
+                built.is_used == group.is_used
+                    && Arc::ptr_eq(&built.settings, &group.settings)
+                    && built.members.iter().eq(group.records.iter().map(|record| &record.member))
+            });
+            if !is_same {
+                changed = true;
+                let members = group.records.iter().map(|record| record.member.clone()).collect();
+                let before = group.built.as_deref();
+                let built = Group::build(group.index, group.settings.clone(), members, group.is_used, before);
+                group.built = Some(Arc::new(built));
+            }
+            groups[group.index.0 as usize].clone_from(&group.built);
+        }
+        // A group that went away leaves a hole where the last snapshot had it.
+        let group_count = self.groups.len();
+        if !changed && group_count == self.published_group_count {
+            return None;
+        }
+        self.published_group_count = group_count;
+        self.generation += 1;
+        Some(Snapshot::new(self.generation, self.listeners.clone(), groups))
+    }
+}
+
+#[cfg(test)]
+mod tests;

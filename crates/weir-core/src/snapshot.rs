@@ -1,0 +1,355 @@
+//! The snapshot: everything that a request or flow is decided from, immutable and swapped whole.
+//!
+//! Health is in the snapshot: a transition is rare and publishes a new one, so no request ever sees members from one
+//! instant and health from another. Counts are not: they live in each target's tally.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::address::ListenAddr;
+use crate::balance::{PickContext, Picker, WorkerState};
+use crate::definition::{AccessLog, ListenerKind, TargetGroup};
+use crate::health::Health;
+use crate::lease::Lease;
+use crate::name::LoadBalancerName;
+use crate::target::{Target, TargetSerial, Weight};
+use crate::time::Timestamp;
+
+/// A number that this process gives to one group name, and never to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupIndex(pub u32);
+
+/// A number that this process gives to one listener of one load balancer, and never to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerIndex(pub u32);
+
+/// What is, at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// One higher with every publication.
+    pub generation: u64,
+    /// By [`ListenerIndex`]; `None` where a listener was taken away.
+    listeners: Vec<Option<Arc<Listener>>>,
+    /// By [`GroupIndex`]; `None` where a group was taken away.
+    groups: Vec<Option<Arc<Group>>>,
+}
+
+impl Snapshot {
+    pub(crate) fn new(
+        generation: u64,
+        listeners: Vec<Option<Arc<Listener>>>,
+        groups: Vec<Option<Arc<Group>>>,
+    ) -> Self {
+        Self { generation, listeners, groups }
+    }
+
+    /// The listener of that index; `None` once a reload has taken it away.
+    pub fn listener(&self, index: ListenerIndex) -> Option<&Arc<Listener>> {
+        self.listeners.get(index.0 as usize)?.as_ref()
+    }
+
+    /// The group of that index; `None` once it has gone.
+    pub fn group(&self, index: GroupIndex) -> Option<&Arc<Group>> {
+        self.groups.get(index.0 as usize)?.as_ref()
+    }
+
+    /// Every listener, in the order of their indices.
+    pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
+        self.listeners.iter().flatten()
+    }
+
+    /// Every group, in the order of their indices.
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.groups.iter().flatten()
+    }
+
+    /// Whether a target is still registered or draining.
+    pub fn members(&self) -> impl Iterator<Item = (&Arc<Group>, &Member)> {
+        self.groups().flat_map(|group| group.members.iter().map(move |member| (group, member)))
+    }
+}
+
+/// A listener as the data plane sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its number in this process.
+    pub index: ListenerIndex,
+    /// Its load balancer's name.
+    pub load_balancer: LoadBalancerName,
+    /// Its load balancer's idle timeout.
+    pub idle_timeout: Duration,
+    /// Its load balancer's access log.
+    pub access_log: Option<AccessLog>,
+    /// Where it accepts connections.
+    pub bind: ListenAddr,
+    /// What it does with them.
+    pub kind: ListenerKind<GroupIndex>,
+}
+
+/// A target group as the data plane sees it.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Its number in this process.
+    pub index: GroupIndex,
+    /// Its settings.
+    pub settings: Arc<TargetGroup>,
+    /// Everything registered or draining, in the order of registration.
+    pub members: Vec<Member>,
+    /// Whether some listener can send traffic here.
+    pub is_used: bool,
+    picker: Picker,
+    fails_open: bool,
+}
+
+/// A target in its group, with what may change while it lives.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The target, with its counts.
+    pub target: Arc<Target>,
+    /// Its share.
+    pub weight: Weight,
+    /// Its health.
+    pub health: Health,
+    /// Since when it has had this health.
+    pub since: Timestamp,
+    /// What gave it this health: an event, a probe's verdict.
+    pub cause: Arc<str>,
+    /// The path of its HTTP probes, where its label asks for one of its own.
+    pub health_check_path: Option<Arc<str>>,
+}
+
+impl PartialEq for Member {
+    /// Equal when no reader could tell them apart: the counts are the identity's, not the member's.
+    fn eq(&self, other: &Self) -> bool {
+        self.target.serial == other.target.serial
+            && self.weight == other.weight
+            && self.health == other.health
+            && self.cause == other.cause
+            && self.health_check_path == other.health_check_path
+    }
+}
+
+/// Why a group gives no target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// Nothing may be picked, and waiting would not help: 503, or the flow is closed.
+    NoTarget,
+    /// The group is empty or has only targets that no probe has answered for yet: wait this long, then ask again.
+    Hold(Duration),
+}
+
+impl Group {
+    /// Builds a group: who is eligible follows from the members' health.
+    ///
+    /// Healthy members are eligible. With fewer of them than the group's minimum every registered member is: the
+    /// group fails open. Source: Application Load Balancer, "Target group health".
+    pub fn build(
+        index: GroupIndex,
+        settings: Arc<TargetGroup>,
+        members: Vec<Member>,
+        is_used: bool,
+        before: Option<&Self>,
+    ) -> Self {
+        let positions = |wanted: fn(Health) -> bool| -> Vec<u32> {
+            (0_u32..).zip(&members).filter(|(_, m)| wanted(m.health)).map(|(at, _)| at).collect()
+        };
+        let healthy = positions(Health::is_healthy);
+        let registered = positions(Health::is_registered);
+        let fails_open = (healthy.len() as u64) < u64::from(settings.minimum_healthy_targets)
+            && healthy.len() < registered.len();
+        let waits = !settings.hold.is_zero() && members.iter().all(|m| is_waited_for(m.health));
+        let eligible = match (waits, fails_open) {
+            (true, _) => Vec::new(),
+            (false, true) => registered,
+            (false, false) => healthy,
+        };
+        let before = before.map(|group| &group.picker);
+        let picker = Picker::build(settings.algorithm, settings.slow_start, &members, eligible, before);
+        Self { index, settings, members, is_used, picker, fails_open }
+    }
+
+    /// Picks a target and takes a lease on it.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when no member is eligible.
+    pub fn lease(&self, worker: &mut WorkerState, context: &PickContext) -> Result<Lease, Unavailable> {
+        match self.picker.pick(&self.members, self.index, worker, context) {
+            Some(at) => Ok(Lease::new(self.members[at].target.clone())),
+            None if self.holds() => Err(Unavailable::Hold(self.settings.hold)),
+            None => Err(Unavailable::NoTarget),
+        }
+    }
+
+    /// Takes a lease on any registered member, whatever its health: what AWS does for `initial` targets, and what
+    /// follows when a hold has ended without an answered probe.
+    pub fn lease_unproven(&self, worker: &mut WorkerState) -> Option<Lease> {
+        if self.settings.minimum_healthy_targets == 0 {
+            return None;
+        }
+        let registered = || self.members.iter().filter(|member| member.health.is_registered());
+        let count = registered().count();
+        let nth = (count > 0).then(|| worker.random.usize(0..count))?;
+        registered().nth(nth).map(|member| Lease::new(member.target.clone()))
+    }
+
+    /// Whether requests wait for a target: hold is on, and no probe has spoken about any member yet.
+    pub fn holds(&self) -> bool {
+        !self.settings.hold.is_zero() && self.members.iter().all(|member| is_waited_for(member.health))
+    }
+
+    /// Whether too few members are healthy, so that every registered one is eligible.
+    pub fn fails_open(&self) -> bool {
+        self.fails_open
+    }
+
+    /// Whether a member, by its position, may be picked.
+    pub fn is_eligible(&self, position: usize) -> bool {
+        self.picker.eligible().binary_search(&(position as u32)).is_ok()
+    }
+
+    /// The member of that serial.
+    pub fn member(&self, serial: TargetSerial) -> Option<&Member> {
+        self.members.iter().find(|member| member.target.serial == serial)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn use_slow_start(&mut self, window: Duration) {
+        let mut settings = (*self.settings).clone();
+        settings.slow_start = window;
+        *self = Self::build(self.index, Arc::new(settings), self.members.clone(), self.is_used, None);
+    }
+}
+
+fn is_waited_for(health: Health) -> bool {
+    matches!(health, Health::Initial(_) | Health::Draining)
+}
+
+/// Groups and members for tests of this crate.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use crate::address::TargetAddr;
+    use crate::definition::{Algorithm, TargetProtocol};
+    use crate::health::{HealthCheck, Probe, Thresholds};
+    use crate::name::GroupName;
+    use crate::tally::Tally;
+    use crate::target::TargetId;
+    use crate::task::Provenance;
+
+    /// Healthy members, one per `(port, weight)`.
+    pub(crate) fn members(ports_and_weights: &[(u16, u16)]) -> Vec<Member> {
+        ports_and_weights
+            .iter()
+            .map(|&(port, weight)| {
+                let addr = TargetAddr(([127, 0, 0, 1], port).into());
+                Member {
+                    target: Arc::new(Target {
+                        tally: Tally::default(),
+                        serial: TargetSerial(u64::from(port)),
+                        addr,
+                        id: TargetId::Address(addr),
+                        group: GroupName::parse("g").unwrap(),
+                        provenance: Arc::new(Provenance { source: "test", origin: String::new() }),
+                    }),
+                    weight: Weight::new(weight).unwrap(),
+                    health: Health::Healthy,
+                    since: Timestamp::default(),
+                    cause: "test".into(),
+                    health_check_path: None,
+                }
+            })
+            .collect()
+    }
+
+    /// A group of the given members with plain settings.
+    pub(crate) fn group(algorithm: Algorithm, members: Vec<Member>) -> Group {
+        Group::build(GroupIndex(0), Arc::new(settings("g", algorithm)), members, true, None)
+    }
+
+    pub(crate) fn settings(name: &str, algorithm: Algorithm) -> TargetGroup {
+        TargetGroup {
+            name: GroupName::parse(name).unwrap(),
+            protocol: TargetProtocol::Http,
+            algorithm,
+            deregistration_delay: Duration::from_secs(30),
+            connection_termination: false,
+            hold: Duration::ZERO,
+            slow_start: Duration::ZERO,
+            minimum_healthy_targets: 1,
+            health_check: HealthCheck {
+                probe: Probe::Tcp,
+                port: None,
+                interval: Duration::from_secs(30),
+                timeout: Duration::from_secs(5),
+                thresholds: Thresholds { healthy: 5, unhealthy: 2 },
+            },
+            targets: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{group, members, settings};
+    use super::*;
+    use crate::definition::Algorithm;
+    use crate::health::{InitialReason, UnhealthyReason};
+
+    const CONTEXT: PickContext = PickContext { key: 0, now: Timestamp::from_nanos(0), avoid: None };
+    const INITIAL: Health = Health::Initial(InitialReason::InitialHealthChecking);
+    const SICK: Health = Health::Unhealthy(UnhealthyReason::Timeout);
+
+    fn with_health(healths: &[Health]) -> Vec<Member> {
+        let ports: Vec<(u16, u16)> = (1..=healths.len() as u16).map(|port| (port, 1)).collect();
+        members(&ports).into_iter().zip(healths).map(|(m, health)| Member { health: *health, ..m }).collect()
+    }
+
+    fn eligible(group: &Group) -> Vec<usize> {
+        (0..group.members.len()).filter(|at| group.is_eligible(*at)).collect()
+    }
+
+    #[test]
+    fn only_healthy_members_are_eligible_while_there_are_enough() {
+        let group =
+            group(Algorithm::RoundRobin, with_health(&[Health::Healthy, SICK, INITIAL, Health::Draining]));
+        assert_eq!(eligible(&group), [0]);
+        assert!(!group.fails_open());
+    }
+
+    #[test]
+    fn a_group_without_a_healthy_member_fails_open_to_all_but_the_draining() {
+        let group = group(Algorithm::RoundRobin, with_health(&[SICK, INITIAL, Health::Draining]));
+        assert_eq!(eligible(&group), [0, 1]);
+        assert!(group.fails_open());
+    }
+
+    #[test]
+    fn a_group_that_never_fails_open_gives_no_target() {
+        let settings = TargetGroup { minimum_healthy_targets: 0, ..settings("g", Algorithm::RoundRobin) };
+        let group = Group::build(GroupIndex(0), Arc::new(settings), with_health(&[SICK]), true, None);
+        let lease = group.lease(&mut WorkerState::seeded(1), &CONTEXT);
+        assert_eq!(lease.map(drop), Err(Unavailable::NoTarget));
+    }
+
+    #[test]
+    fn a_discovered_group_of_initial_members_holds_requests() {
+        let hold = Duration::from_secs(10);
+        let settings = Arc::new(TargetGroup { hold, ..settings("g", Algorithm::RoundRobin) });
+        for (healths, expected) in [
+            (&[][..], Err(Unavailable::Hold(hold))),
+            (&[INITIAL], Err(Unavailable::Hold(hold))),
+            (&[Health::Draining], Err(Unavailable::Hold(hold))),
+            (&[SICK], Ok(())),
+        ] {
+            let group = Group::build(GroupIndex(0), settings.clone(), with_health(healths), true, None);
+            let lease = group.lease(&mut WorkerState::seeded(1), &CONTEXT);
+            assert_eq!(lease.map(drop), expected, "{healths:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_group_without_hold_gives_no_target() {
+        let lease = group(Algorithm::RoundRobin, Vec::new()).lease(&mut WorkerState::seeded(1), &CONTEXT);
+        assert_eq!(lease.map(drop), Err(Unavailable::NoTarget));
+    }
+}
