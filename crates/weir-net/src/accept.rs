@@ -1,0 +1,148 @@
+//! Accepting connections, within limits.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use weir_core::address::ClientAddr;
+
+/// Pause before accepting again when descriptors or connections have run out. Arbitrary: long enough to cost nothing,
+/// short enough that a freed place is taken at once.
+const BACK_OFF: Duration = Duration::from_millis(20);
+
+/// The limit on client connections of the whole process.
+#[derive(Clone, Debug)]
+pub struct ConnectionLimit {
+    open: Arc<AtomicUsize>,
+    most: usize,
+}
+
+impl ConnectionLimit {
+    /// At most `most` connections at a time, over all listeners and workers.
+    pub fn new(most: usize) -> Self {
+        Self { open: Arc::default(), most }
+    }
+
+    /// Connections open now.
+    pub fn open(&self) -> usize {
+        self.open.load(Relaxed)
+    }
+
+    fn admit(&self) -> Option<Admission> {
+        let admitted =
+            self.open.fetch_update(Relaxed, Relaxed, |open| (open < self.most).then_some(open + 1));
+        admitted.is_ok().then(|| Admission(self.open.clone()))
+    }
+}
+
+/// A place among the open connections; given back when dropped.
+#[derive(Debug)]
+pub struct Admission(Arc<AtomicUsize>);
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection, without delay for small writes.
+    pub stream: TcpStream,
+    /// Its other end.
+    pub client: ClientAddr,
+    /// Its place among the open connections.
+    pub admission: Admission,
+}
+
+/// Accepts connections and gives each to `serve`, until `stop` completes.
+///
+/// At the limit, or without descriptors, connections wait in the kernel's queue, and existing ones go on unharmed;
+/// what happened is logged once per stretch. When `stop` completes, what already waits in the queue is still served,
+/// so that closing the socket resets nobody.
+pub async fn accept(
+    listener: TcpListener,
+    limit: ConnectionLimit,
+    stop: impl Future<Output = ()>,
+    mut serve: impl FnMut(Accepted),
+) {
+    let mut is_short = false;
+    tokio::pin!(stop);
+    loop {
+        let Some(admission) = limit.admit() else {
+            note_shortage(&mut is_short, &format!("{} connections are open, the limit", limit.most));
+            tokio::select! {
+                () = tokio::time::sleep(BACK_OFF) => continue,
+                () = &mut stop => return,
+            }
+        };
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            () = &mut stop => return,
+        };
+        match accepted {
+            Ok((stream, client)) => {
+                is_short = false;
+                // Without it small responses wait for the client's delayed acknowledgement. A socket that the client
+                // has already reset may refuse; its first read will say so.
+                let _ = stream.set_nodelay(true);
+                serve(Accepted { stream, client: ClientAddr(client), admission });
+            }
+            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) => {
+                note_shortage(&mut is_short, &error.to_string());
+                tokio::time::sleep(BACK_OFF).await;
+            }
+        }
+    }
+}
+
+/// Whether a failed accept concerns only the connection that was to be accepted.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+}
+
+fn note_shortage(is_short: &mut bool, cause: &str) {
+    if !*is_short {
+        *is_short = true;
+        tracing::warn!("accepting pauses: {cause}; new connections wait in the kernel's queue");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_beyond_the_limit_wait_until_a_place_is_free() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let held = RefCell::new(Vec::new());
+        let limit = ConnectionLimit::new(1);
+        let (served, mut serving) = tokio::sync::mpsc::unbounded_channel();
+        let loops = accept(listener, limit.clone(), std::future::pending(), |accepted| {
+            held.borrow_mut().push(accepted);
+            served.send(()).unwrap();
+        });
+        let story = async {
+            let _first = TcpStream::connect(addr).await.unwrap();
+            serving.recv().await.unwrap();
+            let _second = TcpStream::connect(addr).await.unwrap();
+            assert_eq!(limit.open(), 1);
+            held.borrow_mut().clear();
+            serving.recv().await.unwrap();
+            assert_eq!(limit.open(), 1);
+        };
+        tokio::select! {
+            () = loops => unreachable!("nobody stops it"),
+            () = story => {}
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Dialling a target.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use weir_core::address::TargetAddr;
+
+/// Longest time a connection to a target may take to be established.
+///
+/// Source: Application Load Balancer, HTTP 504: "failed to establish a connection … before the connection timeout
+/// expired (10 seconds)".
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a target was not reached.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The kernel refused: nobody listens, no route, no descriptor left.
+    #[error("connection failed")]
+    Failed(#[source] io::Error),
+    /// The connection reached weir's own dialling socket instead of a target: see [`dial`].
+    #[error("connection reached itself: nobody listens on the port")]
+    SelfConnected,
+    /// No answer within [`DIAL_TIMEOUT`].
+    #[error("no answer within {} seconds", DIAL_TIMEOUT.as_secs())]
+    TimedOut,
+}
+
+/// Connects to a target, without delay for small writes.
+///
+/// On loopback, dialling a dead port of the ephemeral range can connect the dialling socket to itself (a TCP
+/// simultaneous open); the connection would echo requests and block the port for the next task. Such a connection is
+/// reset and reported as nobody listening.
+///
+/// # Errors
+/// [`DialError`], by step.
+pub async fn dial(addr: TargetAddr) -> Result<TcpStream, DialError> {
+    let connected = tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect(addr.0)).await;
+    let stream = connected.map_err(|_| DialError::TimedOut)?.map_err(DialError::Failed)?;
+    if addr.ip().is_loopback() && is_self_connected(stream.local_addr().map_err(DialError::Failed)?, addr) {
+        // A reset leaves no TIME_WAIT behind that would keep the port from its next owner.
+        stream.set_zero_linger().map_err(DialError::Failed)?;
+        return Err(DialError::SelfConnected);
+    }
+    stream.set_nodelay(true).map_err(DialError::Failed)?;
+    Ok(stream)
+}
+
+fn is_self_connected(local: SocketAddr, addr: TargetAddr) -> bool {
+    local == addr.0
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_refused_connection_says_so() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = TargetAddr(listener.local_addr().unwrap());
+        drop(listener);
+        assert!(matches!(dial(addr).await, Err(DialError::Failed(_) | DialError::SelfConnected)));
+    }
+
+    #[test]
+    fn a_socket_that_dials_its_own_port_is_connected_to_itself_and_recognised() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        let own = socket.local_addr().unwrap();
+        // The kernel does allow it: this is why `dial` looks.
+        socket.connect(&own).unwrap();
+        let local = socket.local_addr().unwrap().as_socket().unwrap();
+        assert!(is_self_connected(local, TargetAddr(own.as_socket().unwrap())));
+    }
+
+    #[tokio::test]
+    async fn dialling_a_dead_port_of_the_ephemeral_range_never_succeeds() {
+        // Every dial may draw the very port it dials as its source; thousands of dials meet that case.
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+        let low: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+        for n in 0..4_000 {
+            let addr = TargetAddr(([127, 9, 8, 7], low + 1 + (n % 7)).into());
+            assert!(dial(addr).await.is_err());
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Sockets: bind, accept, workers, dial, relay, drain.
+//!
+//! Network and classic TCP listeners share [`relay`] and [`dial`]; everything that accepts shares [`accept`].
+//!
+//! What this crate lacks, on purpose: HTTP, snapshots, decisions.
+
+pub mod accept;
+pub mod activity;
+pub mod bind;
+pub mod buffers;
+pub mod clock;
+pub mod dial;
+pub mod drain;
+pub mod relay;
+pub mod workers;

@@ -1,0 +1,329 @@
+//! The collector: sums the shards of all workers into Prometheus's text format.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{Encoder, TextEncoder};
+use weir_core::snapshot::{Listener, Snapshot};
+
+use crate::histogram::Summed;
+use crate::names::{self, Named};
+use crate::shard::{ListenerShard, read};
+
+/// Label names with their values.
+type Labels = Vec<(&'static str, String)>;
+
+/// All counts of the process. A clone is another handle to the same.
+#[derive(Clone, Debug, Default)]
+pub struct Telemetry(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// By load balancer and address: one shard per worker. Kept when a listener goes, so that counters never fall.
+    listeners: Mutex<BTreeMap<ListenerKey, Vec<Arc<ListenerShard>>>>,
+    /// Counts of the control thread, by metric and labels.
+    control: Mutex<BTreeMap<(&'static str, Labels), u64>>,
+    access_log_lines_lost: AtomicU64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct ListenerKey {
+    load_balancer: String,
+    bind: String,
+}
+
+/// What the workers have counted for one listener, summed.
+#[derive(Clone, Debug, Default)]
+pub struct ListenerTotals {
+    /// Requests begun.
+    pub requests: u64,
+    /// Flows begun.
+    pub flows: u64,
+    /// Connections open now.
+    pub connections_open: u64,
+    /// Requests that weir answered with an error of its own.
+    pub request_errors: u64,
+    /// Time from request head to response end.
+    pub request_duration: Summed,
+}
+
+impl Telemetry {
+    /// A new shard for one worker's counts of one listener.
+    pub fn listener_shard(&self, listener: &Listener) -> Arc<ListenerShard> {
+        let shard = Arc::new(ListenerShard::default());
+        self.listeners().entry(ListenerKey::of(listener)).or_default().push(shard.clone());
+        shard
+    }
+
+    /// Counts an event of the control thread.
+    pub fn count(&self, (name, _): Named, labels: &[(&'static str, &str)]) {
+        let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        *self.control().entry((name, labels)).or_default() += 1;
+    }
+
+    /// Counts access-log lines that were lost.
+    pub fn count_lost_lines(&self, lines: u64) {
+        self.0.access_log_lines_lost.fetch_add(lines, Relaxed);
+    }
+
+    /// What the workers have counted for `listener` so far.
+    pub fn totals(&self, listener: &Listener) -> ListenerTotals {
+        let mut totals = ListenerTotals::default();
+        for shard in self.listeners().get(&ListenerKey::of(listener)).into_iter().flatten() {
+            totals.requests += read(&shard.requests);
+            totals.flows += read(&shard.flows);
+            totals.connections_open +=
+                read(&shard.connections).saturating_sub(read(&shard.connections_closed));
+            totals.request_errors +=
+                shard.lock_reasons().request_errors.iter().map(|(_, count)| count).sum::<u64>();
+            totals.request_duration.add(&shard.request_duration);
+        }
+        totals
+    }
+
+    /// Everything in Prometheus's text format, with the targets of `snapshot`.
+    pub fn render(&self, snapshot: &Snapshot) -> String {
+        let mut families = Families::default();
+        self.collect_listeners(&mut families);
+        collect_targets(snapshot, &mut families);
+        for ((name, labels), count) in self.control().iter() {
+            if let Some(named) = names::ALL.iter().find(|(known, _)| known == name) {
+                families.counter(*named, labels, *count);
+            }
+        }
+        families.counter(names::ACCESS_LOG_LINES_LOST, &[], self.0.access_log_lines_lost.load(Relaxed));
+        families.gauge(names::SNAPSHOT_GENERATION, &[], snapshot.generation);
+        families.encode()
+    }
+
+    fn collect_listeners(&self, families: &mut Families) {
+        for (key, shards) in self.listeners().iter() {
+            let labels = vec![("load_balancer", key.load_balancer.clone()), ("listener", key.bind.clone())];
+            let with = |name, value: &str| {
+                let mut labels = labels.clone();
+                labels.push((name, value.to_owned()));
+                labels
+            };
+            let sum = |of: fn(&ListenerShard) -> u64| shards.iter().map(|shard| of(shard)).sum::<u64>();
+            families.counter(names::CONNECTIONS, &labels, sum(|s| read(&s.connections)));
+            let open = sum(|s| read(&s.connections)).saturating_sub(sum(|s| read(&s.connections_closed)));
+            families.gauge(names::CONNECTIONS_OPEN, &labels, open);
+            families.counter(names::REQUESTS, &labels, sum(|s| read(&s.requests)));
+            families.counter(names::RETRIES, &labels, sum(|s| read(&s.retries)));
+            families.counter(names::RETRIES_REFUSED, &labels, sum(|s| read(&s.retries_refused)));
+            families.counter(names::HELD, &labels, sum(|s| read(&s.held)));
+            families.counter(names::FLOWS, &labels, sum(|s| read(&s.flows)));
+            let open = sum(|s| read(&s.flows)).saturating_sub(sum(|s| read(&s.flows_closed)));
+            families.gauge(names::FLOWS_OPEN, &labels, open);
+            families.counter(
+                names::FLOW_BYTES,
+                &with("side", "client"),
+                sum(|s| read(&s.flow_bytes_of_client)),
+            );
+            families.counter(
+                names::FLOW_BYTES,
+                &with("side", "target"),
+                sum(|s| read(&s.flow_bytes_of_target)),
+            );
+            for (class, text) in ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().enumerate() {
+                for (source, count) in [
+                    ("target", shards.iter().map(|s| read(&s.responses_of_targets[class])).sum()),
+                    ("weir", shards.iter().map(|s| read(&s.responses_of_weir[class])).sum()),
+                ] {
+                    let mut labels = with("source", source);
+                    labels.push(("class", text.to_owned()));
+                    families.counter(names::RESPONSES, &labels, count);
+                }
+            }
+            let (mut durations, mut response_times) = (Summed::default(), Summed::default());
+            for shard in shards {
+                durations.add(&shard.request_duration);
+                response_times.add(&shard.target_response_time);
+                let reasons = shard.lock_reasons();
+                for (reason, count) in &reasons.request_errors {
+                    families.add_to_counter(names::REQUEST_ERRORS, &with("reason", reason), *count);
+                }
+                for (reason, count) in &reasons.flow_ends {
+                    families.add_to_counter(names::FLOW_ENDS, &with("reason", reason), *count);
+                }
+            }
+            families.histogram(names::REQUEST_DURATION, &labels, &durations);
+            families.histogram(names::TARGET_RESPONSE_TIME, &labels, &response_times);
+        }
+    }
+
+    fn listeners(&self) -> std::sync::MutexGuard<'_, BTreeMap<ListenerKey, Vec<Arc<ListenerShard>>>> {
+        self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn control(&self) -> std::sync::MutexGuard<'_, BTreeMap<(&'static str, Labels), u64>> {
+        self.0.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ListenerKey {
+    fn of(listener: &Listener) -> Self {
+        Self { load_balancer: listener.load_balancer.to_string(), bind: listener.bind.to_string() }
+    }
+}
+
+/// Series of targets come from the snapshot, so those of a departed target are gone with it.
+fn collect_targets(snapshot: &Snapshot, families: &mut Families) {
+    for group in snapshot.groups() {
+        let name = group.settings.name.to_string();
+        let mut by_health: BTreeMap<&str, u64> =
+            ["draining", "healthy", "initial", "unhealthy", "unused"].map(|health| (health, 0)).into();
+        for member in &group.members {
+            *by_health.entry(member.health.state()).or_default() += 1;
+            let target = &member.target;
+            let labels = [("target_group", name.clone()), ("target", target.id.to_string())];
+            families.counter(names::TARGET_PICKS, &labels, target.tally.picked());
+            families.counter(names::TARGET_FAILURES, &labels, target.tally.failed());
+            families.gauge(names::TARGET_IN_FLIGHT, &labels, u64::from(target.tally.in_flight()));
+        }
+        for (health, count) in by_health {
+            families.gauge(
+                names::TARGETS,
+                &[("target_group", name.clone()), ("health", health.to_owned())],
+                count,
+            );
+        }
+    }
+}
+
+/// Metric families by name, in the form that the text encoder takes.
+#[derive(Default)]
+struct Families(BTreeMap<&'static str, MetricFamily>);
+
+impl Families {
+    fn add(
+        &mut self,
+        (name, help): Named,
+        kind: MetricType,
+        labels: &[(&'static str, String)],
+    ) -> &mut Metric {
+        let family = self.0.entry(name).or_insert_with(|| {
+            let mut family = MetricFamily::default();
+            family.set_name(name.to_owned());
+            family.set_help(help.to_owned());
+            family.set_field_type(kind);
+            family
+        });
+        let mut metric = Metric::default();
+        metric.set_label(labels.iter().map(|(name, value)| label(name, value)).collect());
+        let metrics = family.mut_metric();
+        metrics.push(metric);
+        metrics.last_mut().expect("one was just pushed")
+    }
+
+    fn counter(&mut self, named: Named, labels: &[(&'static str, String)], count: u64) {
+        let mut counter = Counter::default();
+        counter.set_value(count as f64);
+        self.add(named, MetricType::COUNTER, labels).set_counter(counter);
+    }
+
+    /// Adds to the counter with these labels, which may have been seen in another worker's shard.
+    fn add_to_counter(&mut self, named: Named, labels: &[(&'static str, String)], count: u64) {
+        let wanted: Vec<LabelPair> = labels.iter().map(|(name, value)| label(name, value)).collect();
+        let family = self.0.get_mut(named.0);
+        let known =
+            family.and_then(|f| f.mut_metric().iter_mut().find(|m| m.get_label() == wanted.as_slice()));
+        match known {
+            Some(metric) => {
+                let mut counter = Counter::default();
+                counter.set_value(metric.get_counter().get_value() + count as f64);
+                metric.set_counter(counter);
+            }
+            None => self.counter(named, labels, count),
+        }
+    }
+
+    fn gauge(&mut self, named: Named, labels: &[(&'static str, String)], value: u64) {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value as f64);
+        self.add(named, MetricType::GAUGE, labels).set_gauge(gauge);
+    }
+
+    fn histogram(&mut self, named: Named, labels: &[(&'static str, String)], summed: &Summed) {
+        let mut histogram = Histogram::default();
+        histogram.set_sample_count(summed.count());
+        histogram.set_sample_sum(summed.sum_seconds());
+        let buckets = summed.cumulative().map(|(bound, count)| {
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(bound);
+            bucket.set_cumulative_count(count);
+            bucket
+        });
+        histogram.set_bucket(buckets.collect());
+        self.add(named, MetricType::HISTOGRAM, labels).set_histogram(histogram);
+    }
+
+    fn encode(self) -> String {
+        let families: Vec<MetricFamily> = self.0.into_values().collect();
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&families, &mut text).expect("every family has a name and a metric");
+        String::from_utf8(text).expect("names and labels are text")
+    }
+}
+
+fn label(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use weir_core::address::ListenAddr;
+    use weir_core::definition::ListenerKind;
+    use weir_core::name::LoadBalancerName;
+    use weir_core::snapshot::{GroupIndex, ListenerIndex};
+
+    use super::*;
+    use crate::ResponseSource;
+
+    fn listener() -> Listener {
+        Listener {
+            index: ListenerIndex(0),
+            load_balancer: LoadBalancerName::parse("edge").unwrap(),
+            idle_timeout: Duration::from_secs(60),
+            access_log: None,
+            bind: ListenAddr("127.0.0.1:8080".parse().unwrap()),
+            kind: ListenerKind::NetworkTcp { group: GroupIndex(0) },
+        }
+    }
+
+    #[test]
+    fn the_scraper_sums_what_the_workers_count() {
+        let telemetry = Telemetry::default();
+        let workers = [telemetry.listener_shard(&listener()), telemetry.listener_shard(&listener())];
+        for worker in &workers {
+            worker.request_began();
+            worker.responded(ResponseSource::Weir, 503);
+            worker.request_failed("no_target");
+            worker.request_ended(Duration::from_millis(2));
+        }
+        let text = telemetry.render(&Snapshot::default());
+        for line in [
+            r#"weir_requests_total{load_balancer="edge",listener="127.0.0.1:8080"} 2"#,
+            r#"weir_request_errors_total{load_balancer="edge",listener="127.0.0.1:8080",reason="no_target"} 2"#,
+            r#"weir_responses_total{load_balancer="edge",listener="127.0.0.1:8080",source="weir",class="5xx"} 2"#,
+            r#"weir_request_duration_seconds_count{load_balancer="edge",listener="127.0.0.1:8080"} 2"#,
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+        assert_eq!(telemetry.totals(&listener()).requests, 2);
+    }
+
+    #[test]
+    fn every_metric_has_weir_s_prefix_and_a_unit_or_count() {
+        for (name, help) in names::ALL {
+            assert!(name.starts_with("weir_") && help.ends_with('.'), "{name}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Every metric's name and help text: `weir_<noun>_<unit>`, base units, `_total` on counters.
+
+/// A metric's name with its help text.
+pub type Named = (&'static str, &'static str);
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $constant:ident = $name:literal, $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Named = ($name, $help);
+        )*
+        /// Every metric, for the reference and for the test that it is complete.
+        pub const ALL: &[Named] = &[$($constant),*];
+    };
+}
+
+names! {
+    ACCESS_LOG_LINES_LOST = "weir_access_log_lines_lost_total", "Access-log lines lost because the writer could not keep up.";
+    CONNECTIONS_OPEN = "weir_connections_open", "Client connections open now, by listener.";
+    CONNECTIONS = "weir_connections_total", "Client connections accepted, by listener.";
+    CONFIG_RELOADS = "weir_config_reloads_total", "Reloads of the configuration, by result: accepted or rejected.";
+    DISCOVERY_FAILURES = "weir_discovery_failures_total", "Failures of a discovery source, by source.";
+    FLOW_BYTES = "weir_flow_bytes_total", "Bytes relayed, by listener and the side they came from.";
+    FLOW_ENDS = "weir_flow_ends_total", "Flows ended, by listener and reason.";
+    FLOWS_OPEN = "weir_flows_open", "Flows relayed now, by listener.";
+    FLOWS = "weir_flows_total", "Flows begun, by listener.";
+    HELD = "weir_held_total", "Requests and flows that waited for a target, by listener.";
+    REQUEST_DURATION = "weir_request_duration_seconds", "Time from a request's head to the end of its response, by listener.";
+    REQUEST_ERRORS = "weir_request_errors_total", "Requests that weir answered with an error of its own, by listener and reason.";
+    REQUESTS = "weir_requests_total", "Requests, by listener.";
+    RESPONSES = "weir_responses_total", "Responses, by listener, source (target or weir) and class of status.";
+    RETRIES = "weir_retries_total", "Attempts on another target after a failed one, by listener.";
+    RETRIES_REFUSED = "weir_retries_refused_total", "Retries that the budget did not allow, by listener.";
+    SNAPSHOT_GENERATION = "weir_snapshot_generation", "Generation of the current snapshot.";
+    TARGET_FAILURES = "weir_target_failures_total", "Attempts on a target that ended without an answer, by group and target.";
+    TARGET_IN_FLIGHT = "weir_target_in_flight", "Requests or flows in flight, by group and target.";
+    TARGET_PICKS = "weir_target_picks_total", "Requests or flows that a target was picked for, by group and target.";
+    TARGET_RESPONSE_TIME = "weir_target_response_time_seconds", "Time from a request's dispatch to the head of the target's response, by listener.";
+    TARGETS = "weir_targets", "Targets, by group and health.";
+    TRANSITIONS = "weir_target_transitions_total", "Registrations, removals and changes of health.";
+}

@@ -1,0 +1,129 @@
+//! What one worker counts for one listener.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::histogram::{Histogram, add};
+
+/// Who made a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseSource {
+    /// A target.
+    Target,
+    /// weir itself: a redirect, a fixed response, an error.
+    Weir,
+}
+
+/// One worker's counts for one listener: plain stores by one writer.
+#[derive(Debug, Default)]
+pub struct ListenerShard {
+    pub(crate) connections: AtomicU64,
+    pub(crate) connections_closed: AtomicU64,
+    pub(crate) requests: AtomicU64,
+    pub(crate) responses_of_targets: [AtomicU64; 5],
+    pub(crate) responses_of_weir: [AtomicU64; 5],
+    pub(crate) retries: AtomicU64,
+    pub(crate) retries_refused: AtomicU64,
+    pub(crate) held: AtomicU64,
+    pub(crate) flows: AtomicU64,
+    pub(crate) flows_closed: AtomicU64,
+    pub(crate) flow_bytes_of_client: AtomicU64,
+    pub(crate) flow_bytes_of_target: AtomicU64,
+    pub(crate) request_duration: Histogram,
+    pub(crate) target_response_time: Histogram,
+    /// Rare, so a list with a lock that only the scraper contends for.
+    pub(crate) reasons: Mutex<Reasons>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Reasons {
+    pub(crate) request_errors: Vec<(&'static str, u64)>,
+    pub(crate) flow_ends: Vec<(&'static str, u64)>,
+}
+
+impl ListenerShard {
+    /// A connection was accepted.
+    pub fn connection_opened(&self) {
+        add(&self.connections, 1);
+    }
+
+    /// A connection ended.
+    pub fn connection_closed(&self) {
+        add(&self.connections_closed, 1);
+    }
+
+    /// A request's head was read.
+    pub fn request_began(&self) {
+        add(&self.requests, 1);
+    }
+
+    /// A response's head was sent, `status` 100 to 599.
+    pub fn responded(&self, source: ResponseSource, status: u16) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        match source {
+            ResponseSource::Target => add(&self.responses_of_targets[class], 1),
+            ResponseSource::Weir => add(&self.responses_of_weir[class], 1),
+        }
+    }
+
+    /// A response ended, this long after its request's head.
+    pub fn request_ended(&self, duration: Duration) {
+        self.request_duration.observe(duration);
+    }
+
+    /// A target's response head arrived, this long after the dispatch.
+    pub fn target_responded(&self, duration: Duration) {
+        self.target_response_time.observe(duration);
+    }
+
+    /// A request was answered with an error of weir's own.
+    pub fn request_failed(&self, reason: &'static str) {
+        count_reason(&mut self.lock_reasons().request_errors, reason);
+    }
+
+    /// A failed attempt was followed by another.
+    pub fn retried(&self) {
+        add(&self.retries, 1);
+    }
+
+    /// The budget did not allow a retry.
+    pub fn retry_refused(&self) {
+        add(&self.retries_refused, 1);
+    }
+
+    /// A request or flow waited for a target.
+    pub fn held(&self) {
+        add(&self.held, 1);
+    }
+
+    /// A flow began.
+    pub fn flow_began(&self) {
+        add(&self.flows, 1);
+    }
+
+    /// A flow ended for `reason`, having moved these bytes.
+    pub fn flow_ended(&self, reason: &'static str, from_client_bytes: u64, from_target_bytes: u64) {
+        add(&self.flows_closed, 1);
+        add(&self.flow_bytes_of_client, from_client_bytes);
+        add(&self.flow_bytes_of_target, from_target_bytes);
+        count_reason(&mut self.lock_reasons().flow_ends, reason);
+    }
+
+    pub(crate) fn lock_reasons(&self) -> std::sync::MutexGuard<'_, Reasons> {
+        // Counting cannot leave the list half-written, so a poisoned lock is as good as any.
+        self.reasons.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn count_reason(reasons: &mut Vec<(&'static str, u64)>, reason: &'static str) {
+    match reasons.iter_mut().find(|(known, _)| *known == reason) {
+        Some((_, count)) => *count += 1,
+        None => reasons.push((reason, 1)),
+    }
+}
+
+/// Reads a counter.
+pub(crate) fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Relaxed)
+}
