@@ -51,6 +51,17 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// The action's name in AWS's access log.
+    pub fn action(&self) -> &'static str {
+        match self {
+            Self::Forward { .. } | Self::Unavailable { .. } => "forward",
+            Self::Redirect { .. } => "redirect",
+            Self::Respond(_) => "fixed-response",
+        }
+    }
+}
+
 /// Decides what is to be done with a request that arrived at `listener`.
 ///
 /// Time is at most proportional to the number of rules and of targets; no allocation except for a redirect.

@@ -10,6 +10,7 @@ pub mod address;
 pub mod balance;
 pub mod decide;
 pub mod definition;
+pub mod dispatcher;
 pub mod flow_key;
 pub mod head;
 pub mod health;

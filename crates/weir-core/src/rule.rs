@@ -70,15 +70,6 @@ pub enum Action<G> {
 }
 
 impl<G> Action<G> {
-    /// The action's name in AWS's access log.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::FixedResponse(_) => "fixed-response",
-            Self::Forward(_) => "forward",
-            Self::Redirect(_) => "redirect",
-        }
-    }
-
     /// The same action with every group replaced by what `resolve` gives for it.
     pub fn map_groups<H>(&self, resolve: impl FnMut(&G) -> H) -> Action<H> {
         match self {

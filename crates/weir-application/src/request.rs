@@ -1,0 +1,77 @@
+//! A request, from its head to its response.
+
+use std::rc::Rc;
+
+use weir_core::decide::Outcome;
+use weir_core::snapshot::{ListenerIndex, Unavailable};
+use weir_http::record::{Observer, Record, recorded, wall_time};
+use weir_http::{Answer, Connection, Exchange, Request, RequestError, Response, forwarded, serve};
+use weir_net::accept::Accepted;
+
+/// An application listener in one worker.
+#[derive(Debug)]
+pub struct Application {
+    /// Its number; what it does is read from the snapshot with every request.
+    pub listener: ListenerIndex,
+    /// What the worker exchanges requests with.
+    pub exchange: Rc<Exchange>,
+    /// What it counts and logs.
+    pub observer: Rc<Observer>,
+}
+
+impl Answer for Application {
+    async fn answer(&self, request: Request) -> Response {
+        recorded(&self.observer, request, async |request, record| self.respond(request, record).await).await
+    }
+}
+
+impl Application {
+    /// Serves a client's connection until it ends.
+    pub async fn serve(self: Rc<Self>, accepted: Accepted) {
+        let Some(listener) = self.exchange.dispatcher().borrow_mut().listener(self.listener) else { return };
+        let connection = Connection {
+            client: accepted.client,
+            listener: listener.bind,
+            idle_timeout: listener.idle_timeout,
+        };
+        self.observer.shard().connection_opened();
+        serve(accepted.stream, connection, &self.exchange.worker, self.clone()).await;
+        self.observer.shard().connection_closed();
+    }
+
+    /// Head → decision → header rules → exchange with the target → response. The response holds the lease until its
+    /// body has ended.
+    async fn respond(&self, mut request: Request, record: &mut Record) -> Result<Response, RequestError> {
+        request.check()?;
+        // A statement of its own: the dispatcher is borrowed for one decision, never across an await.
+        let decision = self.exchange.dispatcher().borrow_mut().decide(
+            self.listener,
+            &request.head(),
+            request.client(),
+            record.began(),
+        );
+        let decision = decision.ok_or(RequestError::ListenerGone)?;
+        record.matched(decision.rule, decision.outcome.action());
+        let (group, lease) = match decision.outcome {
+            Outcome::Forward { group, lease } => (group, lease),
+            Outcome::Redirect { status, location } => {
+                let location = location.ok_or(RequestError::RedirectTooLong)?;
+                record.redirected(&location);
+                return Ok(Response::redirect(status, &location));
+            }
+            Outcome::Respond(fixed) => return Ok(Response::fixed(&fixed)),
+            Outcome::Unavailable { group: Some(group), why: Unavailable::Hold(limit) } => {
+                (group, self.exchange.hold(group, limit, record).await?)
+            }
+            Outcome::Unavailable { .. } => return Err(RequestError::NoTarget),
+        };
+        forwarded::rewrite_host(&mut request);
+        forwarded::tell_client(&mut request)?;
+        record.traced(forwarded::trace(
+            &mut request,
+            wall_time(),
+            self.exchange.dispatcher().borrow_mut().random(),
+        ));
+        self.exchange.forward(request, group, lease, record).await
+    }
+}

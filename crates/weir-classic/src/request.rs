@@ -1,0 +1,63 @@
+//! A request to a classic HTTP listener.
+
+use std::rc::Rc;
+
+use weir_core::decide::Outcome;
+use weir_core::snapshot::ListenerIndex;
+use weir_http::record::{Observer, Record, recorded};
+use weir_http::{Answer, Connection, Exchange, Request, RequestError, Response, forwarded, serve};
+use weir_net::accept::Accepted;
+
+/// A classic HTTP listener in one worker.
+#[derive(Debug)]
+pub struct Classic {
+    /// Its number; its instances are read from the snapshot with every request.
+    pub listener: ListenerIndex,
+    /// What the worker exchanges requests with.
+    pub exchange: Rc<Exchange>,
+    /// What it counts and logs.
+    pub observer: Rc<Observer>,
+}
+
+impl Answer for Classic {
+    async fn answer(&self, request: Request) -> Response {
+        recorded(&self.observer, request, async |request, record| self.respond(request, record).await).await
+    }
+}
+
+impl Classic {
+    /// Serves a client's connection until it ends.
+    pub async fn serve(self: Rc<Self>, accepted: Accepted) {
+        let Some(listener) = self.exchange.dispatcher().borrow_mut().listener(self.listener) else { return };
+        let connection = Connection {
+            client: accepted.client,
+            listener: listener.bind,
+            idle_timeout: listener.idle_timeout,
+        };
+        self.observer.shard().connection_opened();
+        serve(accepted.stream, connection, &self.exchange.worker, self.clone()).await;
+        self.observer.shard().connection_closed();
+    }
+
+    /// Head → pick among the healthy instances → header rules → exchange → response. `Host` passes unchanged, and
+    /// there is no trace id: Classic Load Balancers have neither.
+    async fn respond(&self, mut request: Request, record: &mut Record) -> Result<Response, RequestError> {
+        request.check()?;
+        let decision = self.exchange.dispatcher().borrow_mut().decide(
+            self.listener,
+            &request.head(),
+            request.client(),
+            record.began(),
+        );
+        match decision.ok_or(RequestError::ListenerGone)?.outcome {
+            Outcome::Forward { group, lease } => {
+                forwarded::tell_client(&mut request)?;
+                self.exchange.forward(request, group, lease, record).await
+            }
+            // No rules, so nothing else can have come of it.
+            Outcome::Redirect { .. } | Outcome::Respond(_) | Outcome::Unavailable { .. } => {
+                Err(RequestError::NoTarget)
+            }
+        }
+    }
+}

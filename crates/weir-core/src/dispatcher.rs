@@ -1,0 +1,69 @@
+//! A dispatcher: what one worker decides with, its view of the snapshot and its own balancing state.
+//!
+//! The data plane has one per worker; a simulator has as many as it likes to study.
+
+use std::sync::Arc;
+
+use crate::address::ClientAddr;
+use crate::balance::{PickContext, WorkerState};
+use crate::decide::{Decision, Outcome, decide, forward};
+use crate::head::Head;
+use crate::lease::Lease;
+use crate::snapshot::{GroupIndex, Listener, ListenerIndex, Snapshot};
+use crate::table::Reader;
+use crate::time::Timestamp;
+
+/// Decides for one worker. Every call reads the snapshot that is current at that moment.
+#[derive(Clone, Debug)]
+pub struct Dispatcher {
+    reader: Reader,
+    state: WorkerState,
+}
+
+impl Dispatcher {
+    /// A dispatcher whose random stream starts at `seed`.
+    pub fn new(reader: Reader, seed: u64) -> Self {
+        Self { reader, state: WorkerState::seeded(seed) }
+    }
+
+    /// Decides about a request; see [`decide`]. `None` when a reload has taken the listener away.
+    pub fn decide(
+        &mut self,
+        listener: ListenerIndex,
+        head: &Head<'_>,
+        client: ClientAddr,
+        now: Timestamp,
+    ) -> Option<Decision> {
+        let Self { reader, state } = self;
+        let snapshot = reader.read();
+        let listener = snapshot.listener(listener)?;
+        Some(decide(snapshot, listener, head, client, state, now))
+    }
+
+    /// Picks a target of `group` for a flow, or for another attempt; see [`forward`].
+    pub fn forward(&mut self, group: GroupIndex, context: &PickContext) -> Outcome {
+        let Self { reader, state } = self;
+        forward(reader.read(), group, state, context)
+    }
+
+    /// Takes any registered target of `group`, whatever its health; see [`crate::snapshot::Group::lease_unproven`].
+    pub fn lease_unproven(&mut self, group: GroupIndex) -> Option<Lease> {
+        let Self { reader, state } = self;
+        reader.read().group(group)?.lease_unproven(state)
+    }
+
+    /// The listener as it is now; `None` when a reload has taken it away.
+    pub fn listener(&mut self, index: ListenerIndex) -> Option<Arc<Listener>> {
+        self.reader.read().listener(index).cloned()
+    }
+
+    /// The current snapshot, for use off the request path.
+    pub fn snapshot(&mut self) -> Arc<Snapshot> {
+        self.reader.load()
+    }
+
+    /// The worker's random stream.
+    pub fn random(&mut self) -> &mut fastrand::Rng {
+        &mut self.state.random
+    }
+}

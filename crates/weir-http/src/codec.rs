@@ -1,0 +1,14 @@
+//! The codec: HTTP/1.1 on both sides, by hyper. The only place where hyper's types appear.
+//!
+//! Framing is always re-created: no `Transfer-Encoding`, `Content-Length` spelling, chunk line or hop-by-hop header is
+//! copied from one side to the other.
+
+mod body;
+pub(crate) mod client;
+mod headers;
+mod io;
+pub(crate) mod phase;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod server;
+mod tunnel;

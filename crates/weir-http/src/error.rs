@@ -1,0 +1,133 @@
+//! Why a request failed: one variant per step, one status each.
+
+use weir_net::dial::DialError;
+
+/// Why weir answered a request by itself. Named for the step that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The target's deregistration delay ended, or it vanished, while the request was with it.
+    #[error("the target left while it had the request")]
+    DeregisteredMidRequest,
+    /// No connection to the target.
+    #[error("no connection to the target")]
+    DialFailed(#[source] DialError),
+    /// The request has no host, several, or one that is not a host.
+    #[error("the request has no valid host")]
+    HostInvalid,
+    /// The group waited for a target longer than it may.
+    #[error("no target within the hold time")]
+    HoldExpired,
+    /// Too many requests were waiting for a target already.
+    #[error("too many requests wait for a target")]
+    HoldQueueFull,
+    /// The listener was taken away by a reload.
+    #[error("the listener is gone")]
+    ListenerGone,
+    /// CONNECT or TRACE.
+    #[error("the method is not allowed")]
+    MethodNotAllowed,
+    /// The group has no target that may be picked.
+    #[error("no target may be picked")]
+    NoTarget,
+    /// The redirect's `Location` would be too long.
+    #[error("the redirect's location is too long")]
+    RedirectTooLong,
+    /// The target closed the connection before the head of its response was complete.
+    #[error("the target closed the connection before it answered")]
+    TargetClosedEarly,
+    /// The target's response was not HTTP, or switched protocols unasked.
+    #[error("the target's response is malformed")]
+    TargetMalformed,
+    /// The target did not answer within the idle timeout.
+    #[error("the target did not answer in time")]
+    TargetTimedOut,
+    /// `X-Forwarded-For` names more than [`crate::forwarded::FORWARDERS_MAX`] addresses.
+    #[error("too many addresses in X-Forwarded-For")]
+    TooManyForwarders,
+    /// A transfer coding other than `chunked`.
+    #[error("the transfer coding is not supported")]
+    TransferCodingUnknown,
+    /// Transfer-Encoding more than once, or in a version that has none.
+    #[error("the transfer coding is ambiguous")]
+    TransferCodingAmbiguous,
+}
+
+/// Whose fault a failed request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Culprit {
+    /// The client sent something wrong.
+    Client,
+    /// The target failed.
+    Target,
+    /// weir, or its operator.
+    Weir,
+}
+
+impl RequestError {
+    /// The status that the client gets.
+    ///
+    /// Source: Application Load Balancer, "Troubleshoot": HTTP 400, 405, 463, 501, 502, 503, 504, 507.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::HostInvalid | Self::TransferCodingAmbiguous => 400,
+            Self::MethodNotAllowed => 405,
+            Self::TooManyForwarders => 463,
+            Self::TransferCodingUnknown => 501,
+            Self::DialFailed(DialError::TimedOut) | Self::TargetTimedOut => 504,
+            Self::DeregisteredMidRequest
+            | Self::DialFailed(DialError::Failed(_) | DialError::SelfConnected)
+            | Self::TargetClosedEarly
+            | Self::TargetMalformed => 502,
+            Self::HoldExpired | Self::HoldQueueFull | Self::ListenerGone | Self::NoTarget => 503,
+            Self::RedirectTooLong => 507,
+        }
+    }
+
+    /// Whose fault it is.
+    pub fn culprit(&self) -> Culprit {
+        match self {
+            Self::HostInvalid
+            | Self::MethodNotAllowed
+            | Self::RedirectTooLong
+            | Self::TooManyForwarders
+            | Self::TransferCodingAmbiguous
+            | Self::TransferCodingUnknown => Culprit::Client,
+            Self::DialFailed(_) | Self::TargetClosedEarly | Self::TargetMalformed | Self::TargetTimedOut => {
+                Culprit::Target
+            }
+            Self::DeregisteredMidRequest
+            | Self::HoldExpired
+            | Self::HoldQueueFull
+            | Self::ListenerGone
+            | Self::NoTarget => Culprit::Weir,
+        }
+    }
+
+    /// The name in logs and metric labels.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::DeregisteredMidRequest => "deregistered_mid_request",
+            Self::DialFailed(DialError::TimedOut) => "dial_timed_out",
+            Self::DialFailed(DialError::Failed(_)) => "dial_failed",
+            Self::DialFailed(DialError::SelfConnected) => "dial_self_connected",
+            Self::HoldExpired => "hold_expired",
+            Self::HoldQueueFull => "hold_queue_full",
+            Self::HostInvalid => "host_invalid",
+            Self::ListenerGone => "listener_gone",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::NoTarget => "no_target",
+            Self::RedirectTooLong => "redirect_too_long",
+            Self::TargetClosedEarly => "target_closed_early",
+            Self::TargetMalformed => "target_malformed",
+            Self::TargetTimedOut => "target_timed_out",
+            Self::TooManyForwarders => "too_many_forwarders",
+            Self::TransferCodingAmbiguous => "transfer_coding_ambiguous",
+            Self::TransferCodingUnknown => "transfer_coding_unknown",
+        }
+    }
+
+    /// Whether the request never reached the target, so that any method may be tried on another.
+    pub fn is_before_dispatch(&self) -> bool {
+        matches!(self, Self::DialFailed(_))
+    }
+}

@@ -1,0 +1,269 @@
+//! The exchange: a request to the target that was picked, to another when that one fails, and the answer back.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use weir_core::balance::PickContext;
+use weir_core::decide::Outcome;
+use weir_core::dispatcher::Dispatcher;
+use weir_core::lease::Lease;
+use weir_core::snapshot::{GroupIndex, Unavailable};
+use weir_core::target::TargetSerial;
+use weir_net::worker::Worker;
+
+use crate::codec::client::Unanswered;
+use crate::codec::request::Request;
+use crate::codec::response::Response;
+use crate::error::RequestError;
+use crate::record::Record;
+use crate::targets::Targets;
+
+/// Targets that one request may be tried on.
+const ATTEMPTS_MAX: usize = 4;
+
+/// Requests of one worker that may wait for a target at a time.
+const HELD_MAX: usize = 1024;
+
+/// Retries that may always be under way in a group, however little traffic it has.
+const RETRIES_MIN: u32 = 3;
+
+/// Largest part of a group's requests under way that may be retries. Source: Envoy's retry budget (20 %, at least 3).
+const RETRY_SHARE_MAX: f64 = 0.2;
+
+/// How long another attempt waits for news when the only target left is the one that has just failed: discovery
+/// usually says within milliseconds that it is gone.
+const NEWS_WAIT: Duration = Duration::from_millis(200);
+
+/// How often idle target-side connections are looked through.
+const TIDY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What one worker exchanges requests with: its dispatcher and its connections to targets.
+#[derive(Debug)]
+pub struct Exchange {
+    /// What connections share.
+    pub worker: Worker,
+    dispatcher: Rc<RefCell<Dispatcher>>,
+    targets: Targets,
+    held: Cell<usize>,
+    /// By group index.
+    budgets: RefCell<Vec<Rc<Budget>>>,
+}
+
+/// Requests and retries of one group under way in this worker.
+#[derive(Debug, Default)]
+struct Budget {
+    requests: Cell<u32>,
+    retries: Cell<u32>,
+}
+
+impl Exchange {
+    /// An exchange for one worker. Its idle connections are tidied for as long as it lives.
+    pub fn start(worker: Worker, dispatcher: Rc<RefCell<Dispatcher>>) -> Rc<Self> {
+        let targets = Targets::new(worker.clock, worker.departures.clone());
+        let tidied = targets.clone();
+        tokio::task::spawn_local(async move {
+            let mut ticks = tokio::time::interval(TIDY_INTERVAL);
+            loop {
+                ticks.tick().await;
+                tidied.tidy();
+            }
+        });
+        Rc::new(Self { worker, dispatcher, targets, held: Cell::new(0), budgets: RefCell::default() })
+    }
+
+    /// The worker's dispatcher.
+    pub fn dispatcher(&self) -> &RefCell<Dispatcher> {
+        &self.dispatcher
+    }
+
+    /// Sends a request to the leased target, and brings back the head of its response.
+    ///
+    /// An attempt that never reached its target is repeated on another, whatever the method. One that was written and
+    /// not answered is repeated only if the method is idempotent and there is no body. Repetitions stay within a
+    /// budget, so that a failing group is not drowned in them.
+    ///
+    /// # Errors
+    /// The [`RequestError`] of the last attempt.
+    pub async fn forward(
+        &self,
+        mut request: Request,
+        group: GroupIndex,
+        mut lease: Lease,
+        record: &mut Record,
+    ) -> Result<Response, RequestError> {
+        let budget = self.budget(group);
+        let _request = Counted::new(&budget, |budget| &budget.requests);
+        let mut _retry = None;
+        for attempt in 1.. {
+            let failed = lease.target().clone();
+            record.dispatched(&failed);
+            let error = match self.attempt(request, lease).await {
+                Ok(response) => return Ok(response),
+                Err(Unanswered { error, request: None }) => {
+                    failed.tally.count_failed();
+                    return Err(error);
+                }
+                Err(Unanswered { error, request: Some(again) }) => {
+                    request = again;
+                    error
+                }
+            };
+            failed.tally.count_failed();
+            if attempt == ATTEMPTS_MAX {
+                return Err(error);
+            }
+            if !budget.allows_retry() {
+                record.shard().retry_refused();
+                return Err(error);
+            }
+            _retry = Some(Counted::new(&budget, |budget| &budget.retries));
+            lease = match self.pick_another(group, failed.serial, record).await {
+                Ok(lease) => lease,
+                Err(_) => return Err(error),
+            };
+            record.shard().retried();
+        }
+        unreachable!("the loop returns at its last attempt")
+    }
+
+    async fn attempt(&self, request: Request, lease: Lease) -> Result<Response, Unanswered> {
+        match self.targets.connect(lease.target(), request.is_idempotent()).await {
+            Ok(connection) => connection.send(request, lease, &self.worker).await,
+            Err(error) => Err(Unanswered { error: RequestError::DialFailed(error), request: Some(request) }),
+        }
+    }
+
+    /// Another target of `group` than the one that failed; that one again if there is no other and none appears.
+    async fn pick_another(
+        &self,
+        group: GroupIndex,
+        failed: TargetSerial,
+        record: &Record,
+    ) -> Result<Lease, RequestError> {
+        let context = || PickContext { key: 0, now: self.worker.clock.now(), avoid: Some(failed) };
+        let mut news = self.worker.publications.from_now();
+        let first = self.dispatcher.borrow_mut().forward(group, &context());
+        match first {
+            Outcome::Forward { lease, .. } if lease.target().serial != failed => return Ok(lease),
+            Outcome::Unavailable { why: Unavailable::Hold(limit), .. } => {
+                return self.hold(group, limit, record).await;
+            }
+            _ => {}
+        }
+        news.next_within(NEWS_WAIT).await;
+        let second = self.dispatcher.borrow_mut().forward(group, &context());
+        match second {
+            Outcome::Forward { lease, .. } => Ok(lease),
+            Outcome::Unavailable { why: Unavailable::Hold(limit), .. } => {
+                self.hold(group, limit, record).await
+            }
+            _ => Err(RequestError::NoTarget),
+        }
+    }
+
+    /// Waits until `group` has a target, at most for `limit`; then takes whatever is registered, as AWS would have
+    /// done at once. Those that wait are woken in the order they came.
+    ///
+    /// # Errors
+    /// [`RequestError::HoldExpired`], [`RequestError::HoldQueueFull`], or [`RequestError::NoTarget`] when waiting
+    /// has become pointless.
+    pub async fn hold(
+        &self,
+        group: GroupIndex,
+        limit: Duration,
+        record: &Record,
+    ) -> Result<Lease, RequestError> {
+        if self.held.get() >= HELD_MAX {
+            return Err(RequestError::HoldQueueFull);
+        }
+        record.shard().held();
+        let _held = Held::new(&self.held);
+        let deadline = self.worker.clock.now().after(limit);
+        let mut news = self.worker.publications.from_now();
+        loop {
+            let now = self.worker.clock.now();
+            let context = PickContext { key: 0, now, avoid: None };
+            let outcome = self.dispatcher.borrow_mut().forward(group, &context);
+            match outcome {
+                Outcome::Forward { lease, .. } => return Ok(lease),
+                Outcome::Unavailable { why: Unavailable::Hold(_), .. } if now < deadline => {
+                    news.next_within(deadline.since(now)).await;
+                }
+                Outcome::Unavailable { why: Unavailable::Hold(_), .. } => {
+                    let unproven = self.dispatcher.borrow_mut().lease_unproven(group);
+                    return unproven.ok_or(RequestError::HoldExpired);
+                }
+                _ => return Err(RequestError::NoTarget),
+            }
+        }
+    }
+
+    fn budget(&self, group: GroupIndex) -> Rc<Budget> {
+        let mut budgets = self.budgets.borrow_mut();
+        let at = group.0 as usize;
+        if budgets.len() <= at {
+            budgets.resize_with(at + 1, Rc::default);
+        }
+        budgets[at].clone()
+    }
+}
+
+impl Budget {
+    fn allows_retry(&self) -> bool {
+        let share = f64::from(self.requests.get()) * RETRY_SHARE_MAX;
+        f64::from(self.retries.get()) < share.max(f64::from(RETRIES_MIN))
+    }
+}
+
+/// One more in a count, until dropped.
+struct Counted {
+    budget: Rc<Budget>,
+    count: fn(&Budget) -> &Cell<u32>,
+}
+
+impl Counted {
+    fn new(budget: &Rc<Budget>, count: fn(&Budget) -> &Cell<u32>) -> Self {
+        count(budget).set(count(budget).get() + 1);
+        Self { budget: budget.clone(), count }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let count = (self.count)(&self.budget);
+        count.set(count.get() - 1);
+    }
+}
+
+/// One more that waits, until dropped.
+struct Held<'a>(&'a Cell<usize>);
+
+impl<'a> Held<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_are_at_least_three_and_at_most_a_fifth_of_the_requests() {
+        let budget = Rc::new(Budget::default());
+        let retries: Vec<_> = (0..3).map(|_| Counted::new(&budget, |b| &b.retries)).collect();
+        assert!(!budget.allows_retry());
+        let requests: Vec<_> = (0..20).map(|_| Counted::new(&budget, |b| &b.requests)).collect();
+        assert!(budget.allows_retry());
+        drop((retries, requests));
+        assert_eq!((budget.requests.get(), budget.retries.get()), (0, 0));
+    }
+}

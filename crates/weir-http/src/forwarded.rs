@@ -1,0 +1,145 @@
+//! Headers that tell a target about its client: `X-Forwarded-*`, `X-Amzn-Trace-Id`, `Host`.
+//!
+//! Source: Application Load Balancer, "X-Forwarded headers" and "Request tracing"; Classic Load Balancer,
+//! "X-Forwarded headers".
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use hyper::header::{HOST, HeaderName, HeaderValue};
+use weir_core::head::split_host_port;
+
+use crate::codec::request::Request;
+use crate::error::RequestError;
+
+/// Addresses in `X-Forwarded-For` beyond which a request gets 463.
+pub const FORWARDERS_MAX: usize = 30;
+
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+
+/// Sets what every kind of HTTP listener tells its targets: `X-Forwarded-For` appended to, `-Proto` and `-Port` set.
+///
+/// # Errors
+/// [`RequestError::TooManyForwarders`].
+pub fn tell_client(request: &mut Request) -> Result<(), RequestError> {
+    let forwarded_for = forwarded_for(request)?;
+    request.set_header(FORWARDED_FOR.clone(), forwarded_for);
+    request.set_header(FORWARDED_PROTO.clone(), HeaderValue::from_static("http"));
+    request.set_header(FORWARDED_PORT.clone(), HeaderValue::from(request.listener().port()));
+    Ok(())
+}
+
+/// The client's address at the end of the list that came with the request.
+fn forwarded_for(request: &Request) -> Result<HeaderValue, RequestError> {
+    let client = request.client().ip().to_canonical();
+    let mut list = String::new();
+    for value in request.values(&FORWARDED_FOR).filter_map(|value| value.to_str().ok()) {
+        list.push_str(value);
+        list.push_str(", ");
+    }
+    if list.split(',').count() > FORWARDERS_MAX {
+        return Err(RequestError::TooManyForwarders);
+    }
+    // AWS brackets an IPv6 address that joins a list, and leaves one alone that stands by itself.
+    let written = match client {
+        IpAddr::V6(v6) if !list.is_empty() => write!(list, "[{v6}]"),
+        _ => write!(list, "{client}"),
+    };
+    written.expect("writing to a string succeeds");
+    Ok(HeaderValue::try_from(list).expect("header values and addresses are visible characters"))
+}
+
+/// Sets `X-Amzn-Trace-Id`: a root of its own, or its own `Self` before the root that came; gives it for the log.
+///
+/// `now` is wall time; `random` gives 96 bits.
+pub fn trace(request: &mut Request, now: SystemTime, random: &mut fastrand::Rng) -> HeaderText {
+    let came = request.header(TRACE_ID.as_str()).and_then(|value| std::str::from_utf8(value).ok());
+    // A clock before 1970 is wrong anyway; the random part still makes the id unique.
+    let epoch_seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let id = trace_id(came, epoch_seconds, random);
+    let value = HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("-"));
+    request.set_header(TRACE_ID.clone(), value.clone());
+    HeaderText(value)
+}
+
+/// A header's value, cheap to copy.
+#[derive(Clone, Debug)]
+pub struct HeaderText(HeaderValue);
+
+impl HeaderText {
+    /// The value as text; empty when it is not ASCII.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or("")
+    }
+}
+
+fn trace_id(came: Option<&str>, epoch_seconds: u64, random: &mut fastrand::Rng) -> String {
+    let fields = || came.unwrap_or("").split(';').map(str::trim).filter(|field| !field.is_empty());
+    let is = |field: &str, key: &str| field.split_once('=').is_some_and(|(k, _)| k.eq_ignore_ascii_case(key));
+    let label = if fields().any(|field| is(field, "Root")) { "Self" } else { "Root" };
+    let mut id = String::with_capacity(48);
+    write!(id, "{label}=1-{:08x}-{:08x}{:016x}", epoch_seconds as u32, random.u32(..), random.u64(..))
+        .expect("writing to a string succeeds");
+    for field in fields().filter(|field| !is(field, "Self")) {
+        id.push(';');
+        id.push_str(field);
+    }
+    id
+}
+
+/// Rewrites `Host` as an application listener does: lower case, an absolute URI's authority in its place, the
+/// listener's port added when it is not the protocol's own and none was given, any port left out when it is.
+pub fn rewrite_host(request: &mut Request) {
+    let port = request.listener().port();
+    let host = host_toward_target(request.authority(), port, request.listener().ip());
+    if request.header("host") != Some(host.as_bytes())
+        && let Ok(value) = HeaderValue::try_from(host)
+    {
+        request.set_header(HOST, value);
+    }
+}
+
+fn host_toward_target(authority: &str, port: u16, listener: IpAddr) -> String {
+    const HTTP_PORT: u16 = 80;
+    const HTTPS_PORT: u16 = 443;
+    let (host, given_port) = split_host_port(authority);
+    // HTTP/1.0 without a host: the listener's own address.
+    let mut host = if host.is_empty() { listener.to_string() } else { host.to_ascii_lowercase() };
+    if !matches!(port, HTTP_PORT | HTTPS_PORT) {
+        write!(host, ":{}", given_port.unwrap_or(port)).expect("writing to a string succeeds");
+    }
+    host
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_without_a_trace_gets_a_root() {
+        let id = trace_id(None, 0x5833_7262, &mut fastrand::Rng::with_seed(1));
+        let (start, random) = id.split_at("Root=1-58337262-".len());
+        assert_eq!(start, "Root=1-58337262-");
+        assert!(random.len() == 24 && random.bytes().all(|b| b.is_ascii_hexdigit()));
+    }
+
+    #[test]
+    fn a_trace_that_came_keeps_its_root_and_fields_and_gets_a_self() {
+        let id =
+            trace_id(Some("Self=1-old-x;Root=1-a-b;CalledFrom=app"), 1, &mut fastrand::Rng::with_seed(1));
+        assert!(id.starts_with("Self=1-00000001-") && id.ends_with(";Root=1-a-b;CalledFrom=app"), "{id}");
+    }
+
+    #[test]
+    fn a_host_is_rewritten_for_the_listener_s_port() {
+        let listener = "127.0.0.1".parse().unwrap();
+        assert_eq!(host_toward_target("Example.COM", 8080, listener), "example.com:8080");
+        assert_eq!(host_toward_target("example.com:9", 8080, listener), "example.com:9");
+        assert_eq!(host_toward_target("example.com:80", 80, listener), "example.com");
+        assert_eq!(host_toward_target("", 8080, listener), "127.0.0.1:8080");
+    }
+}

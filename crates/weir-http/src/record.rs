@@ -1,0 +1,286 @@
+//! The record of one request: what it counts as, and its line in the access log.
+//!
+//! Source: Application Load Balancer, "Access log entries"; Classic Load Balancer, "Access log entries".
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use weir_core::definition::AccessLogFormat;
+use weir_core::rule::Priority;
+use weir_core::snapshot::Listener;
+use weir_core::target::Target;
+use weir_core::time::Timestamp;
+use weir_net::clock::Clock;
+use weir_telemetry::access_log::{LogBuffer, LogWriter};
+use weir_telemetry::{ListenerShard, Telemetry};
+
+use crate::codec::phase::{ConnectionState, Phase};
+use crate::codec::request::Request;
+use crate::codec::response::Response;
+use crate::error::{Culprit, RequestError};
+use crate::forwarded::HeaderText;
+
+mod line;
+
+/// What one worker observes of one listener: its counts, and its access log if it has one.
+#[derive(Debug)]
+pub struct Observer {
+    shard: Arc<ListenerShard>,
+    log: Option<(LogBuffer, AccessLogFormat)>,
+    load_balancer: String,
+    is_classic: bool,
+    clock: Clock,
+}
+
+impl Observer {
+    /// An observer of `listener` for one worker.
+    pub fn new(listener: &Listener, telemetry: &Telemetry, writer: &LogWriter, clock: Clock) -> Self {
+        Self {
+            shard: telemetry.listener_shard(listener),
+            log: listener.access_log.as_ref().map(|log| (writer.buffer(log.path.clone()), log.format)),
+            load_balancer: listener.load_balancer.to_string(),
+            is_classic: listener.kind.load_balancer_type() == "classic",
+            clock,
+        }
+    }
+
+    /// The counts.
+    pub fn shard(&self) -> &ListenerShard {
+        &self.shard
+    }
+
+    /// Hands over the lines that have gathered.
+    pub fn flush(&self) {
+        if let Some((log, _)) = &self.log {
+            log.flush();
+        }
+    }
+}
+
+/// The record of one request. Counted and logged when it is dropped: with the end of the response's body, or when the
+/// client has gone away.
+#[derive(Debug)]
+pub struct Record(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    observer: Rc<Observer>,
+    connection: Arc<ConnectionState>,
+    began: Timestamp,
+    dispatched: Option<Timestamp>,
+    target_answered: Option<Timestamp>,
+    /// 0 until the head of a response is known.
+    status: u16,
+    sent_bytes: u64,
+    received_bytes: Option<Rc<Cell<u64>>>,
+    is_cut_short: bool,
+    /// Only where there is a log to write it to.
+    details: Option<Details>,
+}
+
+/// What only the access log wants to know.
+#[derive(Debug)]
+struct Details {
+    created: SystemTime,
+    client: String,
+    request_line: String,
+    user_agent: String,
+    trace_id: Option<HeaderText>,
+    domain: String,
+    /// As the log writes it: a priority, `0` for the default rule, `-` when no rule was looked at.
+    rule: String,
+    action: &'static str,
+    redirect_url: Option<String>,
+    target: Option<Arc<Target>>,
+    target_status: Option<u16>,
+    error_reason: Option<&'static str>,
+}
+
+impl Record {
+    /// Begins the record of a request whose head has just been read.
+    pub fn begin(observer: &Rc<Observer>, request: &Request) -> Self {
+        observer.shard.request_began();
+        let details = observer.log.is_some().then(|| Details::of(request));
+        Self(Box::new(Inner {
+            observer: observer.clone(),
+            connection: request.connection.clone(),
+            began: observer.clock.now(),
+            dispatched: None,
+            target_answered: None,
+            status: 0,
+            sent_bytes: 0,
+            received_bytes: request.received_bytes(),
+            is_cut_short: false,
+            details,
+        }))
+    }
+
+    /// The counts of the request's listener.
+    pub fn shard(&self) -> &ListenerShard {
+        &self.0.observer.shard
+    }
+
+    /// When the request's head had been read.
+    pub fn began(&self) -> Timestamp {
+        self.0.began
+    }
+
+    /// Which rule matched (`None`: the default rule) and what its action is called.
+    pub fn matched(&mut self, rule: Option<Priority>, action: &'static str) {
+        if let Some(details) = &mut self.0.details {
+            details.rule = rule.map_or("0".to_owned(), |priority| priority.to_string());
+            details.action = action;
+        }
+    }
+
+    /// The trace id that the target is told.
+    pub fn traced(&mut self, id: HeaderText) {
+        if let Some(details) = &mut self.0.details {
+            details.trace_id = Some(id);
+        }
+    }
+
+    /// Where the client is sent.
+    pub fn redirected(&mut self, location: &str) {
+        if let Some(details) = &mut self.0.details {
+            details.redirect_url = Some(location.to_owned());
+        }
+    }
+
+    /// The request goes to `target`.
+    pub(crate) fn dispatched(&mut self, target: &Arc<Target>) {
+        self.0.dispatched = Some(self.0.observer.clock.now());
+        if let Some(details) = &mut self.0.details {
+            details.target = Some(target.clone());
+        }
+    }
+
+    /// The request was refused or lost.
+    pub fn failed(&mut self, error: &RequestError) {
+        self.0.observer.shard.request_failed(error.reason());
+        if let Some(details) = &mut self.0.details {
+            details.error_reason = Some(error.reason());
+        }
+    }
+
+    /// The head of the response is known.
+    pub fn answered(&mut self, response: &Response) {
+        let inner = &mut *self.0;
+        inner.status = response.status();
+        inner.observer.shard.responded(response.source(), inner.status);
+        if response.source() == weir_telemetry::ResponseSource::Target {
+            let now = inner.observer.clock.now();
+            inner.target_answered = Some(now);
+            inner.observer.shard.target_responded(now.since(inner.dispatched.unwrap_or(inner.began)));
+            if let Some(details) = &mut inner.details {
+                details.target_status = Some(inner.status);
+            }
+        }
+    }
+
+    /// Bytes of the response's body have gone to the client.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.0.sent_bytes += bytes as u64;
+    }
+
+    /// The target ended in the middle of the response's body.
+    pub(crate) fn cut_short(&mut self) {
+        self.0.is_cut_short = true;
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let now = self.observer.clock.now();
+        self.connection.enter(Phase::BetweenRequests);
+        self.observer.shard.request_ended(now.since(self.began));
+        if let (Some((log, format)), Some(details)) = (&self.observer.log, &self.details) {
+            log.line(|line| match (format, self.observer.is_classic) {
+                (AccessLogFormat::Json, _) => line::json(self, details, now, line),
+                (AccessLogFormat::Elb, true) => line::classic(self, details, now, line),
+                (AccessLogFormat::Elb, false) => line::application(self, details, now, line),
+            });
+        }
+    }
+}
+
+impl Details {
+    fn of(request: &Request) -> Self {
+        let head = request.head();
+        let query = head.query.map(|query| format!("?{query}")).unwrap_or_default();
+        Self {
+            created: wall_time(),
+            client: request.client().to_string(),
+            request_line: format!(
+                "{} {}://{}:{}{}{query} {}",
+                head.method,
+                head.scheme,
+                if head.host.is_empty() { "-" } else { head.host },
+                head.port,
+                head.path,
+                request.version()
+            ),
+            user_agent: request.user_agent().unwrap_or("-").to_owned(),
+            trace_id: None,
+            domain: "-".to_owned(),
+            rule: "-".to_owned(),
+            action: "-",
+            redirect_url: None,
+            target: None,
+            target_status: None,
+            error_reason: None,
+        }
+    }
+}
+
+impl Inner {
+    /// The status for the log: 460 for a client that went away before there was one.
+    fn logged_status(&self) -> u16 {
+        const CLIENT_GONE: u16 = 460;
+        if self.status == 0 { CLIENT_GONE } else { self.status }
+    }
+
+    fn received(&self) -> u64 {
+        self.received_bytes.as_ref().map_or(0, |bytes| bytes.get())
+    }
+
+    /// Time until dispatch, until the target's answer, and until the end of the response; `None` for a step that was
+    /// not reached.
+    fn durations(&self, now: Timestamp) -> [Option<Duration>; 3] {
+        let dispatched = self.dispatched.map(|at| at.since(self.began));
+        let answered = self.target_answered.zip(self.dispatched).map(|(at, since)| at.since(since));
+        let ended = self.target_answered.map(|at| now.since(at));
+        [dispatched, answered, ended]
+    }
+}
+
+/// The wall clock, for log lines and trace ids.
+#[allow(clippy::disallowed_methods, reason = "log lines and trace ids carry wall time")]
+pub fn wall_time() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Answers a request with `respond` and keeps its record: every error becomes a status here, and nowhere else.
+pub async fn recorded(
+    observer: &Rc<Observer>,
+    request: Request,
+    respond: impl AsyncFnOnce(Request, &mut Record) -> Result<Response, RequestError>,
+) -> Response {
+    let mut record = Record::begin(observer, &request);
+    let response = match respond(request, &mut record).await {
+        Ok(response) => response,
+        Err(error) => {
+            record.failed(&error);
+            let mut response = Response::error(error.status());
+            // What a client sends after a request that could not be understood cannot be trusted to be a request.
+            if error.culprit() == Culprit::Client {
+                response.close_connection();
+            }
+            response
+        }
+    };
+    record.answered(&response);
+    response.finish_with(record)
+}

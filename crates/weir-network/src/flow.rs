@@ -1,0 +1,272 @@
+//! A flow, from the client's connection to its summary.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use weir_core::address::{ClientAddr, ListenAddr};
+use weir_core::balance::PickContext;
+use weir_core::decide::Outcome;
+use weir_core::definition::{AccessLogFormat, ListenerKind};
+use weir_core::dispatcher::Dispatcher;
+use weir_core::flow_key::{FlowKey, Protocol};
+use weir_core::lease::Lease;
+use weir_core::snapshot::{GroupIndex, Listener, ListenerIndex, Unavailable};
+use weir_core::target::TargetSerial;
+use weir_core::time::Timestamp;
+use weir_net::accept::Accepted;
+use weir_net::dial::{DialError, dial};
+use weir_net::relay::{Relay, RelaySummary};
+use weir_net::worker::Worker;
+use weir_telemetry::access_log::{LogBuffer, LogWriter};
+use weir_telemetry::{ListenerShard, Telemetry};
+
+use crate::line;
+
+/// Targets that one flow may be tried on: nothing has been sent yet, so another is as good as the first.
+const ATTEMPTS_MAX: usize = 4;
+
+/// Flows of one worker that may wait for a target at a time.
+const HELD_MAX: usize = 1024;
+
+/// Why a flow was not relayed. Named for the step that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowError {
+    /// No connection to any target that was tried.
+    #[error("no connection to a target")]
+    DialFailed(#[source] DialError),
+    /// The group waited for a target longer than it may, or too many flows waited already.
+    #[error("no target within the hold time")]
+    HoldExpired,
+    /// The listener was taken away by a reload.
+    #[error("the listener is gone")]
+    ListenerGone,
+    /// The group has no target that may be picked.
+    #[error("no target may be picked")]
+    NoTarget,
+}
+
+impl FlowError {
+    /// The name in logs and metric labels.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::DialFailed(_) => "dial_failed",
+            Self::HoldExpired => "hold_expired",
+            Self::ListenerGone => "listener_gone",
+            Self::NoTarget => "no_target",
+        }
+    }
+}
+
+/// A network or classic TCP listener in one worker.
+#[derive(Debug)]
+pub struct Flows {
+    listener: ListenerIndex,
+    worker: Worker,
+    dispatcher: Rc<RefCell<Dispatcher>>,
+    shard: Arc<ListenerShard>,
+    log: Option<(LogBuffer, AccessLogFormat)>,
+    held: Cell<usize>,
+}
+
+/// What is known of a flow when it has ended.
+pub(crate) struct Flow<'a> {
+    pub(crate) listener: &'a Listener,
+    pub(crate) client: ClientAddr,
+    pub(crate) began: Timestamp,
+    pub(crate) connected: Option<Timestamp>,
+    pub(crate) ended: Timestamp,
+    pub(crate) target: Option<&'a weir_core::target::Target>,
+    pub(crate) from_client_bytes: u64,
+    pub(crate) from_target_bytes: u64,
+    pub(crate) end: &'static str,
+}
+
+impl Flows {
+    /// The flows of `listener` in one worker.
+    pub fn new(
+        listener: &Listener,
+        worker: Worker,
+        dispatcher: Rc<RefCell<Dispatcher>>,
+        telemetry: &Telemetry,
+        writer: &LogWriter,
+    ) -> Self {
+        Self {
+            listener: listener.index,
+            worker,
+            dispatcher,
+            shard: telemetry.listener_shard(listener),
+            log: listener.access_log.as_ref().map(|log| (writer.buffer(log.path.clone()), log.format)),
+            held: Cell::new(0),
+        }
+    }
+
+    /// Flow key → lease → dial → relay both ways → summary. The lease is held as long as the flow lives.
+    pub async fn serve(&self, accepted: Accepted) {
+        let Accepted { stream: client, client: client_addr, admission: _admission } = accepted;
+        self.shard.connection_opened();
+        self.shard.flow_began();
+        let began = self.worker.clock.now();
+        let listener = self.dispatcher.borrow_mut().listener(self.listener);
+        let connected = match &listener {
+            Some(listener) => self.connect(listener, client_addr, local_addr(&client, listener)).await,
+            None => Err(FlowError::ListenerGone),
+        };
+        match (connected, listener) {
+            (Ok((target, lease)), Some(listener)) => {
+                let connected = self.worker.clock.now();
+                let summary = self.relay(client, target, &lease, &listener).await;
+                self.shard.flow_ended(
+                    summary.end.as_str(),
+                    summary.from_client_bytes,
+                    summary.from_target_bytes,
+                );
+                self.log(&Flow {
+                    listener: &listener,
+                    client: client_addr,
+                    began,
+                    connected: Some(connected),
+                    ended: self.worker.clock.now(),
+                    target: Some(lease.target()),
+                    from_client_bytes: summary.from_client_bytes,
+                    from_target_bytes: summary.from_target_bytes,
+                    end: summary.end.as_str(),
+                });
+            }
+            (Err(error), Some(listener)) => {
+                // A reset tells the client at once; an orderly close could pass for an empty answer.
+                let _ = client.set_zero_linger();
+                self.shard.flow_ended(error.reason(), 0, 0);
+                tracing::debug!(client = %client_addr, listener = %listener.bind, "flow not relayed: {error}");
+                self.log(&Flow {
+                    listener: &listener,
+                    client: client_addr,
+                    began,
+                    connected: None,
+                    ended: self.worker.clock.now(),
+                    target: None,
+                    from_client_bytes: 0,
+                    from_target_bytes: 0,
+                    end: error.reason(),
+                });
+            }
+            (_, None) => self.shard.flow_ended(FlowError::ListenerGone.reason(), 0, 0),
+        }
+        self.shard.connection_closed();
+    }
+
+    /// Leases a target and dials it; another when that fails.
+    async fn connect(
+        &self,
+        listener: &Listener,
+        client: ClientAddr,
+        local: ListenAddr,
+    ) -> Result<(TcpStream, Lease), FlowError> {
+        let (ListenerKind::NetworkTcp { group } | ListenerKind::ClassicTcp { group }) = &listener.kind else {
+            return Err(FlowError::ListenerGone);
+        };
+        let key = FlowKey { protocol: Protocol::Tcp, client, listener: local }.hash();
+        let mut avoid = None;
+        let mut attempts = 1;
+        loop {
+            let lease = self.lease(*group, key, avoid).await?;
+            match dial(lease.target().addr).await {
+                Ok(stream) => return Ok((stream, lease)),
+                Err(error) => {
+                    lease.target().tally.count_failed();
+                    if attempts == ATTEMPTS_MAX || avoid == Some(lease.target().serial) {
+                        return Err(FlowError::DialFailed(error));
+                    }
+                    self.shard.retried();
+                    avoid = Some(lease.target().serial);
+                    attempts += 1;
+                }
+            }
+        }
+    }
+
+    /// A lease on the target that the flow's key leads to; while the group holds, waits for one.
+    async fn lease(
+        &self,
+        group: GroupIndex,
+        key: u64,
+        avoid: Option<TargetSerial>,
+    ) -> Result<Lease, FlowError> {
+        let mut deadline = None;
+        let mut news = self.worker.publications.from_now();
+        loop {
+            let now = self.worker.clock.now();
+            let outcome = self.dispatcher.borrow_mut().forward(group, &PickContext { key, now, avoid });
+            let limit = match outcome {
+                Outcome::Forward { lease, .. } => return Ok(lease),
+                Outcome::Unavailable { why: Unavailable::Hold(limit), .. } => limit,
+                Outcome::Redirect { .. } | Outcome::Respond(_) | Outcome::Unavailable { .. } => {
+                    return Err(FlowError::NoTarget);
+                }
+            };
+            if deadline.is_none() {
+                self.shard.held();
+            }
+            let deadline = *deadline.get_or_insert(now.after(limit));
+            if now >= deadline || self.held.get() >= HELD_MAX {
+                let unproven = self.dispatcher.borrow_mut().lease_unproven(group);
+                return unproven.ok_or(FlowError::HoldExpired);
+            }
+            self.held.set(self.held.get() + 1);
+            news.next_within(deadline.since(now)).await;
+            self.held.set(self.held.get() - 1);
+        }
+    }
+
+    async fn relay(
+        &self,
+        client: TcpStream,
+        target: TcpStream,
+        lease: &Lease,
+        listener: &Listener,
+    ) -> RelaySummary {
+        let departure = self.worker.departures.of(lease.target().serial);
+        let cut = async {
+            departure.happened().await;
+            // AWS: flows may outlive the deregistration delay, unless the group terminates connections.
+            if !self.terminates_connections(listener) {
+                std::future::pending::<()>().await;
+            }
+        };
+        let Worker { buffers, clock, .. } = &self.worker;
+        Relay { client, target, buffers, clock: *clock, idle_timeout: listener.idle_timeout }.run(cut).await
+    }
+
+    fn terminates_connections(&self, listener: &Listener) -> bool {
+        let snapshot = self.dispatcher.borrow_mut().snapshot();
+        let group = listener.kind.groups().first().and_then(|group| snapshot.group(**group));
+        group.is_none_or(|group| group.settings.connection_termination)
+    }
+
+    fn log(&self, flow: &Flow<'_>) {
+        if let Some((log, format)) = &self.log {
+            log.line(|line| match (format, &flow.listener.kind) {
+                (AccessLogFormat::Json, _) => line::json(flow, line),
+                (AccessLogFormat::Elb, ListenerKind::ClassicTcp { .. }) => line::classic(flow, line),
+                (AccessLogFormat::Elb, _) => line::network(flow, line),
+            });
+        }
+    }
+
+    /// Hands over the log lines that have gathered.
+    pub fn flush(&self) {
+        if let Some((log, _)) = &self.log {
+            log.flush();
+        }
+    }
+}
+
+/// The address that the client connected to: a listener on all addresses has as many.
+fn local_addr(client: &TcpStream, listener: &Listener) -> ListenAddr {
+    if listener.bind.ip().is_unspecified() {
+        client.local_addr().map_or(listener.bind, ListenAddr)
+    } else {
+        listener.bind
+    }
+}
