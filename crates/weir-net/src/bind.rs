@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use weir_core::address::ListenAddr;
 
 /// Connections that may wait to be accepted, per socket.
@@ -47,15 +47,28 @@ pub fn bind(addr: ListenAddr, count: usize) -> Result<Vec<TcpListener>, BindErro
     })?;
     let bound = probe.local_addr().map_err(failed)?;
     drop(probe);
+    share(addr, &bound, count).map_err(failed)
+}
+
+/// Binds `count` more sockets to an address that this process listens on already, for another load balancer to take
+/// it over.
+///
+/// # Errors
+/// [`BindError::Failed`].
+pub fn bind_beside(addr: ListenAddr, count: usize) -> Result<Vec<TcpListener>, BindError> {
+    share(addr, &addr.0.into(), count).map_err(|source| BindError::Failed { addr, source })
+}
+
+fn share(addr: ListenAddr, bound: &SockAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     let listen = || {
         let socket = socket(addr.0)?;
         socket.set_reuse_port(true)?;
-        socket.bind(&bound)?;
+        socket.bind(bound)?;
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         Ok(socket.into())
     };
-    (0..count).map(|_| listen()).collect::<io::Result<_>>().map_err(failed)
+    (0..count).map(|_| listen()).collect()
 }
 
 fn socket(addr: SocketAddr) -> io::Result<Socket> {

@@ -90,7 +90,9 @@ mod tests {
     fn check(lines: &[(&str, &str)]) -> Vec<String> {
         let mut headers = headers(lines);
         strip_hop_by_hop(&mut headers);
-        headers.keys().map(ToString::to_string).collect()
+        let mut left: Vec<String> = headers.keys().map(ToString::to_string).collect();
+        left.sort();
+        left
     }
 
     #[test]
@@ -116,6 +118,6 @@ mod tests {
             ("cookie", "a=b"),
             ("x-forwarded-for", "1.1.1.1"),
         ]);
-        assert_eq!(left, ["host", "cookie", "x-forwarded-for"]);
+        assert_eq!(left, ["cookie", "host", "x-forwarded-for"]);
     }
 }

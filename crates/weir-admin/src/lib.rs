@@ -1,0 +1,105 @@
+//! The admin port: `/healthz`, `/readyz`, `/metrics`, `/api/v1`, and a page for people.
+//!
+//! It reads what the control side publishes and asks it for changes through its handle; nothing here can slow a
+//! worker. On loopback it trusts whoever can reach it, but not every web page that such a person's browser shows:
+//! `Host` and `Origin` are checked.
+//!
+//! What this crate lacks, on purpose: listener crates, a writer.
+
+mod guard;
+mod page;
+mod view;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router, middleware};
+use tokio::net::TcpListener;
+use weir_control::Handle;
+
+pub use view::{GroupView, ListenerView, TargetView, View};
+
+/// Serves the admin port until the process ends.
+///
+/// # Errors
+/// When the kernel takes the listening socket away.
+pub async fn serve(listener: TcpListener, handle: Handle) -> std::io::Result<()> {
+    axum::serve(listener, router(handle)).await
+}
+
+fn router(handle: Handle) -> Router {
+    Router::new()
+        .route("/", get(page))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/api/v1", get(view))
+        .route(
+            "/api/v1/load_balancers",
+            get(async |state: State<Handle>| Json(View::of(&state.0).load_balancers)),
+        )
+        .route(
+            "/api/v1/target_groups",
+            get(async |state: State<Handle>| Json(View::of(&state.0).target_groups)),
+        )
+        .route("/api/v1/events", get(async |state: State<Handle>| Json(View::of(&state.0).events)))
+        .route("/api/v1/reload", post(reload))
+        .layer(middleware::from_fn(guard::refuse_strange_origins))
+        .with_state(handle)
+}
+
+async fn page(State(handle): State<Handle>) -> Html<String> {
+    Html(page::render(&View::of(&handle)).into_string())
+}
+
+async fn readyz(State(handle): State<Handle>) -> Response {
+    if handle.readiness.is_ready() {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: starting, waiting for discovery, or ending\n")
+            .into_response()
+    }
+}
+
+async fn metrics(State(handle): State<Handle>) -> Response {
+    const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, TYPE)], handle.telemetry.render(&handle.snapshot())).into_response()
+}
+
+async fn view(State(handle): State<Handle>) -> Json<View> {
+    Json(View::of(&handle))
+}
+
+/// What came of a reload, as JSON.
+#[derive(Debug, serde::Serialize)]
+struct Outcome {
+    generation: Option<u64>,
+    opened: Vec<String>,
+    closed: Vec<String>,
+    warnings: Vec<String>,
+    refused: Option<String>,
+}
+
+async fn reload(State(handle): State<Handle>) -> Response {
+    match handle.reload().await {
+        Ok(done) => Json(Outcome {
+            generation: Some(done.generation),
+            opened: done.opened,
+            closed: done.closed,
+            warnings: done.warnings,
+            refused: None,
+        })
+        .into_response(),
+        Err(problem) => {
+            let outcome = Outcome {
+                generation: None,
+                opened: Vec::new(),
+                closed: Vec::new(),
+                warnings: Vec::new(),
+                refused: Some(problem),
+            };
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(outcome)).into_response()
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! What the admin port shows: the snapshot with its counts, as plain values.
+
+use serde::Serialize;
+use weir_control::Handle;
+use weir_core::definition::ListenerKind;
+use weir_core::rule::{Action, Condition};
+use weir_core::snapshot::{Group, GroupIndex, Listener, Member, Snapshot};
+
+/// Everything that is, at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct View {
+    /// Version of weir.
+    pub version: &'static str,
+    /// Generation of the snapshot.
+    pub generation: u64,
+    /// Whether weir is ready for traffic.
+    pub is_ready: bool,
+    /// Load balancers with their listeners and rules.
+    pub load_balancers: Vec<LoadBalancerView>,
+    /// Target groups with their targets.
+    pub target_groups: Vec<GroupView>,
+    /// What happened lately, the latest first.
+    pub events: Vec<EventView>,
+}
+
+/// A load balancer.
+#[derive(Clone, Debug, Serialize)]
+pub struct LoadBalancerView {
+    /// Its name.
+    pub name: String,
+    /// `application`, `network` or `classic`.
+    pub r#type: &'static str,
+    /// Its listeners.
+    pub listeners: Vec<ListenerView>,
+}
+
+/// A listener.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListenerView {
+    /// Where it accepts connections.
+    pub bind: String,
+    /// `http` or `tcp`.
+    pub protocol: &'static str,
+    /// Requests or flows so far.
+    pub requests: u64,
+    /// Requests that weir answered with an error of its own.
+    pub errors: u64,
+    /// Client connections open now.
+    pub connections: u64,
+    /// 99th percentile of the request duration in seconds since start, as a bucket's upper bound.
+    pub p99_seconds: Option<f64>,
+    /// Its rules in order, the default rule last; a network or classic listener has only that.
+    pub rules: Vec<RuleView>,
+}
+
+/// A rule.
+#[derive(Clone, Debug, Serialize)]
+pub struct RuleView {
+    /// Its priority, or `default`.
+    pub priority: String,
+    /// Its conditions, readable.
+    pub conditions: Vec<String>,
+    /// Its action, readable.
+    pub action: String,
+    /// The groups it can forward to, with their weights.
+    pub target_groups: Vec<(String, u16)>,
+}
+
+/// A target group.
+#[derive(Clone, Debug, Serialize)]
+pub struct GroupView {
+    /// Its name.
+    pub name: String,
+    /// Its algorithm.
+    pub algorithm: &'static str,
+    /// Whether some listener can send traffic to it.
+    pub is_used: bool,
+    /// Whether too few targets are healthy, so that all are used.
+    pub fails_open: bool,
+    /// Whether requests wait for a target.
+    pub holds: bool,
+    /// Its targets.
+    pub targets: Vec<TargetView>,
+}
+
+/// A target.
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetView {
+    /// Its id within its group.
+    pub id: String,
+    /// Where it takes traffic.
+    pub address: String,
+    /// Its share relative to the others.
+    pub weight: u16,
+    /// Its state in AWS's words.
+    pub state: &'static str,
+    /// AWS's reason code.
+    pub reason: Option<&'static str>,
+    /// The reason, for people.
+    pub description: Option<String>,
+    /// What gave it this state.
+    pub cause: String,
+    /// Seconds since it has this state.
+    pub since_seconds: f64,
+    /// Whether it may be picked.
+    pub is_eligible: bool,
+    /// Where it comes from.
+    pub provenance: String,
+    /// Requests or flows in flight.
+    pub in_flight: u32,
+    /// Requests or flows it was picked for.
+    pub picked: u64,
+    /// Attempts that ended without an answer.
+    pub failed: u64,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, Serialize)]
+pub struct EventView {
+    /// When, RFC 3339.
+    pub at: String,
+    /// The target group, or `-`.
+    pub group: String,
+    /// What it is about.
+    pub subject: String,
+    /// What happened.
+    pub change: String,
+    /// What caused it.
+    pub cause: String,
+    /// Where the target comes from.
+    pub provenance: String,
+}
+
+impl View {
+    /// What is now.
+    pub fn of(handle: &Handle) -> Self {
+        let snapshot = handle.snapshot();
+        let mut load_balancers: Vec<LoadBalancerView> = Vec::new();
+        for listener in snapshot.listeners() {
+            let name = listener.load_balancer.to_string();
+            let view = listener_view(listener, &snapshot, handle);
+            match load_balancers.iter_mut().find(|known| known.name == name) {
+                Some(known) => known.listeners.push(view),
+                None => load_balancers.push(LoadBalancerView {
+                    name,
+                    r#type: listener.kind.load_balancer_type(),
+                    listeners: vec![view],
+                }),
+            }
+        }
+        let events = handle.timeline.latest_first().into_iter().map(|entry| EventView {
+            at: humantime::format_rfc3339_millis(entry.at).to_string(),
+            group: entry.group,
+            subject: entry.subject,
+            change: entry.change,
+            cause: entry.cause,
+            provenance: entry.provenance,
+        });
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            generation: snapshot.generation,
+            is_ready: handle.readiness.is_ready(),
+            load_balancers,
+            target_groups: snapshot.groups().map(|group| group_view(group, handle)).collect(),
+            events: events.collect(),
+        }
+    }
+}
+
+fn listener_view(listener: &Listener, snapshot: &Snapshot, handle: &Handle) -> ListenerView {
+    let totals = handle.telemetry.totals(listener);
+    ListenerView {
+        bind: listener.bind.to_string(),
+        protocol: listener.kind.protocol(),
+        requests: totals.requests + totals.flows,
+        errors: totals.request_errors,
+        connections: totals.connections_open,
+        p99_seconds: totals.request_duration.quantile(0.99).map(|p99| p99.as_secs_f64()),
+        rules: rules(&listener.kind, snapshot),
+    }
+}
+
+fn rules(kind: &ListenerKind<GroupIndex>, snapshot: &Snapshot) -> Vec<RuleView> {
+    let name =
+        |index: GroupIndex| snapshot.group(index).map_or("?".to_owned(), |g| g.settings.name.to_string());
+    let rule = |priority: String, conditions: &[Condition], action: &Action<GroupIndex>| {
+        let (text, target_groups) = match action {
+            Action::FixedResponse(fixed) => (format!("respond {}", fixed.status), Vec::new()),
+            Action::Redirect(redirect) => (format!("redirect {}", redirect.status), Vec::new()),
+            Action::Forward(forward) => {
+                let groups = forward.groups.iter().map(|(index, weight)| (name(*index), *weight)).collect();
+                ("forward".to_owned(), groups)
+            }
+        };
+        let conditions = conditions.iter().map(condition).collect();
+        RuleView { priority, conditions, action: text, target_groups }
+    };
+    match kind {
+        ListenerKind::Application { rules, default_action } => rules
+            .iter()
+            .map(|r| rule(r.priority.to_string(), &r.conditions, &r.action))
+            .chain([rule("default".to_owned(), &[], default_action)])
+            .collect(),
+        ListenerKind::ClassicHttp { group }
+        | ListenerKind::ClassicTcp { group }
+        | ListenerKind::NetworkTcp { group } => vec![RuleView {
+            priority: "default".to_owned(),
+            conditions: Vec::new(),
+            action: "forward".to_owned(),
+            target_groups: vec![(name(*group), 1)],
+        }],
+    }
+}
+
+fn condition(condition: &Condition) -> String {
+    let list = |values: Vec<String>| values.join(" or ");
+    let of =
+        |patterns: &[weir_core::pattern::Pattern]| list(patterns.iter().map(ToString::to_string).collect());
+    let values = match condition {
+        Condition::HostHeader(patterns) | Condition::PathPattern(patterns) => of(patterns),
+        Condition::HttpHeader { name, values } => format!("{name}: {}", of(values)),
+        Condition::HttpRequestMethod(methods) => list(methods.clone()),
+        Condition::QueryString(pairs) => list(
+            pairs
+                .iter()
+                .map(|pair| match &pair.key {
+                    Some(key) => format!("{key}={}", pair.value),
+                    None => pair.value.to_string(),
+                })
+                .collect(),
+        ),
+        Condition::SourceIp(networks) => list(networks.iter().map(ToString::to_string).collect()),
+    };
+    format!("{} {values}", condition.as_str())
+}
+
+fn group_view(group: &Group, handle: &Handle) -> GroupView {
+    GroupView {
+        name: group.settings.name.to_string(),
+        algorithm: group.settings.algorithm.as_str(),
+        is_used: group.is_used,
+        fails_open: group.fails_open(),
+        holds: group.holds(),
+        targets: (0..)
+            .zip(&group.members)
+            .map(|(at, member)| target_view(group, at, member, handle))
+            .collect(),
+    }
+}
+
+fn target_view(group: &Group, position: usize, member: &Member, handle: &Handle) -> TargetView {
+    let target = &member.target;
+    TargetView {
+        id: target.id.to_string(),
+        address: target.addr.to_string(),
+        weight: member.weight.get(),
+        state: member.health.state(),
+        reason: member.health.reason(),
+        description: member.health.description(),
+        cause: member.cause.to_string(),
+        since_seconds: handle.clock.now().since(member.since).as_secs_f64(),
+        is_eligible: group.is_eligible(position),
+        provenance: target.provenance.to_string(),
+        in_flight: target.tally.in_flight(),
+        picked: target.tally.picked(),
+        failed: target.tally.failed(),
+    }
+}

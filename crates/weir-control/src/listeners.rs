@@ -1,0 +1,119 @@
+//! Listening sockets: bound by the control thread, one per worker, and handed to the workers.
+//!
+//! Sockets are bound before the snapshot that serves them is published, so that a configuration whose port is taken
+//! is refused whole.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+
+use tokio::sync::mpsc::UnboundedSender;
+use weir_core::address::ListenAddr;
+use weir_core::definition::Definitions;
+use weir_core::reconcile::State;
+use weir_core::snapshot::ListenerIndex;
+use weir_net::bind::{BindError, bind};
+
+/// What a worker is told to do about a listener.
+#[derive(Debug)]
+pub enum Assignment {
+    /// Accept on this socket, and serve by the listener of that index.
+    Serve {
+        /// The listener.
+        listener: ListenerIndex,
+        /// The worker's own socket.
+        socket: TcpListener,
+    },
+    /// Accept no more; open connections go on.
+    Close(ListenerIndex),
+}
+
+/// The listening sockets of all workers.
+#[derive(Debug)]
+pub struct Listeners {
+    workers: Vec<UnboundedSender<Assignment>>,
+    open: BTreeMap<ListenerIndex, ListenAddr>,
+}
+
+/// Sockets that are bound and not yet handed over.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    new: Vec<(ListenerIndex, ListenAddr, Vec<TcpListener>)>,
+    gone: Vec<(ListenerIndex, ListenAddr)>,
+}
+
+impl Listeners {
+    /// Listeners for these workers, none open yet.
+    pub fn new(workers: Vec<UnboundedSender<Assignment>>) -> Self {
+        Self { workers, open: BTreeMap::new() }
+    }
+
+    /// Binds every listener of `definitions` that is not open. A listener with port 0 gets its real port written in.
+    ///
+    /// A listener that moves to another load balancer at the same address needs the old sockets closed first, so its
+    /// port is bound again beside them.
+    ///
+    /// # Errors
+    /// [`BindError`]; nothing has changed then.
+    pub(crate) fn prepare(
+        &self,
+        definitions: &mut Definitions,
+        state: &mut State,
+    ) -> Result<Prepared, BindError> {
+        let mut wanted = BTreeMap::new();
+        let mut new = Vec::new();
+        for load_balancer in &mut definitions.load_balancers {
+            for listener in &mut load_balancer.listeners {
+                let protocol = listener.kind.protocol();
+                let index = if listener.bind.port() == 0 {
+                    let sockets = bind(listener.bind, self.workers.len())?;
+                    listener.bind = local_addr(listener.bind, &sockets)?;
+                    let index = state.listener_index(&load_balancer.name, listener.bind, protocol);
+                    new.push((index, listener.bind, sockets));
+                    index
+                } else {
+                    let index = state.listener_index(&load_balancer.name, listener.bind, protocol);
+                    if !self.open.contains_key(&index) {
+                        let is_ours = self.open.values().any(|open| *open == listener.bind);
+                        let count = self.workers.len();
+                        let sockets = if is_ours {
+                            weir_net::bind::bind_beside(listener.bind, count)?
+                        } else {
+                            bind(listener.bind, count)?
+                        };
+                        new.push((index, listener.bind, sockets));
+                    }
+                    index
+                };
+                wanted.insert(index, listener.bind);
+            }
+        }
+        let gone = self.open.iter().filter(|(index, _)| !wanted.contains_key(index));
+        let gone = gone.map(|(index, addr)| (*index, *addr)).collect();
+        Ok(Prepared { new, gone })
+    }
+
+    /// Hands the new sockets to the workers and closes the ones that are gone; the addresses of both.
+    pub(crate) fn commit(&mut self, prepared: Prepared) -> (Vec<ListenAddr>, Vec<ListenAddr>) {
+        let opened = prepared.new.iter().map(|(_, addr, _)| *addr).collect();
+        let closed = prepared.gone.iter().map(|(_, addr)| *addr).collect();
+        for (listener, addr, sockets) in prepared.new {
+            self.open.insert(listener, addr);
+            for (worker, socket) in self.workers.iter().zip(sockets) {
+                // A worker that is gone has ended with the process.
+                let _ = worker.send(Assignment::Serve { listener, socket });
+            }
+        }
+        for (listener, _) in prepared.gone {
+            self.open.remove(&listener);
+            for worker in &self.workers {
+                let _ = worker.send(Assignment::Close(listener));
+            }
+        }
+        (opened, closed)
+    }
+}
+
+fn local_addr(addr: ListenAddr, sockets: &[TcpListener]) -> Result<ListenAddr, BindError> {
+    let bound = sockets.first().map_or(Ok(addr.0), TcpListener::local_addr);
+    bound.map(ListenAddr).map_err(|source| BindError::Failed { addr, source })
+}

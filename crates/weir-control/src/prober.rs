@@ -1,0 +1,271 @@
+//! The prober: one task per target that asks it whether it is well.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use weir_core::address::TargetAddr;
+use weir_core::health::{Health, HealthCheck, Probe, UnhealthyReason, Verdict};
+use weir_core::snapshot::{Group, Member, Snapshot};
+use weir_core::target::TargetSerial;
+use weir_net::dial::{DialError, dial};
+
+/// How long a connection must stay open to pass a TCP probe: a published container port is accepted by the engine's
+/// own proxy before the task listens, and closed at once.
+const STAYS_OPEN: Duration = Duration::from_millis(50);
+
+/// The first pause between two probes of a target that has not passed yet. Ours: AWS waits a whole interval.
+const EAGER_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest such pause.
+const EAGER_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Bytes of a response head that a probe reads.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Header lines of a response that a probe reads.
+const HEADER_LINES_MAX: usize = 128;
+
+/// All probes under way.
+#[derive(Debug)]
+pub(crate) struct Prober {
+    verdicts: UnboundedSender<(TargetSerial, Verdict)>,
+    probes: BTreeMap<TargetSerial, Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    plan: Plan,
+    task: AbortHandle,
+}
+
+/// What one target's probes do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Plan {
+    addr: TargetAddr,
+    check: HealthCheck,
+}
+
+impl Prober {
+    /// A prober that tells its verdicts to `verdicts`.
+    pub(crate) fn new(verdicts: UnboundedSender<(TargetSerial, Verdict)>) -> Self {
+        Self { verdicts, probes: BTreeMap::new() }
+    }
+
+    /// Probes exactly the targets of `snapshot` that are to be probed. Probes whose plan is unchanged go on.
+    pub(crate) fn follow(&mut self, snapshot: &Snapshot) {
+        let mut before = std::mem::take(&mut self.probes);
+        for (group, member) in snapshot.members().filter(|(group, member)| is_probed(group, member)) {
+            let serial = member.target.serial;
+            let plan = plan(group, member);
+            let running = match before.remove(&serial) {
+                Some(running) if running.plan == plan => running,
+                other => {
+                    if let Some(outdated) = other {
+                        outdated.task.abort();
+                    }
+                    let task = watch(plan.clone(), serial, member.health.is_healthy(), self.verdicts.clone());
+                    Running { plan, task: tokio::task::spawn_local(task).abort_handle() }
+                }
+            };
+            self.probes.insert(serial, running);
+        }
+        for running in before.into_values() {
+            running.task.abort();
+        }
+    }
+}
+
+/// Only targets of used groups are probed, and neither those that leave nor those known to be frozen.
+fn is_probed(group: &Arc<Group>, member: &Member) -> bool {
+    let is_out = matches!(
+        member.health,
+        Health::Draining | Health::Unused | Health::Unhealthy(UnhealthyReason::Paused)
+    );
+    group.is_used && !is_out
+}
+
+fn plan(group: &Arc<Group>, member: &Member) -> Plan {
+    let mut check = group.settings.health_check.clone();
+    if let (Probe::Http { path, .. }, Some(own)) = (&mut check.probe, &member.health_check_path) {
+        *path = own.to_string();
+    }
+    let addr = match check.port {
+        Some(port) => TargetAddr(SocketAddr::new(member.target.addr.ip(), port)),
+        None => member.target.addr,
+    };
+    Plan { addr, check }
+}
+
+/// Probes one target for as long as the task lives.
+///
+/// Until its first pass it is asked eagerly, so that a new task is used as soon as it answers; but failures count only
+/// once an interval, as if it had been asked no more often than that.
+async fn watch(
+    plan: Plan,
+    serial: TargetSerial,
+    mut has_passed: bool,
+    verdicts: UnboundedSender<(TargetSerial, Verdict)>,
+) {
+    let mut next_due = Instant::now();
+    let mut pause = EAGER_PAUSE;
+    loop {
+        let verdict = ask(&plan).await;
+        let is_due = Instant::now() >= next_due;
+        has_passed |= verdict.is_ok();
+        if is_due || verdict.is_ok() {
+            // The interval counts from probe to probe, whatever time the answer took.
+            next_due = next_due.max(Instant::now() - plan.check.interval) + plan.check.interval;
+            if verdicts.send((serial, verdict)).is_err() {
+                return;
+            }
+        }
+        if has_passed {
+            sleep_until(next_due).await;
+        } else {
+            sleep(pause).await;
+            pause = (pause * 2).min(EAGER_PAUSE_MAX).min(plan.check.interval);
+        }
+    }
+}
+
+/// One probe.
+async fn ask(plan: &Plan) -> Verdict {
+    let asked = async {
+        let stream = dial(plan.addr).await.map_err(|error| match error {
+            DialError::TimedOut => UnhealthyReason::Timeout,
+            DialError::Failed(_) | DialError::SelfConnected => UnhealthyReason::FailedHealthChecks,
+        })?;
+        match &plan.check.probe {
+            Probe::Tcp => stays_open(stream).await,
+            Probe::Http { path, matcher, user_agent } => {
+                let status = status_of(stream, plan.addr, path, user_agent).await?;
+                if matcher.matches(status) {
+                    Ok(())
+                } else {
+                    Err(UnhealthyReason::ResponseCodeMismatch(status))
+                }
+            }
+        }
+    };
+    timeout(plan.check.timeout, asked).await.unwrap_or(Err(UnhealthyReason::Timeout))
+}
+
+async fn stays_open(mut stream: TcpStream) -> Verdict {
+    match timeout(STAYS_OPEN, stream.read(&mut [0; 1])).await {
+        // Silent or talkative, but there.
+        Err(_) | Ok(Ok(1..)) => Ok(()),
+        Ok(Ok(0) | Err(_)) => Err(UnhealthyReason::FailedHealthChecks),
+    }
+}
+
+/// Sends `GET path` on a connection of its own and reads the status.
+async fn status_of(
+    mut stream: TcpStream,
+    addr: TargetAddr,
+    path: &str,
+    user_agent: &str,
+) -> Result<u16, UnhealthyReason> {
+    const HTTP_PORT: u16 = 80;
+    let host = if addr.port() == HTTP_PORT { addr.ip().to_string() } else { addr.to_string() };
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nUser-Agent: {user_agent}\r\nAccept-Encoding: gzip, compressed\r\n\r\n"
+    );
+    let failed = |_| UnhealthyReason::FailedHealthChecks;
+    stream.write_all(request.as_bytes()).await.map_err(failed)?;
+    let mut head = Vec::with_capacity(1024);
+    loop {
+        if stream.read_buf(&mut head).await.map_err(failed)? == 0 || head.len() > HEAD_BYTES_MAX {
+            return Err(UnhealthyReason::FailedHealthChecks);
+        }
+        let mut lines = [httparse::EMPTY_HEADER; HEADER_LINES_MAX];
+        let mut response = httparse::Response::new(&mut lines);
+        match response.parse(&head) {
+            Ok(httparse::Status::Complete(_)) => {
+                return response.code.ok_or(UnhealthyReason::FailedHealthChecks);
+            }
+            Ok(httparse::Status::Partial) => {}
+            Err(_) => return Err(UnhealthyReason::FailedHealthChecks),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use weir_core::health::{StatusMatcher, Thresholds};
+
+    use super::*;
+
+    fn plan(addr: SocketAddr, probe: Probe) -> Plan {
+        let check = HealthCheck {
+            probe,
+            port: None,
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_millis(500),
+            thresholds: Thresholds { healthy: 5, unhealthy: 2 },
+        };
+        Plan { addr: TargetAddr(addr), check }
+    }
+
+    fn http() -> Probe {
+        Probe::Http {
+            path: "/healthz".into(),
+            matcher: StatusMatcher::ok(),
+            user_agent: "ELB-HealthChecker/2.0",
+        }
+    }
+
+    /// A target that gives every connection the same bytes, then closes it or holds it open.
+    async fn target(bytes: &'static [u8], holds_open: bool) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                stream.write_all(bytes).await.unwrap();
+                if holds_open {
+                    held.push(stream);
+                }
+            }
+        });
+        addr
+    }
+
+    #[tokio::test]
+    async fn an_http_probe_judges_the_status() {
+        let well = target(b"HTTP/1.1 200 OK\r\n\r\n", true).await;
+        assert_eq!(ask(&plan(well, http())).await, Ok(()));
+        let sick = target(b"HTTP/1.1 503 No\r\n\r\n", true).await;
+        assert_eq!(ask(&plan(sick, http())).await, Err(UnhealthyReason::ResponseCodeMismatch(503)));
+    }
+
+    #[tokio::test]
+    async fn nonsense_and_silence_and_refusal_each_fail_for_their_own_reason() {
+        let nonsense = target(b"220 smtp ready\r\n", true).await;
+        assert_eq!(ask(&plan(nonsense, http())).await, Err(UnhealthyReason::FailedHealthChecks));
+        let silent = target(b"", true).await;
+        assert_eq!(ask(&plan(silent, http())).await, Err(UnhealthyReason::Timeout));
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        assert_eq!(ask(&plan(closed, http())).await, Err(UnhealthyReason::FailedHealthChecks));
+    }
+
+    #[tokio::test]
+    async fn a_port_that_closes_what_it_accepts_does_not_pass_a_tcp_probe() {
+        let proxy_without_task = target(b"", false).await;
+        assert_eq!(
+            ask(&plan(proxy_without_task, Probe::Tcp)).await,
+            Err(UnhealthyReason::FailedHealthChecks)
+        );
+        let silent = target(b"", true).await;
+        assert_eq!(ask(&plan(silent, Probe::Tcp)).await, Ok(()));
+        let talkative = target(b"220 ready\r\n", true).await;
+        assert_eq!(ask(&plan(talkative, Probe::Tcp)).await, Ok(()));
+    }
+}

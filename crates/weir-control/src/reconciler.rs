@@ -1,0 +1,340 @@
+//! A target change, from the event to the published snapshot.
+//!
+//! Wait for one event → [`reconcile`] gives the next snapshot and its transitions → log and count them → publish.
+//! Nothing else writes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use weir_config::Config;
+use weir_core::address::ListenAddr;
+use weir_core::automatic;
+use weir_core::definition::Definitions;
+use weir_core::health::Verdict;
+use weir_core::reconcile::{Change, Event, State, Transition, reconcile};
+use weir_core::snapshot::Snapshot;
+use weir_core::table::Writer;
+use weir_core::target::TargetSerial;
+use weir_core::task::SourceKind;
+use weir_discovery::Report;
+use weir_net::bind::BindError;
+use weir_telemetry::names;
+
+use crate::handle::{Command, Handle, Reloaded};
+use crate::listeners::Listeners;
+use crate::prober::Prober;
+use crate::timeline::Entry;
+
+/// Where definitions come from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// Nobody wrote any: every discovered service is served at this address.
+    Automatic(ListenAddr),
+    /// A configuration: the file to read again, and what was read at start.
+    Configuration {
+        /// The file; `None` when the configuration was made by the program itself.
+        path: Option<PathBuf>,
+        /// What it meant at start.
+        config: Arc<Config>,
+    },
+}
+
+/// Why weir could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener could not be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+}
+
+/// Owns the state and the writer. Runs on the control thread.
+#[derive(Debug)]
+pub struct Reconciler {
+    origin: Origin,
+    state: State,
+    writer: Writer,
+    publications: watch::Sender<u64>,
+    listeners: Listeners,
+    prober: Prober,
+    verdicts: mpsc::UnboundedReceiver<(TargetSerial, Verdict)>,
+    commands: mpsc::Receiver<Command>,
+    reports: mpsc::Receiver<Report>,
+    /// Sources that have not been heard yet.
+    awaited: Vec<SourceKind>,
+    handle: Handle,
+}
+
+/// Commands that may wait to be carried out.
+const COMMANDS_MAX: usize = 16;
+
+/// What happens next.
+enum Input {
+    Command(Command),
+    Due,
+    Report(Report),
+    Verdict(TargetSerial, Verdict),
+}
+
+/// What a reconciler is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where definitions come from.
+    pub origin: Origin,
+    /// The one writer, and a reader for the handle.
+    pub table: (Writer, weir_core::table::Reader),
+    /// Tells the workers of every publication.
+    pub publications: watch::Sender<u64>,
+    /// The workers' listening sockets.
+    pub listeners: Listeners,
+    /// What discovery reports.
+    pub reports: mpsc::Receiver<Report>,
+    /// The sources that report.
+    pub sources: Vec<SourceKind>,
+    /// Everything that is counted.
+    pub telemetry: weir_telemetry::Telemetry,
+    /// The process's clock.
+    pub clock: weir_net::clock::Clock,
+}
+
+impl Reconciler {
+    /// A reconciler with its handle: the first snapshot is published and every listener is open when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`] when a listener cannot be bound. Must be called on a runtime that takes local tasks.
+    pub fn start(parts: Parts) -> Result<(Self, Handle), StartError> {
+        let (commands_sender, commands) = mpsc::channel(COMMANDS_MAX);
+        let (verdicts_sender, verdicts) = mpsc::unbounded_channel();
+        let handle = Handle {
+            reader: parts.table.1,
+            telemetry: parts.telemetry,
+            timeline: crate::timeline::Timeline::default(),
+            clock: parts.clock,
+            readiness: crate::handle::Readiness::default(),
+            commands: commands_sender,
+        };
+        let mut reconciler = Self {
+            origin: parts.origin,
+            state: State::new(),
+            writer: parts.table.0,
+            publications: parts.publications,
+            listeners: parts.listeners,
+            prober: Prober::new(verdicts_sender),
+            verdicts,
+            commands,
+            reports: parts.reports,
+            awaited: parts.sources,
+            handle: handle.clone(),
+        };
+        let definitions = match &reconciler.origin {
+            Origin::Automatic(bind) => automatic::definitions(&[], *bind),
+            Origin::Configuration { config, .. } => config.definitions.clone(),
+        };
+        reconciler.define(definitions)?;
+        reconciler.note_readiness();
+        Ok((reconciler, handle))
+    }
+
+    /// Reconciles until nobody can ask for anything any more.
+    pub async fn run(mut self) {
+        while let Some(input) = self.next_input().await {
+            match input {
+                Input::Command(Command::Reload(reply)) => {
+                    let outcome = self.reload();
+                    // Whoever asked may have gone; the reload stands.
+                    let _ = reply.send(outcome);
+                }
+                Input::Due => self.reconcile(Event::Due),
+                Input::Report(report) => self.take_in(report),
+                Input::Verdict(serial, verdict) => self.reconcile(Event::Verdict { serial, verdict }),
+            }
+        }
+    }
+
+    async fn next_input(&mut self) -> Option<Input> {
+        let due = self.state.next_due().map(|due| self.handle.clock.instant(due));
+        let wait = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            command = self.commands.recv() => command.map(Input::Command),
+            Some(report) = self.reports.recv() => Some(Input::Report(report)),
+            Some((serial, verdict)) = self.verdicts.recv() => Some(Input::Verdict(serial, verdict)),
+            () = wait => Some(Input::Due),
+        }
+    }
+
+    /// One event → the next snapshot and its transitions → log and count → publish.
+    fn reconcile(&mut self, event: Event) {
+        let reconciled = reconcile(&mut self.state, event, self.handle.clock.now());
+        for transition in &reconciled.transitions {
+            self.tell(transition);
+        }
+        if let Some(snapshot) = reconciled.snapshot {
+            self.publish(snapshot);
+        }
+    }
+
+    fn publish(&mut self, snapshot: Snapshot) {
+        self.prober.follow(&snapshot);
+        let generation = snapshot.generation;
+        self.writer.publish(snapshot);
+        self.publications.send_replace(generation);
+    }
+
+    /// Takes in what discovery reports.
+    fn take_in(&mut self, report: Report) {
+        match report {
+            Report::Tasks(set) => {
+                let source = set.source;
+                if let Origin::Automatic(bind) = &self.origin {
+                    let definitions = automatic::definitions(&set.tasks, *bind);
+                    if definitions != **self.state.definitions() {
+                        // The listener is the same, so no socket can be refused.
+                        self.reconcile(Event::Definitions(Arc::new(definitions)));
+                    }
+                }
+                self.reconcile(Event::Tasks(set));
+                self.awaited.retain(|awaited| *awaited != source);
+                self.note_readiness();
+            }
+            Report::Failed(failure) => {
+                let source = failure.source.as_str();
+                tracing::warn!(source, "{}; the last good targets stay", failure.problem);
+                self.handle.telemetry.count(names::DISCOVERY_FAILURES, &[("source", source)]);
+                self.note(source, "failed", &failure.problem);
+            }
+            Report::Recovered(source) => {
+                tracing::info!(source = source.as_str(), "discovery works again");
+                self.note(source.as_str(), "recovered", "");
+            }
+            Report::Quarantined { source, owner, problem } => {
+                tracing::warn!(source = source.as_str(), "{owner} is left out: {problem}");
+                self.note(&owner, "left out", &problem);
+            }
+        }
+    }
+
+    /// Reads the configuration again: all of it takes effect, or none.
+    fn reload(&mut self) -> Result<Reloaded, String> {
+        let outcome = self.try_reload();
+        let result = if outcome.is_ok() { "accepted" } else { "rejected" };
+        self.handle.telemetry.count(names::CONFIG_RELOADS, &[("result", result)]);
+        match &outcome {
+            Ok(reloaded) => {
+                tracing::info!(generation = reloaded.generation, "configuration reloaded");
+                for warning in &reloaded.warnings {
+                    tracing::warn!("{warning}");
+                }
+                self.note("configuration", "reloaded", &format!("generation {}", reloaded.generation));
+            }
+            Err(problem) => {
+                tracing::error!("configuration refused, the last good one stays: {problem}");
+                self.note("configuration", "refused", problem);
+            }
+        }
+        outcome
+    }
+
+    fn try_reload(&mut self) -> Result<Reloaded, String> {
+        let Origin::Configuration { path: Some(path), config: before } = &self.origin else {
+            return Err("weir runs without a configuration file, so there is none to read again".to_owned());
+        };
+        let loaded = weir_config::load(path).map_err(|error| error.to_string())?;
+        let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        warnings.extend(fixed_at_start(before, &loaded.config));
+        let (opened, closed) = self.define(loaded.config.definitions).map_err(|error| error.to_string())?;
+        let texts = |addrs: Vec<ListenAddr>| addrs.iter().map(ToString::to_string).collect();
+        Ok(Reloaded {
+            generation: self.handle.snapshot().generation,
+            opened: texts(opened),
+            closed: texts(closed),
+            warnings,
+        })
+    }
+
+    /// Binds what is new, publishes, then hands the sockets over: no connection is accepted that the snapshot does
+    /// not know.
+    fn define(
+        &mut self,
+        mut definitions: Definitions,
+    ) -> Result<(Vec<ListenAddr>, Vec<ListenAddr>), BindError> {
+        let prepared = self.listeners.prepare(&mut definitions, &mut self.state)?;
+        if let Origin::Automatic(bind) = &mut self.origin
+            && let Some(listener) = definitions.load_balancers.first().and_then(|lb| lb.listeners.first())
+        {
+            *bind = listener.bind;
+        }
+        self.reconcile(Event::Definitions(Arc::new(definitions)));
+        Ok(self.listeners.commit(prepared))
+    }
+
+    fn note_readiness(&self) {
+        if self.awaited.is_empty() {
+            self.handle.readiness.become_ready();
+        }
+    }
+
+    fn tell(&self, transition: &Transition) {
+        let change = match transition.change {
+            Change::Health { from, to } => format!("{} → {to}", from.state()),
+            Change::Registered => "registered".to_owned(),
+            Change::Removed => "removed".to_owned(),
+        };
+        let Transition { group, target, addr, cause, provenance, .. } = transition;
+        tracing::info!(target_group = %group, target = target, addr = %addr, "{change}: {cause}");
+        if let (Origin::Automatic(bind), Change::Health { to, .. }) = (&self.origin, transition.change)
+            && to.is_healthy()
+        {
+            tracing::info!("route http://{group}.localhost:{} leads to {}", bind.port(), provenance.origin);
+        }
+        let kind = match transition.change {
+            Change::Health { to, .. } => to.state(),
+            Change::Registered => "registered",
+            Change::Removed => "removed",
+        };
+        self.handle.telemetry.count(names::TRANSITIONS, &[("change", kind)]);
+        self.handle.timeline.add(Entry {
+            at: wall_time(),
+            group: group.to_string(),
+            subject: format!("{target} at {addr}"),
+            change,
+            cause: cause.clone(),
+            provenance: provenance.to_string(),
+        });
+    }
+
+    fn note(&self, subject: &str, change: &str, cause: &str) {
+        self.handle.timeline.add(Entry {
+            at: wall_time(),
+            group: "-".to_owned(),
+            subject: subject.to_owned(),
+            change: change.to_owned(),
+            cause: cause.to_owned(),
+            provenance: String::new(),
+        });
+    }
+}
+
+/// What differs between two configurations and only takes effect at the next start.
+fn fixed_at_start(before: &Config, after: &Config) -> Vec<String> {
+    let changed = [
+        ("admin", before.admin != after.admin),
+        ("discovery", before.discovery != after.discovery),
+        ("limits", before.limits != after.limits),
+        ("workers", before.workers != after.workers),
+    ];
+    changed
+        .into_iter()
+        .filter(|(_, changed)| *changed)
+        .map(|(key, _)| format!("`{key}` has changed, which takes effect at the next start"))
+        .collect()
+}
+
+#[allow(clippy::disallowed_methods, reason = "the timeline shows wall time")]
+fn wall_time() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}

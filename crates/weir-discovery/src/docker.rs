@@ -1,0 +1,241 @@
+//! The Docker source: follows the containers of one engine.
+//!
+//! Events say what happens as it happens: a container's own stop signal (`kill`) comes before its process is gone,
+//! and is the first sign that it is leaving. A list, at the start and every [`RELIST_INTERVAL`], repairs what events
+//! have missed. A failure of the engine keeps the last good set.
+
+mod container;
+mod endpoint;
+mod model;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::query_parameters::{
+    EventsOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
+};
+use futures_util::{Stream, StreamExt};
+use tokio::sync::mpsc::Sender;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use weir_core::task::{SourceKind, TaskSet};
+
+pub use endpoint::{Endpoint, EndpointError, endpoint};
+
+use self::model::{Effect, Event, Model};
+use crate::{Report, WatchFailure};
+
+/// Time between two lists that repair what events have missed.
+const RELIST_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Time to the second list after events have been subscribed to: it closes the gap before the first event.
+const SECOND_LIST_AFTER: Duration = Duration::from_secs(1);
+
+/// Longest time that the engine may take to answer a question.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The first pause before the engine is asked again after a failure; it doubles up to [`PAUSE_MAX`].
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest such pause.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Follows the engine until nobody takes reports any more.
+pub async fn watch(endpoint: Endpoint, reports: Sender<Report>) {
+    let mut watcher = Watcher {
+        model: Model::new(endpoint.host()),
+        reports,
+        told: None,
+        quarantined: BTreeSet::new(),
+        failing: None,
+    };
+    let mut pause = PAUSE;
+    loop {
+        let ended = match endpoint.connect() {
+            Ok(docker) => watcher.follow(&docker, &mut pause).await,
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(Gone) => return,
+            Err(error) => {
+                if watcher.fail(endpoint.explain(&error)).await.is_err() {
+                    return;
+                }
+            }
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Nobody takes reports any more.
+struct Gone;
+
+struct Watcher {
+    model: Model,
+    reports: Sender<Report>,
+    /// The set that was reported last.
+    told: Option<TaskSet>,
+    /// Mistakes that have been reported: the container and what is wrong.
+    quarantined: BTreeSet<(String, String)>,
+    /// The failure that has been reported.
+    failing: Option<String>,
+}
+
+impl Watcher {
+    /// Subscribes, lists, and follows events until the stream ends or fails.
+    async fn follow(&mut self, docker: &Docker, pause: &mut Duration) -> Result<Gone, Error> {
+        let filter = std::collections::HashMap::from([("type", vec!["container"])]);
+        let options = EventsOptionsBuilder::new().filters(&filter).build();
+        // An event of another type would end the stream: only containers' are asked for.
+        let mut events = Box::pin(docker.events(Some(options)));
+        let mut relist_at = Instant::now();
+        let mut is_first_list = true;
+        loop {
+            let survived_at = self.model.next_survival();
+            let survival = async {
+                match survived_at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let effect = tokio::select! {
+                biased;
+                () = self.reports.closed() => return Ok(Gone),
+                event = events.next() => self.take_in(event)?,
+                () = survival => {
+                    self.model.note_survivals(Instant::now());
+                    Effect::Changed
+                }
+                () = sleep_until(relist_at) => {
+                    let listed = self.list(docker, &mut events).await?;
+                    self.model.replace(listed);
+                    *pause = PAUSE;
+                    if self.recover().await.is_err() {
+                        return Ok(Gone);
+                    }
+                    let again = if is_first_list { SECOND_LIST_AFTER } else { RELIST_INTERVAL };
+                    is_first_list = false;
+                    relist_at = Instant::now() + again;
+                    Effect::Changed
+                }
+            };
+            let told = match effect {
+                Effect::Nothing => Ok(()),
+                Effect::Changed => self.tell().await,
+                Effect::Inspect { id, cause } => {
+                    let found = inspect(docker, &id).await?;
+                    self.model.put(id, found, &cause);
+                    self.tell().await
+                }
+            };
+            if told.is_err() {
+                return Ok(Gone);
+            }
+        }
+    }
+
+    fn take_in(
+        &mut self,
+        event: Option<Result<bollard::models::EventMessage, Error>>,
+    ) -> Result<Effect, Error> {
+        match event {
+            Some(Ok(message)) => match Event::read(&message) {
+                Some(event) => Ok(self.model.apply(&event, Instant::now())),
+                None => Ok(Effect::Nothing),
+            },
+            Some(Err(error)) => Err(error),
+            None => {
+                Err(Error::IOError { err: std::io::Error::other("the engine ended the stream of events") })
+            }
+        }
+    }
+
+    /// Every running container. Events that arrive meanwhile are applied at once.
+    async fn list(
+        &mut self,
+        docker: &Docker,
+        events: &mut (impl Stream<Item = Result<bollard::models::EventMessage, Error>> + Unpin),
+    ) -> Result<Vec<(String, Option<bollard::models::ContainerInspectResponse>)>, Error> {
+        let listing = async {
+            let options = ListContainersOptionsBuilder::new().all(false).build();
+            let summaries = answered(docker.list_containers(Some(options))).await?;
+            let mut found = Vec::with_capacity(summaries.len());
+            for id in summaries.into_iter().filter_map(|summary| summary.id) {
+                let inspected = inspect(docker, &id).await?;
+                found.push((id, inspected));
+            }
+            Ok::<_, Error>(found)
+        };
+        tokio::pin!(listing);
+        let mut gone_meanwhile = BTreeSet::new();
+        let mut found = loop {
+            tokio::select! {
+                biased;
+                event = events.next() => {
+                    if let Effect::Nothing = self.take_in(event)? {
+                        continue;
+                    }
+                    gone_meanwhile.extend(self.model.take_removed());
+                    // Whatever else an event asks for, the list under way will show.
+                    if self.tell().await.is_err() {
+                        return Ok(Vec::new());
+                    }
+                }
+                found = &mut listing => break found?,
+            }
+        };
+        // A container that died while it was being listed must not come back for the time of one list.
+        found.retain(|(id, _): &(String, _)| !gone_meanwhile.contains(id));
+        Ok(found)
+    }
+
+    /// Reports the set if it differs from the one reported last, and every mistake that is new.
+    async fn tell(&mut self) -> Result<(), Gone> {
+        for (owner, problem) in self.model.mistakes() {
+            if self.quarantined.insert((owner.clone(), problem.clone())) {
+                let report = Report::Quarantined { source: SourceKind::Docker, owner, problem };
+                self.reports.send(report).await.map_err(|_| Gone)?;
+            }
+        }
+        let set = TaskSet { source: SourceKind::Docker, tasks: self.model.tasks() };
+        if self.told.as_ref() != Some(&set) {
+            self.told = Some(set.clone());
+            self.reports.send(Report::Tasks(set)).await.map_err(|_| Gone)?;
+        }
+        Ok(())
+    }
+
+    async fn fail(&mut self, problem: String) -> Result<(), Gone> {
+        if self.failing.as_ref() == Some(&problem) {
+            return if self.reports.is_closed() { Err(Gone) } else { Ok(()) };
+        }
+        self.failing = Some(problem.clone());
+        let failure = WatchFailure { source: SourceKind::Docker, problem };
+        self.reports.send(Report::Failed(failure)).await.map_err(|_| Gone)
+    }
+
+    async fn recover(&mut self) -> Result<(), Gone> {
+        match self.failing.take() {
+            Some(_) => self.reports.send(Report::Recovered(SourceKind::Docker)).await.map_err(|_| Gone),
+            None => Ok(()),
+        }
+    }
+}
+
+/// One container; `None` when it is gone by now.
+async fn inspect(
+    docker: &Docker,
+    id: &str,
+) -> Result<Option<bollard::models::ContainerInspectResponse>, Error> {
+    match answered(docker.inspect_container(id, None::<InspectContainerOptions>)).await {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn answered<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    timeout(ANSWER_TIMEOUT, asked).await.unwrap_or(Err(Error::RequestTimeoutError))
+}

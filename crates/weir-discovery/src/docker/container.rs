@@ -1,0 +1,199 @@
+//! One container, from what the engine says of it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::models::{ContainerInspectResponse, PortBinding};
+use weir_core::address::TargetAddr;
+use weir_core::task::{Provenance, Task, TaskId, TaskPort, TaskState};
+
+use crate::labels::{self, LabelError};
+
+/// A container that is running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Container {
+    /// The task it is, or the mistake that keeps it from being one.
+    pub(super) task: Result<Task, LabelError>,
+    /// For messages: its name and short id.
+    pub(super) owner: String,
+    /// The number of the signal that asks it to stop.
+    pub(super) stop_signal: u32,
+    /// How long it may take to stop.
+    pub(super) stop_timeout: Duration,
+}
+
+/// A container's stop timeout where it names none.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Container {
+    /// Reads an inspected container; `None` when it is not running, or is a one-off run of Compose.
+    ///
+    /// `host` is where the engine's published ports are reached.
+    pub(super) fn read(inspected: &ContainerInspectResponse, host: IpAddr, cause: &str) -> Option<Self> {
+        let state = inspected.state.as_ref()?;
+        let (id, started_at) = (inspected.id.as_deref()?, state.started_at.as_deref()?);
+        let config = inspected.config.as_ref()?;
+        let labels: BTreeMap<String, String> =
+            config.labels.clone().unwrap_or_default().into_iter().collect();
+        let label = |name: &str| labels.get(name).cloned();
+        let is_one_off = label("com.docker.compose.oneoff").as_deref() == Some("True");
+        if state.running != Some(true) || is_one_off {
+            return None;
+        }
+        let name = inspected.name.as_deref().unwrap_or(id).trim_start_matches('/').to_owned();
+        let owner = format!("container {name} ({})", id.get(..12).unwrap_or(id));
+        let task = labels::read(&labels).map(|read| Task {
+            id: Some(TaskId { id: id.into(), generation: started_at.into() }),
+            service: read
+                .service
+                .or_else(|| label("com.docker.compose.service"))
+                .or_else(|| label("com.docker.swarm.service.name"))
+                .or_else(|| Some(name.clone())),
+            project: read
+                .project
+                .or_else(|| label("com.docker.compose.project"))
+                .or_else(|| label("com.docker.stack.namespace")),
+            name: name.clone(),
+            ports: ports(inspected, host, read.task.port),
+            labels: read.task,
+            state: if state.paused == Some(true) { TaskState::Paused } else { TaskState::Running },
+            provenance: Arc::new(Provenance { source: "docker", origin: owner.clone() }),
+            cause: cause.to_owned(),
+        });
+        Some(Self {
+            task,
+            owner,
+            stop_signal: config.stop_signal.as_deref().and_then(signal_number).unwrap_or(SIGTERM),
+            stop_timeout: config
+                .stop_timeout
+                .and_then(|seconds| u64::try_from(seconds).ok())
+                .map_or(STOP_TIMEOUT, Duration::from_secs),
+        })
+    }
+}
+
+/// Where a container's TCP ports are reached from here.
+fn ports(inspected: &ContainerInspectResponse, host: IpAddr, asked: Option<u16>) -> Vec<TaskPort> {
+    let published = inspected.network_settings.as_ref().and_then(|settings| settings.ports.as_ref());
+    let mut ports: Vec<TaskPort> = published
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, bindings)| {
+            let container_port = tcp_port(name)?;
+            let addr = bindings
+                .iter()
+                .flatten()
+                .filter_map(|binding| reached_at(binding, host))
+                .min_by_key(preference)?;
+            Some(TaskPort { container_port, addr: TargetAddr(addr) })
+        })
+        .collect();
+    let network_mode = inspected.host_config.as_ref().and_then(|config| config.network_mode.as_deref());
+    if ports.is_empty() && network_mode == Some("host") {
+        // The container has the host's network: its ports are the host's own.
+        let exposed = inspected.config.iter().flat_map(|config| config.exposed_ports.iter().flatten());
+        let own = exposed.filter_map(|name| tcp_port(name)).chain(asked);
+        ports = own
+            .map(|port| TaskPort { container_port: port, addr: TargetAddr((host, port).into()) })
+            .collect();
+        ports.dedup();
+    }
+    ports.sort_unstable();
+    ports
+}
+
+/// The port of a name like `8080/tcp`.
+fn tcp_port(name: &str) -> Option<u16> {
+    name.strip_suffix("/tcp")?.parse().ok()
+}
+
+/// Where a binding is reached: a binding to all addresses at the engine's host.
+fn reached_at(binding: &PortBinding, host: IpAddr) -> Option<std::net::SocketAddr> {
+    let port = binding.host_port.as_deref()?.parse().ok()?;
+    let ip: IpAddr = match binding.host_ip.as_deref() {
+        Some("::") if host.is_loopback() => std::net::Ipv6Addr::LOCALHOST.into(),
+        None | Some("" | "0.0.0.0" | "::") => host,
+        Some(ip) => ip.parse().ok()?,
+    };
+    Some((ip, port).into())
+}
+
+/// IPv4 before IPv6, loopback before others: a dual-stack engine lists each port twice.
+fn preference(addr: &std::net::SocketAddr) -> (bool, bool, std::net::SocketAddr) {
+    (addr.is_ipv6(), !addr.ip().is_loopback(), *addr)
+}
+
+const SIGTERM: u32 = 15;
+
+/// The number of the signal that cannot be ignored.
+pub(super) const SIGKILL: u32 = 9;
+
+/// The number of a signal written as a number or a name, with or without `SIG`.
+pub(super) fn signal_number(signal: &str) -> Option<u32> {
+    const NAMES: [(&str, u32); 13] = [
+        ("ABRT", 6),
+        ("ALRM", 14),
+        ("HUP", 1),
+        ("INT", 2),
+        ("KILL", 9),
+        ("PIPE", 13),
+        ("PWR", 30),
+        ("QUIT", 3),
+        ("STOP", 19),
+        ("TERM", 15),
+        ("USR1", 10),
+        ("USR2", 12),
+        ("WINCH", 28),
+    ];
+    if let Ok(number) = signal.parse() {
+        return Some(number);
+    }
+    let upper = signal.to_ascii_uppercase();
+    if let Some(offset) = upper.strip_prefix("SIGRTMIN").or_else(|| upper.strip_prefix("RTMIN")) {
+        // Linux's first real-time signal for programs; systemd in a container stops with SIGRTMIN+3.
+        return Some(34 + offset.trim_start_matches('+').parse::<u32>().unwrap_or(0));
+    }
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binding(ip: &str, port: &str) -> PortBinding {
+        PortBinding { host_ip: Some(ip.into()), host_port: Some(port.into()) }
+    }
+
+    fn check(bindings: &[PortBinding]) -> Option<String> {
+        let host: IpAddr = "127.0.0.1".parse().unwrap();
+        let addrs = bindings.iter().filter_map(|b| reached_at(b, host));
+        addrs.min_by_key(preference).map(|addr| addr.to_string())
+    }
+
+    #[test]
+    fn a_port_published_on_both_families_is_one_ipv4_target() {
+        assert_eq!(
+            check(&[binding("::", "32768"), binding("0.0.0.0", "32768")]).as_deref(),
+            Some("127.0.0.1:32768")
+        );
+        assert_eq!(check(&[binding("::", "32768")]).as_deref(), Some("[::1]:32768"));
+        assert_eq!(check(&[binding("192.0.2.1", "80")]).as_deref(), Some("192.0.2.1:80"));
+        assert_eq!(check(&[binding("", "80")]).as_deref(), Some("127.0.0.1:80"));
+    }
+
+    #[test]
+    fn a_stop_signal_is_a_number_or_a_name() {
+        for (text, number) in [
+            ("SIGTERM", Some(15)),
+            ("quit", Some(3)),
+            ("2", Some(2)),
+            ("SIGRTMIN+3", Some(37)),
+            ("SIGNONE", None),
+        ] {
+            assert_eq!(signal_number(text), number, "{text}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Discovery: watchers that follow running tasks, wherever they run on dynamic host ports.
+//!
+//! Each watcher reports whole sets of tasks, never deltas, into one channel. A source that fails keeps its last good
+//! set; a task or file with a mistake is left out alone, and named.
+//!
+//! What this crate lacks, on purpose: the writer, health, decisions.
+
+pub mod docker;
+pub mod file;
+pub mod labels;
+
+use weir_core::task::{SourceKind, TaskSet};
+
+/// What a watcher reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The source cannot be asked; its last good set stays. Once per distinct problem.
+    Failed(WatchFailure),
+    /// A task or file was left out for a mistake of its own. Once per distinct mistake.
+    Quarantined {
+        /// The source that it belongs to.
+        source: SourceKind,
+        /// The container, file or entry.
+        owner: String,
+        /// What is wrong, with the remedy.
+        problem: String,
+    },
+    /// The source works again after it had failed.
+    Recovered(SourceKind),
+    /// All tasks that the source sees now.
+    Tasks(TaskSet),
+}
+
+/// Why a source could not be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchFailure {
+    /// The source.
+    pub source: SourceKind,
+    /// What is wrong, with the remedy.
+    pub problem: String,
+}

@@ -1,0 +1,7 @@
+//! The commands, one file each.
+
+pub(crate) mod check;
+pub(crate) mod client;
+pub(crate) mod reload;
+pub(crate) mod run;
+pub(crate) mod status;

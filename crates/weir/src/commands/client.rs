@@ -1,0 +1,54 @@
+//! Talking to a running weir through its admin port.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+
+/// Longest time that an answer of the admin port may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which weir to talk to.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Admin {
+    /// The admin port's URL.
+    #[arg(long = "admin", env = "WEIR_ADMIN", default_value = "http://127.0.0.1:9900")]
+    url: String,
+}
+
+impl Admin {
+    /// Asks for a path; status and body.
+    pub(crate) fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
+        self.read(agent().get(self.at(path)).call())
+    }
+
+    /// Posts to a path; status and body.
+    pub(crate) fn post(&self, path: &str) -> anyhow::Result<(u16, String)> {
+        self.read(agent().post(self.at(path)).send_empty())
+    }
+
+    fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url.trim_end_matches('/'))
+    }
+
+    fn read(
+        &self,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> anyhow::Result<(u16, String)> {
+        let hint = || format!("no weir answers at {}; is it running? `--admin URL` says where", self.url);
+        let mut answer = answer.with_context(hint)?;
+        let body = answer.body_mut().read_to_string().with_context(hint)?;
+        Ok((answer.status().as_u16(), body))
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build().into()
+}
+
+/// `weir healthcheck`: exit status 0 if ready, 1 if not.
+pub(crate) fn healthcheck(admin: &Admin) -> anyhow::Result<ExitCode> {
+    let (status, body) = admin.get("/readyz")?;
+    crate::output::say(body.trim_end());
+    Ok(if status == 200 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}

@@ -1,0 +1,139 @@
+//! A task of the demo: answers HTTP with its service and name, and echoes flows.
+//!
+//! On SIGTERM it finishes what it has, and goes on accepting for a moment, as a task should.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_local;
+use weir_core::address::ListenAddr;
+use weir_core::rule::FixedResponse;
+use weir_http::{Answer, Connection, Request, Response, serve};
+use weir_net::accept::{ConnectionLimit, accept};
+use weir_net::buffers::Buffers;
+use weir_net::clock::Clock;
+use weir_net::departures::Departures;
+use weir_net::drain::{Drain, Tasks};
+use weir_net::worker::{Publications, Worker, spawn};
+
+/// How long a task that was told to stop goes on accepting.
+const LINGER: Duration = Duration::from_millis(300);
+
+/// Longest time that a task takes to finish what it has.
+const FINISH_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What a task is.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The service it belongs to.
+    #[arg(long)]
+    service: String,
+    /// Its name among the tasks of the service.
+    #[arg(long)]
+    name: String,
+    /// Where it answers HTTP.
+    #[arg(long)]
+    http: SocketAddr,
+    /// Where it echoes flows.
+    #[arg(long)]
+    tcp: SocketAddr,
+    /// Exit at the first signal, whatever is under way.
+    #[arg(long)]
+    exit_at_once: bool,
+}
+
+/// Runs until SIGTERM. Prints the two addresses first, on one line.
+pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let options = options.clone();
+    let thread = spawn("task".to_owned(), move || async move {
+        if let Err(error) = work(options).await {
+            crate::output::complain(&format!("task: {error:#}"));
+        }
+    })?;
+    // A panic has been reported by the thread itself.
+    let _ = thread.join();
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn work(options: Options) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let (http, tcp) = (TcpListener::bind(options.http).await?, TcpListener::bind(options.tcp).await?);
+    let listener = ListenAddr(http.local_addr()?);
+    writeln!(std::io::stdout(), "{listener} {}", tcp.local_addr()?)?;
+
+    let (drain_sender, drain) = Drain::new();
+    let worker = Worker {
+        clock: Clock::start(),
+        buffers: Buffers::default(),
+        departures: Departures::default(),
+        publications: Publications::new().1,
+        drain,
+        tasks: Tasks::default(),
+        limit: ConnectionLimit::new(10_000),
+    };
+    let answer: Arc<str> = format!("{} {}", options.service, options.name).into();
+    let http_server = worker.clone();
+    let text = Rc::new(Text(answer.clone()));
+    let limit = worker.limit.clone();
+    spawn_local(accept(http, limit.clone(), std::future::pending(), move |accepted| {
+        let (worker, text) = (http_server.clone(), text.clone());
+        let running = worker.tasks.begin();
+        let connection =
+            Connection { client: accepted.client, listener, idle_timeout: Duration::from_secs(75) };
+        spawn_local(async move {
+            serve(accepted.stream, connection, &worker, text).await;
+            drop(running);
+        });
+    }));
+    let tasks = worker.tasks.clone();
+    spawn_local(accept(tcp, limit, std::future::pending(), move |accepted| {
+        let (answer, running) = (answer.clone(), tasks.begin());
+        spawn_local(async move {
+            // A client that goes away ends its own flow.
+            let _ = echo(accepted.stream, &answer).await;
+            drop(running);
+        });
+    }));
+
+    terminate.recv().await;
+    if options.exit_at_once {
+        return Ok(());
+    }
+    drain_sender.send_replace(true);
+    tokio::time::sleep(LINGER).await;
+    let _ = tokio::time::timeout(FINISH_DEADLINE, worker.tasks.all_ended()).await;
+    Ok(())
+}
+
+async fn echo(mut stream: TcpStream, answer: &str) -> std::io::Result<()> {
+    let mut bytes = [0; 4096];
+    let mut is_first = true;
+    loop {
+        let count = stream.read(&mut bytes).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        if std::mem::take(&mut is_first) {
+            stream.write_all(format!("{answer} ").as_bytes()).await?;
+        }
+        stream.write_all(&bytes[..count]).await?;
+    }
+}
+
+/// Answers every request with the task's service and name, the method and the path.
+struct Text(Arc<str>);
+
+impl Answer for Text {
+    async fn answer(&self, request: Request) -> Response {
+        let head = request.head();
+        let body = format!("{} {} {}\n", self.0, head.method, head.path);
+        Response::fixed(&FixedResponse { status: 200, content_type: Some("text/plain"), body })
+    }
+}

@@ -1,0 +1,74 @@
+//! `weir`: one file per command.
+
+mod commands;
+mod demo;
+mod output;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A userspace load balancer in the shape of the Elastic Load Balancing family.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    /// How diagnostics are written on standard error.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log: output::LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the load balancer. Without a configuration: every container whose published port answers HTTP, on
+    /// loopback, at http://<service>.localhost:8080.
+    Run {
+        /// The configuration; without it ./weir.yaml, and without that the Docker engine's containers.
+        #[arg(short, long)]
+        config: Option<PathBuf>,
+    },
+    /// Say everything that is wrong with a configuration.
+    Check {
+        /// The configuration.
+        #[arg(short, long, default_value = "weir.yaml")]
+        config: PathBuf,
+    },
+    /// Show weir at work: a small cluster of tasks on dynamic ports, a load balancer of each kind, steady traffic.
+    Demo(demo::Options),
+    /// Read a running weir's configuration again, and say what changed or why it was refused.
+    Reload(commands::client::Admin),
+    /// Show a running weir's listeners, target groups and targets.
+    Status {
+        #[command(flatten)]
+        admin: commands::client::Admin,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Exit 0 if a running weir is ready for traffic: for a container's health check.
+    Healthcheck(commands::client::Admin),
+    /// A task of the demo.
+    #[command(hide = true)]
+    Task(demo::task::Options),
+}
+
+/// Exit statuses: 0 good, 1 the answer is no, 2 could not run.
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    output::start_log(arguments.log);
+    let outcome = match arguments.command {
+        Command::Run { config } => commands::run::run(config.as_deref()),
+        Command::Check { config } => Ok(commands::check::check(&config)),
+        Command::Demo(options) => demo::run(&options),
+        Command::Reload(admin) => commands::reload::reload(&admin),
+        Command::Status { admin, json } => commands::status::status(&admin, json),
+        Command::Healthcheck(admin) => commands::client::healthcheck(&admin),
+        Command::Task(options) => demo::task::run(&options),
+    };
+    outcome.unwrap_or_else(|error| {
+        output::complain(&format!("weir: {error:#}"));
+        ExitCode::from(2)
+    })
+}

@@ -1,0 +1,292 @@
+//! The process: worker threads, the control thread, and how they are put together.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::spawn_local;
+use weir_config::{Config, Discovery};
+use weir_control::reconciler::Parts;
+use weir_control::{Handle, Listeners, Origin, Reconciler, StartError};
+use weir_core::address::ListenAddr;
+use weir_core::dispatcher::Dispatcher;
+use weir_core::snapshot::Snapshot;
+use weir_core::table;
+use weir_core::task::SourceKind;
+use weir_discovery::docker::EndpointError;
+use weir_discovery::{Report, docker, file};
+use weir_net::accept::ConnectionLimit;
+use weir_net::bind::BindError;
+use weir_net::buffers::Buffers;
+use weir_net::clock::Clock;
+use weir_net::departures::Departures;
+use weir_net::drain::{Drain, Tasks};
+use weir_net::worker::{Publications, Worker, spawn};
+use weir_telemetry::Telemetry;
+use weir_telemetry::access_log::LogWriter;
+
+use crate::worker::{DRAIN_DEADLINE, Serving};
+
+/// Reports of discovery that may wait to be taken in.
+const REPORTS_MAX: usize = 64;
+
+/// Client connections of a process whose configuration sets no limit.
+const CONNECTIONS_MAX: usize = 100_000;
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Where definitions come from.
+    pub origin: Origin,
+    /// Where the admin port listens; `None` for none.
+    pub admin: Option<SocketAddr>,
+    /// Worker threads; `None` for one per core.
+    pub workers: Option<NonZeroUsize>,
+    /// Client connections at a time.
+    pub connections_max: usize,
+    /// Which tasks to follow.
+    pub discovery: Discovery,
+    /// The seed of the workers' random streams, for tests; `None` draws one.
+    pub seed: Option<u64>,
+}
+
+/// Why weir could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// The admin port could not be bound.
+    #[error("the admin port: {0}")]
+    Admin(#[source] BindError),
+    /// No Docker engine to follow.
+    #[error(transparent)]
+    Docker(#[from] EndpointError),
+    /// A listener could not be bound.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The kernel has no thread, descriptor or memory left.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// A running weir.
+#[derive(Debug)]
+pub struct Process {
+    handle: Handle,
+    admin: Option<SocketAddr>,
+    log_writer: LogWriter,
+    drain: watch::Sender<bool>,
+    workers: Vec<JoinHandle<()>>,
+    control: JoinHandle<()>,
+    stop_control: oneshot::Sender<()>,
+}
+
+impl Setup {
+    /// What a configuration asks for.
+    pub fn configured(config: Config, path: Option<PathBuf>) -> Self {
+        Self {
+            admin: Some(config.admin.bind),
+            workers: config.workers,
+            connections_max: config.limits.connections,
+            discovery: config.discovery.clone(),
+            seed: None,
+            origin: Origin::Configuration { path, config: Arc::new(config) },
+        }
+    }
+
+    /// Every service of the Docker engine, served at `listener`.
+    pub fn automatic(listener: ListenAddr, admin: SocketAddr, discovery: Discovery) -> Self {
+        Self {
+            origin: Origin::Automatic(listener),
+            admin: Some(admin),
+            workers: None,
+            connections_max: CONNECTIONS_MAX,
+            discovery,
+            seed: None,
+        }
+    }
+}
+
+/// What the control thread needs from the thread that starts it.
+struct ControlParts {
+    setup: Setup,
+    engine: Option<docker::Endpoint>,
+    admin: Option<std::net::TcpListener>,
+    listeners: Listeners,
+    table: (table::Writer, table::Reader),
+    publications: watch::Sender<u64>,
+    telemetry: Telemetry,
+    clock: Clock,
+}
+
+impl Process {
+    /// Starts workers and control; every listener is bound when this returns.
+    ///
+    /// # Errors
+    /// [`ProcessError`]; nothing runs then.
+    pub fn start(setup: Setup) -> Result<Self, ProcessError> {
+        let clock = Clock::start();
+        let telemetry = Telemetry::default();
+        let log_writer = LogWriter::start(telemetry.clone())?;
+        let (writer, reader) = table::new(Snapshot::default());
+        let (publications, publication_listener) = Publications::new();
+        let (drain, drain_listener) = Drain::new();
+        let engine = match &setup.discovery.docker {
+            Some(source) => Some(docker::endpoint(source.endpoint.as_deref())?),
+            None => None,
+        };
+        let admin = setup.admin.map(bind_admin).transpose()?;
+        let admin_addr = admin.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
+
+        let count = setup.workers.map_or_else(core_count, NonZeroUsize::get);
+        let limit = ConnectionLimit::new(setup.connections_max);
+        let mut assignment_senders = Vec::new();
+        let mut workers = Vec::new();
+        for number in 0..count {
+            let (sender, assignments) = mpsc::unbounded_channel();
+            assignment_senders.push(sender);
+            let seed = setup.seed.map_or_else(|| fastrand::u64(..), |seed| seed + number as u64);
+            let (reader, limit, telemetry, log_writer) =
+                (reader.clone(), limit.clone(), telemetry.clone(), log_writer.clone());
+            let (publications, drain) = (publication_listener.clone(), drain_listener.clone());
+            workers.push(spawn(format!("worker-{number}"), move || {
+                let worker = Worker {
+                    clock,
+                    buffers: Buffers::default(),
+                    departures: Departures::default(),
+                    publications,
+                    drain,
+                    tasks: Tasks::default(),
+                    limit,
+                };
+                let dispatcher = Rc::new(RefCell::new(Dispatcher::new(reader, seed)));
+                Serving { worker, dispatcher, telemetry, log_writer }.run(assignments)
+            })?);
+        }
+        let parts = ControlParts {
+            setup,
+            engine,
+            admin,
+            listeners: Listeners::new(assignment_senders),
+            table: (writer, reader),
+            publications,
+            telemetry,
+            clock,
+        };
+        let (stop_control, stopped) = oneshot::channel();
+        let (started, start) = std::sync::mpsc::sync_channel(1);
+        let control = spawn("control".to_owned(), move || control(parts, started, stopped))?;
+        let handle =
+            start.recv().unwrap_or_else(|_| Err(io::Error::other("the control thread ended").into()))?;
+        Ok(Self { handle, admin: admin_addr, log_writer, drain, workers, control, stop_control })
+    }
+
+    /// What may be seen and asked.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Where the admin port listens.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Where each listener accepts connections, with its load balancer's name and type, in order.
+    pub fn listeners(&self) -> Vec<(String, &'static str, &'static str, ListenAddr)> {
+        let of = |listener: &Arc<weir_core::snapshot::Listener>| {
+            let kind = &listener.kind;
+            (listener.load_balancer.to_string(), kind.load_balancer_type(), kind.protocol(), listener.bind)
+        };
+        self.handle.snapshot().listeners().map(of).collect()
+    }
+
+    /// Begins access-log files anew, after a rotation.
+    pub fn reopen_logs(&self) {
+        self.log_writer.reopen();
+    }
+
+    /// Ends in order: accepts no more, finishes what is under way, at most for [`DRAIN_DEADLINE`], and leaves.
+    pub fn stop(self) {
+        self.handle.readiness.end();
+        self.drain.send_replace(true);
+        for worker in self.workers {
+            // A worker that panicked has reported it.
+            let _ = worker.join();
+        }
+        self.log_writer.flush();
+        drop(self.stop_control);
+        let _ = self.control.join();
+    }
+
+    /// The longest time that [`Process::stop`] takes.
+    pub fn drain_deadline() -> Duration {
+        DRAIN_DEADLINE
+    }
+}
+
+/// Runs the reconciler, the watchers and the admin port until the process ends.
+async fn control(
+    parts: ControlParts,
+    started: std::sync::mpsc::SyncSender<Result<Handle, ProcessError>>,
+    stopped: oneshot::Receiver<()>,
+) {
+    let (reports_sender, reports) = mpsc::channel(REPORTS_MAX);
+    let ControlParts { setup, engine, admin, listeners, table, publications, telemetry, clock } = parts;
+    let sources = follow(&setup.discovery, engine, &reports_sender);
+    let parts =
+        Parts { origin: setup.origin, table, publications, listeners, reports, sources, telemetry, clock };
+    let (reconciler, handle) = match Reconciler::start(parts) {
+        Ok(started) => started,
+        Err(error) => return drop(started.send(Err(error.into()))),
+    };
+    if let Some(admin) = admin {
+        let handle = handle.clone();
+        spawn_local(async move {
+            let served = match tokio::net::TcpListener::from_std(admin) {
+                Ok(listener) => weir_admin::serve(listener, handle).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = served {
+                tracing::error!("the admin port has failed: {error}");
+            }
+        });
+    }
+    drop(started.send(Ok(handle)));
+    tokio::select! {
+        () = reconciler.run() => {}
+        // Gone or told: either way the process ends.
+        _ = stopped => {}
+    }
+}
+
+/// Starts a watcher for each source; their names.
+fn follow(
+    discovery: &Discovery,
+    engine: Option<docker::Endpoint>,
+    reports: &mpsc::Sender<Report>,
+) -> Vec<SourceKind> {
+    let mut sources = Vec::new();
+    if let Some(engine) = engine {
+        spawn_local(docker::watch(engine, reports.clone()));
+        sources.push(SourceKind::Docker);
+    }
+    if let Some(source) = &discovery.file {
+        spawn_local(file::watch(source.path.clone(), reports.clone()));
+        sources.push(SourceKind::File);
+    }
+    sources
+}
+
+fn bind_admin(addr: SocketAddr) -> Result<std::net::TcpListener, ProcessError> {
+    let mut sockets = weir_net::bind::bind(ListenAddr(addr), 1).map_err(ProcessError::Admin)?;
+    Ok(sockets.pop().expect("one socket was asked for"))
+}
+
+fn core_count() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}

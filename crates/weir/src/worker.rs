@@ -1,0 +1,185 @@
+//! What one worker does: accepts on its sockets and serves each connection by the kind of its listener.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::spawn_local;
+use weir_application::Application;
+use weir_classic::Classic;
+use weir_control::Assignment;
+use weir_core::definition::ListenerKind;
+use weir_core::dispatcher::Dispatcher;
+use weir_core::snapshot::{Listener, ListenerIndex};
+use weir_core::target::TargetSerial;
+use weir_http::Exchange;
+use weir_http::record::Observer;
+use weir_net::accept::{Accepted, accept};
+use weir_net::worker::Worker;
+use weir_network::Flows;
+use weir_telemetry::Telemetry;
+use weir_telemetry::access_log::LogWriter;
+
+/// How often access-log lines are handed over, however few they are.
+const LOG_FLUSH_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Longest time that a worker takes to end: what is under way then is cut.
+pub(crate) const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// One worker, with what its listeners need.
+pub(crate) struct Serving {
+    pub(crate) worker: Worker,
+    pub(crate) dispatcher: Rc<RefCell<Dispatcher>>,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) log_writer: LogWriter,
+}
+
+/// Something that serves the connections of one listener in one worker.
+#[derive(Clone)]
+enum Server {
+    Application(Rc<Application>),
+    Classic(Rc<Classic>),
+    Flows(Rc<Flows>),
+}
+
+impl Serving {
+    /// Serves what the control thread assigns, until the process ends.
+    pub(crate) async fn run(self, mut assignments: UnboundedReceiver<Assignment>) {
+        let exchange = Exchange::start(self.worker.clone(), self.dispatcher.clone());
+        spawn_local(announce_departures(self.worker.clone(), self.dispatcher.clone()));
+        let mut stops: BTreeMap<ListenerIndex, Rc<Notify>> = BTreeMap::new();
+        loop {
+            let assignment = tokio::select! {
+                assignment = assignments.recv() => assignment,
+                () = self.worker.drain.begun() => None,
+            };
+            match assignment {
+                None => break,
+                Some(Assignment::Close(listener)) => {
+                    if let Some(stop) = stops.remove(&listener) {
+                        stop.notify_one();
+                    }
+                }
+                Some(Assignment::Serve { listener, socket }) => {
+                    let stop = Rc::new(Notify::new());
+                    if self.serve(listener, socket, &exchange, stop.clone()) {
+                        stops.insert(listener, stop);
+                    }
+                }
+            }
+        }
+        // Accept loops have ended with the drain; connections finish what they have.
+        if tokio::time::timeout(DRAIN_DEADLINE, self.worker.tasks.all_ended()).await.is_err() {
+            tracing::warn!(
+                cut = self.worker.tasks.running(),
+                "the drain deadline is over; connections are cut"
+            );
+        }
+    }
+
+    /// Begins to accept on a socket; whether the listener is still there.
+    fn serve(
+        &self,
+        index: ListenerIndex,
+        socket: std::net::TcpListener,
+        exchange: &Rc<Exchange>,
+        stop: Rc<Notify>,
+    ) -> bool {
+        let Some(listener) = self.dispatcher.borrow_mut().listener(index) else { return false };
+        let socket = match TcpListener::from_std(socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::error!(listener = %listener.bind, "cannot accept: {error}");
+                return false;
+            }
+        };
+        let server = self.server(&listener, exchange);
+        let (tasks, drain, limit) =
+            (self.worker.tasks.clone(), self.worker.drain.clone(), self.worker.limit.clone());
+        let accepting = tasks.begin();
+        spawn_local(async move {
+            let _accepting = accepting;
+            let flusher = spawn_local(server.clone().flush_forever()).abort_handle();
+            let stopped = async {
+                tokio::select! {
+                    () = stop.notified() => {}
+                    () = drain.begun() => {}
+                }
+            };
+            accept(socket, limit, stopped, |accepted| {
+                let (server, running) = (server.clone(), tasks.begin());
+                spawn_local(async move {
+                    server.serve(accepted).await;
+                    drop(running);
+                });
+            })
+            .await;
+            flusher.abort();
+        });
+        true
+    }
+
+    fn server(&self, listener: &Listener, exchange: &Rc<Exchange>) -> Server {
+        let observer =
+            || Rc::new(Observer::new(listener, &self.telemetry, &self.log_writer, self.worker.clock));
+        match listener.kind {
+            ListenerKind::Application { .. } => Server::Application(Rc::new(Application {
+                listener: listener.index,
+                exchange: exchange.clone(),
+                observer: observer(),
+            })),
+            ListenerKind::ClassicHttp { .. } => Server::Classic(Rc::new(Classic {
+                listener: listener.index,
+                exchange: exchange.clone(),
+                observer: observer(),
+            })),
+            ListenerKind::ClassicTcp { .. } | ListenerKind::NetworkTcp { .. } => {
+                Server::Flows(Rc::new(Flows::new(
+                    listener,
+                    self.worker.clone(),
+                    self.dispatcher.clone(),
+                    &self.telemetry,
+                    &self.log_writer,
+                )))
+            }
+        }
+    }
+}
+
+impl Server {
+    async fn serve(self, accepted: Accepted) {
+        match self {
+            Self::Application(application) => application.serve(accepted).await,
+            Self::Classic(classic) => classic.serve(accepted).await,
+            Self::Flows(flows) => flows.serve(accepted).await,
+        }
+    }
+
+    async fn flush_forever(self) {
+        let mut ticks = tokio::time::interval(LOG_FLUSH_INTERVAL);
+        loop {
+            ticks.tick().await;
+            match &self {
+                Self::Application(application) => application.observer.flush(),
+                Self::Classic(classic) => classic.observer.flush(),
+                Self::Flows(flows) => flows.flush(),
+            }
+        }
+    }
+}
+
+/// Tells connections of every target that is no longer in the snapshot.
+async fn announce_departures(worker: Worker, dispatcher: Rc<RefCell<Dispatcher>>) {
+    let mut publications = worker.publications.clone();
+    loop {
+        publications.next().await;
+        let snapshot = dispatcher.borrow_mut().snapshot();
+        let present: std::collections::BTreeSet<TargetSerial> =
+            snapshot.members().map(|(_, member)| member.target.serial).collect();
+        worker.departures.announce(|serial| present.contains(&serial));
+    }
+}
