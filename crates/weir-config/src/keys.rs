@@ -1,0 +1,87 @@
+//! Every key that the configuration has, by object: for reading, for the nearest match, and for the reference.
+
+/// A kind of object in the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Object {
+    /// What it is called in reports and in the reference.
+    pub name: &'static str,
+    /// Its keys.
+    pub keys: &'static [&'static str],
+    /// Keys that AWS or weir's plans have and this version does not.
+    pub later: &'static [&'static str],
+}
+
+macro_rules! objects {
+    ($($constant:ident = $name:literal, [$($key:literal),* $(,)?], later [$($later:literal),* $(,)?];)*) => {
+        $(
+            pub(crate) const $constant: Object =
+                Object { name: $name, keys: &[$($key),*], later: &[$($later),*] };
+        )*
+        /// Every kind of object.
+        pub const OBJECTS: &[Object] = &[$($constant),*];
+    };
+}
+
+objects! {
+    ROOT = "configuration",
+        ["admin", "discovery", "limits", "load_balancers", "target_groups", "workers"],
+        later ["certificates", "include"];
+    ADMIN = "admin", ["bind"], later ["token"];
+    LIMITS = "limits", ["connections"], later [];
+    DISCOVERY = "discovery", ["docker", "file"], later ["dns", "ecs", "etcd", "http", "swarm"];
+    DOCKER = "discovery.docker", ["endpoint"], later [];
+    FILE = "discovery.file", ["path"], later [];
+    TARGET_GROUP = "target group",
+        [
+            "connection_termination", "deregistration_delay", "health_check", "hold", "load_balancing_algorithm",
+            "minimum_healthy_targets", "name", "protocol", "slow_start", "targets",
+        ],
+        later [
+            "anomaly_mitigation", "preserve_client_ip", "protocol_version", "proxy_protocol_v2", "stickiness",
+            "target_group_health",
+        ];
+    HEALTH_CHECK = "health check",
+        ["healthy_threshold", "interval", "matcher", "path", "port", "protocol", "timeout", "unhealthy_threshold"],
+        later [];
+    ADDRESS_TARGET = "target", ["address", "docker", "file", "port", "weight"], later ["dns", "ecs", "etcd", "zone"];
+    TASK_TARGET = "tasks", ["container_port", "project", "service", "weight"], later ["network"];
+    APPLICATION = "application load balancer",
+        ["access_log", "idle_timeout", "listeners", "name", "type"],
+        later [
+            "client_keep_alive", "desync_mitigation_mode", "drop_invalid_header_fields", "preserve_host_header",
+            "xff_client_port", "xff_header_processing_mode",
+        ];
+    NETWORK = "network load balancer",
+        ["access_log", "idle_timeout", "listeners", "name", "tcp_idle_timeout", "type"],
+        later ["cross_zone"];
+    CLASSIC = "classic load balancer",
+        ["access_log", "connection_draining", "health_check", "idle_timeout", "instances", "listeners", "name", "type"],
+        later ["desync_mitigation_mode", "stickiness"];
+    CLASSIC_HEALTH_CHECK = "classic health check",
+        ["healthy_threshold", "interval", "target", "timeout", "unhealthy_threshold"],
+        later [];
+    CONNECTION_DRAINING = "connection draining", ["enabled", "timeout"], later [];
+    ACCESS_LOG = "access log", ["format", "path"], later [];
+    APPLICATION_LISTENER = "application listener",
+        ["bind", "default_action", "protocol", "rules"],
+        later ["alpn_policy", "certificates", "mutual_authentication", "ssl_policy"];
+    NETWORK_LISTENER = "network listener",
+        ["bind", "default_action", "protocol"],
+        later ["alpn_policy", "certificates", "ssl_policy", "tcp_idle_timeout"];
+    CLASSIC_LISTENER = "classic listener",
+        ["bind", "instance_port", "protocol"],
+        later ["certificate", "instance_protocol"];
+    RULE = "rule", ["actions", "conditions", "priority"], later ["transforms"];
+    CONDITION = "condition",
+        ["host_header", "http_header", "http_request_method", "path_pattern", "query_string", "source_ip"],
+        later [];
+    HTTP_HEADER = "http_header condition", ["name", "values"], later ["regex_values"];
+    QUERY_PAIR = "query_string pair", ["key", "value"], later [];
+    ACTION = "action",
+        ["fixed_response", "forward", "redirect"],
+        later ["authenticate_cognito", "authenticate_oidc", "jwt_validation"];
+    FORWARD = "forward action", ["target_groups"], later ["stickiness"];
+    FORWARD_GROUP = "weighted target group", ["name", "weight"], later [];
+    REDIRECT = "redirect action", ["host", "path", "port", "protocol", "query", "status_code"], later [];
+    FIXED_RESPONSE = "fixed_response action", ["content_type", "message_body", "status_code"], later [];
+}

@@ -1,0 +1,77 @@
+//! The configuration: YAML in, a [`Config`] or *every* mistake out.
+//!
+//! A document is first read into a tree that remembers where everything stands, then resolved into what it means.
+//! There is no other way to make a [`Config`], so a value that exists is valid. Every mistake is reported at once,
+//! each with its line, a caret, the cause and the remedy.
+//!
+//! What this crate lacks, on purpose: tokio, sockets, defaults hidden elsewhere.
+
+mod config;
+mod keys;
+mod problem;
+mod read;
+mod resolve;
+mod tree;
+
+use std::path::{Path, PathBuf};
+
+pub use config::{Admin, Config, Discovery, DockerSource, FileSource, Limits};
+pub use keys::OBJECTS;
+pub use problem::{Problem, Problems};
+
+/// Largest configuration file, in bytes.
+pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A configuration that was read, and what to know about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// What it means.
+    pub config: Config,
+    /// What is allowed, and probably not intended.
+    pub warnings: Vec<Problem>,
+}
+
+/// Why a configuration was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It has mistakes.
+    #[error(transparent)]
+    Mistaken(#[from] Problems),
+    /// Larger than [`FILE_BYTES_MAX`].
+    #[error("{0}: has {1} bytes; a configuration has at most {FILE_BYTES_MAX}")]
+    TooLarge(PathBuf, u64),
+    /// The file cannot be read.
+    #[error("cannot read {0}: {1}")]
+    Unreadable(PathBuf, #[source] std::io::Error),
+}
+
+/// Reads a configuration file.
+///
+/// # Errors
+/// [`LoadError`]; all mistakes of the file at once.
+pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+    let unreadable = |error| LoadError::Unreadable(path.to_owned(), error);
+    let size = std::fs::metadata(path).map_err(unreadable)?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(LoadError::TooLarge(path.to_owned(), size));
+    }
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    // Bytes that are no text become characters that no key or value has, and are reported where they stand.
+    Ok(parse(&String::from_utf8_lossy(&bytes), path)?)
+}
+
+/// Reads a configuration from text; `file` names it in reports, and relative paths in it start from its folder.
+///
+/// # Errors
+/// All mistakes at once.
+pub fn parse(text: &str, file: &Path) -> Result<Loaded, Problems> {
+    let mut reader = read::Reader::new(text, file);
+    let config = match tree::parse(text) {
+        Ok(root) => resolve::resolve(&root, &mut reader),
+        Err((position, cause)) => {
+            reader.problem_at(position, "", &cause, None);
+            None
+        }
+    };
+    reader.finish(config)
+}

@@ -1,0 +1,272 @@
+//! Reading values from the tree: each reader gives a value or reports why there is none, and reading goes on.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::Loaded;
+use crate::config::Config;
+use crate::keys::Object;
+use crate::problem::{Position, Problem, Problems, Severity};
+use crate::tree::{Key, Node, Value};
+
+/// Collects everything that is wrong.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    file: PathBuf,
+    lines: Vec<&'a str>,
+    problems: Vec<Problem>,
+}
+
+/// The entries of a mapping whose keys are known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fields<'n> {
+    node: &'n Node,
+    entries: &'n [(Key, Node)],
+}
+
+impl<'n> Fields<'n> {
+    /// The value of a key, if it is given.
+    pub(crate) fn get(&self, name: &str) -> Option<&'n Node> {
+        self.entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
+    }
+
+    /// The value of a key that must be given.
+    pub(crate) fn require(&self, reader: &mut Reader<'_>, name: &str, example: &str) -> Option<&'n Node> {
+        let found = self.get(name);
+        if found.is_none() {
+            reader.problem(
+                self.node,
+                &format!("`{name}` is missing"),
+                Some(&format!("write `{name}: {example}`")),
+            );
+        }
+        found
+    }
+
+    /// The mapping itself.
+    pub(crate) fn node(&self) -> &'n Node {
+        self.node
+    }
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(text: &'a str, file: &Path) -> Self {
+        Self { file: file.to_owned(), lines: text.lines().collect(), problems: Vec::new() }
+    }
+
+    /// The configuration with its warnings, or every mistake.
+    pub(crate) fn finish(mut self, config: Option<Config>) -> Result<Loaded, Problems> {
+        self.problems.sort_by_key(|problem| (problem.line, problem.column));
+        let (errors, warnings): (Vec<_>, Vec<_>) =
+            self.problems.into_iter().partition(|problem| problem.severity == Severity::Error);
+        match config {
+            Some(config) if errors.is_empty() => Ok(Loaded { config, warnings }),
+            _ => Err(Problems(errors)),
+        }
+    }
+
+    /// The folder that relative paths start from.
+    pub(crate) fn folder(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Reports a mistake.
+    pub(crate) fn problem(&mut self, node: &Node, cause: &str, remedy: Option<&str>) {
+        self.report(Severity::Error, node.position, &node.path, cause, remedy);
+    }
+
+    /// Reports a mistake at a place that is not a node.
+    pub(crate) fn problem_at(&mut self, position: Position, path: &str, cause: &str, remedy: Option<&str>) {
+        self.report(Severity::Error, position, path, cause, remedy);
+    }
+
+    /// Reports what is allowed and probably not intended.
+    pub(crate) fn warning(&mut self, node: &Node, cause: &str, remedy: Option<&str>) {
+        self.report(Severity::Warning, node.position, &node.path, cause, remedy);
+    }
+
+    fn report(&mut self, severity: Severity, at: Position, path: &str, cause: &str, remedy: Option<&str>) {
+        // The end of the input may lie a line beyond the last one.
+        let line = at.line.clamp(1, self.lines.len().max(1));
+        let source = self.lines.get(line - 1).copied().unwrap_or("").to_owned();
+        self.problems.push(Problem {
+            severity,
+            file: self.file.clone(),
+            path: path.to_owned(),
+            line,
+            column: at.column,
+            width: at.width,
+            source,
+            cause: cause.to_owned(),
+            remedy: remedy.map(ToOwned::to_owned),
+        });
+    }
+
+    /// A mapping with the keys of `object`; unknown ones are reported with the nearest match.
+    pub(crate) fn fields<'n>(&mut self, node: &'n Node, object: &Object) -> Option<Fields<'n>> {
+        let Value::Mapping(entries) = &node.value else {
+            let remedy = format!("its keys are {}", object.keys.join(", "));
+            self.problem(node, &format!("a {} is a mapping of keys to values", object.name), Some(&remedy));
+            return None;
+        };
+        for (key, value) in entries {
+            if object.keys.contains(&key.name.as_str()) {
+                continue;
+            }
+            if object.later.contains(&key.name.as_str()) {
+                let cause = format!("`{}` is not supported yet by this version of weir", key.name);
+                self.problem_at(key.position, &value.path, &cause, Some("take it out"));
+            } else {
+                let cause = format!("`{}` is not a key of a {}", key.name, object.name);
+                let remedy = match nearest(&key.name, object.keys.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("its keys are {}", object.keys.join(", ")),
+                };
+                self.problem_at(key.position, &value.path, &cause, Some(&remedy));
+            }
+        }
+        Some(Fields { node, entries })
+    }
+
+    /// A list; where a list has one entry, the entry may stand alone.
+    pub(crate) fn list<'n>(&mut self, node: &'n Node) -> &'n [Node] {
+        match &node.value {
+            Value::Sequence(items) => items,
+            Value::Scalar(_) | Value::Mapping(_) => std::slice::from_ref(node),
+        }
+    }
+
+    /// A text that is not empty.
+    pub(crate) fn text<'n>(&mut self, node: &'n Node) -> Option<&'n str> {
+        match &node.value {
+            Value::Scalar(text) if !text.is_empty() => Some(text),
+            Value::Scalar(_) => {
+                self.problem(node, "a value is missing", None);
+                None
+            }
+            Value::Mapping(_) | Value::Sequence(_) => {
+                self.problem(node, "one value belongs here, not a list or a mapping", None);
+                None
+            }
+        }
+    }
+
+    /// A text in the form of `T`.
+    pub(crate) fn parsed<T: FromStr>(&mut self, node: &Node, what: &str, example: &str) -> Option<T> {
+        let text = self.text(node)?;
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            self.problem(
+                node,
+                &format!("{text:?} is not {what}"),
+                Some(&format!("write it like `{example}`")),
+            );
+        }
+        parsed
+    }
+
+    /// A whole number within a range.
+    pub(crate) fn number<T: FromStr + PartialOrd + Display>(
+        &mut self,
+        node: &Node,
+        range: RangeInclusive<T>,
+    ) -> Option<T> {
+        let text = self.text(node)?;
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        if number.is_none() {
+            let remedy = format!("write a whole number from {} to {}", range.start(), range.end());
+            self.problem(node, &format!("{text:?} is out of range"), Some(&remedy));
+        }
+        number
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn boolean(&mut self, node: &Node) -> Option<bool> {
+        self.choice(node, &[("true", true), ("false", false)])
+    }
+
+    /// One of several words.
+    pub(crate) fn choice<T: Clone>(&mut self, node: &Node, choices: &[(&str, T)]) -> Option<T> {
+        let text = self.text(node)?;
+        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
+            return Some(value.clone());
+        }
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let remedy = match nearest(text, words.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("write one of {}", words.join(", ")),
+        };
+        self.problem(node, &format!("{text:?} is none of {}", words.join(", ")), Some(&remedy));
+        None
+    }
+
+    /// A duration like `30s`, within a range.
+    pub(crate) fn duration(&mut self, node: &Node, range: RangeInclusive<Duration>) -> Option<Duration> {
+        let text = self.text(node)?;
+        let Some(duration) = duration(text) else {
+            let remedy = if text.parse::<f64>().is_ok() {
+                format!("name the unit: `{text}s`")
+            } else {
+                "write a number and a unit: 500ms, 30s, 5m, 1h, 1d".to_owned()
+            };
+            self.problem(node, &format!("{text:?} is not a duration"), Some(&remedy));
+            return None;
+        };
+        if range.contains(&duration) {
+            return Some(duration);
+        }
+        let remedy = format!("write a duration from {} to {}", spell(*range.start()), spell(*range.end()));
+        self.problem(node, &format!("{text:?} is out of range"), Some(&remedy));
+        None
+    }
+}
+
+/// The word that is most like `text`, if one is like it at all.
+fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    const ALIKE: f64 = 0.75;
+    words
+        .map(|word| (strsim::jaro_winkler(text, word), word))
+        .filter(|(similarity, _)| *similarity > ALIKE)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, word)| word)
+}
+
+/// Reads `500ms`, `30s`, `5m`, `1h`, `1d`.
+fn duration(text: &str) -> Option<Duration> {
+    const UNITS: [(&str, u64); 5] =
+        [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let (_, millis) = UNITS.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*millis).map(Duration::from_millis)
+}
+
+fn spell(duration: Duration) -> String {
+    match duration.as_millis() {
+        millis if millis % 1_000 != 0 => format!("{millis}ms"),
+        millis => format!("{}s", millis / 1_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_has_a_number_and_a_unit() {
+        assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(duration("1d"), Some(Duration::from_secs(86_400)));
+        for wrong in ["", "30", "s", "1.5s", "-1s", "30 s", "99999999999999999999s", "1w"] {
+            assert_eq!(duration(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_word_is_only_suggested_when_it_is_alike() {
+        assert_eq!(nearest("protocl", ["name", "protocol"].into_iter()), Some("protocol"));
+        assert_eq!(nearest("xyz", ["name", "protocol"].into_iter()), None);
+    }
+}

@@ -1,0 +1,217 @@
+//! From the document as written to what it means.
+//!
+//! Every function reads as much as it can and reports what it cannot, so that all mistakes are found in one pass.
+//! What a mistake makes unknowable is `None`; a configuration is only made when there was none.
+
+mod action;
+mod classic;
+mod load_balancer;
+mod rule;
+mod target_group;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+
+use weir_core::address::ListenAddr;
+use weir_core::definition::{Definitions, TargetGroup, TargetProtocol};
+use weir_core::name::GroupName;
+
+use crate::config::{Admin, Config, Discovery, DockerSource, FileSource, Limits};
+use crate::keys;
+use crate::read::{Fields, Reader};
+use crate::tree::Node;
+
+/// Where the admin port listens unless it is said otherwise.
+const ADMIN_BIND: ([u8; 4], u16) = ([127, 0, 0, 1], 9900);
+
+/// Client connections at a time unless it is said otherwise.
+const CONNECTIONS_MAX: usize = 100_000;
+
+/// Most worker threads.
+const WORKERS_MAX: usize = 1024;
+
+/// What is known of the target groups while listeners are read.
+#[derive(Debug, Default)]
+struct Groups<'n> {
+    /// What each name speaks, and where it is written.
+    named: BTreeMap<GroupName, Named<'n>>,
+    resolved: Vec<TargetGroup>,
+}
+
+#[derive(Debug)]
+struct Named<'n> {
+    node: &'n Node,
+    /// `None` when the group has a mistake in its protocol.
+    protocol: Option<TargetProtocol>,
+    is_used: bool,
+}
+
+impl Groups<'_> {
+    /// The group that a listener or rule names, which must speak `protocol`.
+    fn named(&mut self, node: &Node, protocol: TargetProtocol, reader: &mut Reader<'_>) -> Option<GroupName> {
+        let text = reader.text(node)?;
+        let found = GroupName::parse(text).ok().and_then(|name| Some((self.named.get_mut(&name)?, name)));
+        let Some((group, name)) = found else {
+            let remedy = match self.named.keys().next() {
+                None => "add it to `target_groups`".to_owned(),
+                Some(_) => {
+                    let names: Vec<&str> = self.named.keys().map(GroupName::as_str).collect();
+                    format!("the target groups are {}", names.join(", "))
+                }
+            };
+            reader.problem(node, &format!("there is no target group {text:?}"), Some(&remedy));
+            return None;
+        };
+        group.is_used = true;
+        if group.protocol.is_some_and(|its| its != protocol) {
+            let (wanted, word) = match protocol {
+                TargetProtocol::Http => ("HTTP", "http"),
+                TargetProtocol::Tcp => ("TCP", "tcp"),
+            };
+            let remedy = format!("give the group `protocol: {word}`, or forward to another one");
+            reader.problem(node, &format!("target group {text:?} does not speak {wanted}"), Some(&remedy));
+            return None;
+        }
+        Some(name)
+    }
+}
+
+/// Reads a whole document.
+pub(crate) fn resolve(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
+    let fields = reader.fields(root, &keys::ROOT)?;
+    let admin = admin(fields, reader);
+    let workers = fields.get("workers").and_then(|node| reader.number(node, 1..=WORKERS_MAX));
+    let limits = limits(fields, reader);
+    let discovery = discovery(fields, reader);
+
+    let mut groups = Groups::default();
+    for node in list(fields, "target_groups", reader) {
+        target_group::read(node, &discovery, &mut groups, reader);
+    }
+    let mut places: BTreeMap<ListenAddr, &Node> = BTreeMap::new();
+    let mut load_balancers = Vec::new();
+    for node in list(fields, "load_balancers", reader) {
+        load_balancers.extend(load_balancer::read(node, &mut groups, &mut places, reader));
+    }
+    check_places(fields, admin, &places, reader);
+    check_names(fields, reader);
+    for group in groups.named.values().filter(|group| !group.is_used) {
+        let remedy = "forward to it from a listener, or take it out";
+        reader.warning(
+            group.node,
+            "no listener uses this target group, so its targets are not checked",
+            Some(remedy),
+        );
+    }
+    if load_balancers.is_empty() {
+        let remedy = "see config/example.yaml for one of each kind";
+        reader.warning(root, "there is no load balancer, so nothing is served", Some(remedy));
+    }
+    Some(Config {
+        admin: Admin { bind: admin },
+        workers: workers.and_then(NonZeroUsize::new),
+        limits,
+        discovery,
+        definitions: Definitions { load_balancers, target_groups: groups.resolved },
+    })
+}
+
+/// The entries of a list under `name`.
+fn list<'n>(fields: Fields<'n>, name: &str, reader: &mut Reader<'_>) -> &'n [Node] {
+    fields.get(name).map_or(&[], |node| reader.list(node))
+}
+
+fn admin(fields: Fields<'_>, reader: &mut Reader<'_>) -> SocketAddr {
+    let mut read = || {
+        let fields = reader.fields(fields.get("admin")?, &keys::ADMIN)?;
+        let node = fields.get("bind")?;
+        let bind: SocketAddr = reader.parsed(node, "an address with a port", "127.0.0.1:9900")?;
+        if !bind.ip().is_loopback() {
+            let cause = "the admin port asks for no password, so it may only listen on loopback";
+            reader.problem(node, cause, Some("write 127.0.0.1:9900"));
+        }
+        Some(bind)
+    };
+    read().unwrap_or(SocketAddr::from(ADMIN_BIND))
+}
+
+fn limits(fields: Fields<'_>, reader: &mut Reader<'_>) -> Limits {
+    let mut read = || {
+        let fields = reader.fields(fields.get("limits")?, &keys::LIMITS)?;
+        reader.number(fields.get("connections")?, 1..=10_000_000)
+    };
+    Limits { connections: read().unwrap_or(CONNECTIONS_MAX) }
+}
+
+fn discovery(fields: Fields<'_>, reader: &mut Reader<'_>) -> Discovery {
+    let Some(fields) = fields.get("discovery").and_then(|node| reader.fields(node, &keys::DISCOVERY)) else {
+        return Discovery::default();
+    };
+    let docker = fields.get("docker").and_then(|node| reader.fields(node, &keys::DOCKER)).map(|fields| {
+        let endpoint = fields.get("endpoint").and_then(|node| {
+            let text = reader.text(node)?;
+            let is_known = ["unix://", "tcp://"].iter().any(|scheme| text.starts_with(scheme));
+            if !is_known {
+                let remedy = "write unix:///var/run/docker.sock or tcp://127.0.0.1:2375";
+                reader.problem(node, &format!("{text:?} is not an engine's endpoint"), Some(remedy));
+            }
+            is_known.then(|| text.to_owned())
+        });
+        DockerSource { endpoint }
+    });
+    let file = fields.get("file").and_then(|node| {
+        let fields = reader.fields(node, &keys::FILE)?;
+        let node = fields.require(reader, "path", "./targets.d")?;
+        let path = reader.text(node)?;
+        Some(FileSource { path: reader.folder().join(path) })
+    });
+    Discovery { docker, file }
+}
+
+/// No two listeners may take the same connections.
+fn check_places(
+    fields: Fields<'_>,
+    admin: SocketAddr,
+    places: &BTreeMap<ListenAddr, &Node>,
+    reader: &mut Reader<'_>,
+) {
+    let overlap = |a: SocketAddr, b: SocketAddr| {
+        let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+        a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || (any && a.is_ipv4() == b.is_ipv4()))
+    };
+    for (place, node) in places {
+        if overlap(place.0, admin) {
+            let line = fields
+                .get("admin")
+                .map_or_else(String::new, |node| format!(" (line {})", node.position.line));
+            reader.problem(
+                node,
+                &format!("the admin port listens at {admin} already{line}"),
+                Some("choose another port"),
+            );
+        }
+        for (other, first) in places.iter().take_while(|(_, first)| !std::ptr::eq(**first, *node)) {
+            if overlap(place.0, other.0) {
+                let (first, second) =
+                    if first.position.line < node.position.line { (first, node) } else { (node, first) };
+                let cause =
+                    format!("another listener has this address already, on line {}", first.position.line);
+                reader.problem(second, &cause, Some("choose another port"));
+            }
+        }
+    }
+}
+
+/// Load balancers need names of their own: logs and metrics tell them apart by it.
+fn check_names(fields: Fields<'_>, reader: &mut Reader<'_>) {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for node in list(fields, "load_balancers", reader) {
+        let crate::tree::Value::Mapping(entries) = &node.value else { continue };
+        let Some((_, name)) = entries.iter().find(|(key, _)| key.name == "name") else { continue };
+        let crate::tree::Value::Scalar(text) = &name.value else { continue };
+        if let Some(line) = seen.insert(text.clone(), name.position.line) {
+            reader.problem(name, &format!("another load balancer has this name, on line {line}"), None);
+        }
+    }
+}

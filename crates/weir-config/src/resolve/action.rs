@@ -1,0 +1,182 @@
+//! Actions: forward, redirect, fixed response.
+
+use std::sync::Arc;
+
+use weir_core::definition::TargetProtocol;
+use weir_core::name::GroupName;
+use weir_core::redirect::{Keyword, Redirect, Template};
+use weir_core::rule::{Action, FixedResponse, Forward};
+
+use super::{Groups, list};
+use crate::keys;
+use crate::read::{Fields, Reader};
+use crate::tree::{Node, Value};
+
+/// Most groups of one forward action.
+const GROUPS_MAX: usize = 5;
+
+/// Largest weight of a group.
+const GROUP_WEIGHT_MAX: u16 = 999;
+
+/// Longest component of a redirect, in bytes.
+const COMPONENT_BYTES_MAX: usize = 128;
+
+/// Reads one action.
+pub(super) fn read(
+    node: &Node,
+    groups: &mut Groups<'_>,
+    reader: &mut Reader<'_>,
+) -> Option<Action<GroupName>> {
+    let fields = reader.fields(node, &keys::ACTION)?;
+    let written = |name: &&&str| fields.get(name).is_some();
+    if keys::ACTION.keys.iter().filter(written).count() != 1 {
+        let remedy = "write one of `forward`, `redirect` and `fixed_response`";
+        reader.problem(node, "an action does exactly one thing", Some(remedy));
+    }
+    if let Some(node) = fields.get("forward") {
+        return forward(node, groups, reader).map(Action::Forward);
+    }
+    if let Some(node) = fields.get("redirect") {
+        return redirect(node, reader).map(|redirect| Action::Redirect(Arc::new(redirect)));
+    }
+    fixed_response(fields.get("fixed_response")?, reader).map(|fixed| Action::FixedResponse(Arc::new(fixed)))
+}
+
+fn forward(node: &Node, groups: &mut Groups<'_>, reader: &mut Reader<'_>) -> Option<Forward<GroupName>> {
+    if let Value::Scalar(_) = node.value {
+        return groups.named(node, TargetProtocol::Http, reader).map(Forward::to);
+    }
+    let fields = reader.fields(node, &keys::FORWARD)?;
+    let written = list(fields, "target_groups", reader);
+    if written.is_empty() || written.len() > GROUPS_MAX {
+        let cause = format!("a forward action has 1 to {GROUPS_MAX} target groups");
+        reader.problem(node, &cause, Some("write `target_groups: [{ name: web, weight: 1 }]`"));
+    }
+    let mut weighted = Vec::new();
+    for node in written {
+        let Some(fields) = reader.fields(node, &keys::FORWARD_GROUP) else { continue };
+        let name = fields.require(reader, "name", "web");
+        let name = name.and_then(|node| groups.named(node, TargetProtocol::Http, reader));
+        let weight =
+            fields.get("weight").and_then(|node| reader.number(node, 0..=GROUP_WEIGHT_MAX)).unwrap_or(1);
+        weighted.extend(name.map(|name| (name, weight)));
+    }
+    if !weighted.is_empty() && weighted.iter().all(|(_, weight)| *weight == 0) {
+        reader.warning(node, "every weight is 0, so every request gets 503", Some("give one group a weight"));
+    }
+    Some(Forward { groups: weighted })
+}
+
+fn redirect(node: &Node, reader: &mut Reader<'_>) -> Option<Redirect> {
+    const HOST: [Keyword; 1] = [Keyword::Host];
+    const PORT: [Keyword; 1] = [Keyword::Port];
+    const PROTOCOL: [Keyword; 1] = [Keyword::Protocol];
+    const PATH: [Keyword; 3] = [Keyword::Host, Keyword::Path, Keyword::Port];
+    const ALL: [Keyword; 5] =
+        [Keyword::Host, Keyword::Path, Keyword::Port, Keyword::Protocol, Keyword::Query];
+    let fields = reader.fields(node, &keys::REDIRECT)?;
+    let status = fields.require(reader, "status_code", "HTTP_301");
+    let status = status.and_then(|node| reader.choice(node, &[("HTTP_301", 301_u16), ("HTTP_302", 302)]));
+    let protocol = component(fields, "protocol", "#{protocol}", &PROTOCOL, reader);
+    let host = component(fields, "host", "#{host}", &HOST, reader);
+    let port = component(fields, "port", "#{port}", &PORT, reader);
+    let path = component(fields, "path", "/#{path}", &PATH, reader);
+    let query = component(fields, "query", "#{query}", &ALL, reader);
+    check_components(fields, reader);
+    Some(Redirect {
+        status: status?,
+        protocol: protocol?,
+        host: host?,
+        port: port?,
+        path: path?,
+        query: query?,
+    })
+}
+
+fn component(
+    fields: Fields<'_>,
+    name: &str,
+    default: &str,
+    allowed: &[Keyword],
+    reader: &mut Reader<'_>,
+) -> Option<Template> {
+    let Some(node) = fields.get(name) else { return Template::parse(default, allowed).ok() };
+    // An empty query is a query that is left out.
+    let text = match &node.value {
+        Value::Scalar(text) if text.is_empty() && name == "query" => "",
+        _ => reader.text(node)?,
+    };
+    // `HTTPS` is how AWS writes it, and a URL is lower case.
+    let text = if name == "protocol" { text.to_ascii_lowercase() } else { text.to_owned() };
+    if text.len() > COMPONENT_BYTES_MAX || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        let cause =
+            format!("a redirect's {name} has at most {COMPONENT_BYTES_MAX} characters, and no spaces");
+        reader.problem(node, &cause, None);
+        return None;
+    }
+    match Template::parse(&text, allowed) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            reader.problem(node, &format!("the {name} {error}"), None);
+            None
+        }
+    }
+}
+
+fn check_components(fields: Fields<'_>, reader: &mut Reader<'_>) {
+    let mut text = |name: &str| fields.get(name).and_then(|node| Some((node, reader.text(node)?)));
+    let (protocol, port, path) = (text("protocol"), text("port"), text("path"));
+    let is_changed =
+        [("protocol", "#{protocol}"), ("host", "#{host}"), ("port", "#{port}"), ("path", "/#{path}")]
+            .iter()
+            .any(|(name, default)| text(name).is_some_and(|(_, text)| text != *default));
+    if let Some((node, text)) = protocol
+        && !matches!(text.to_ascii_lowercase().as_str(), "http" | "https" | "#{protocol}")
+    {
+        reader.problem(
+            node,
+            &format!("{text:?} is not a protocol to redirect to"),
+            Some("write HTTP or HTTPS"),
+        );
+    }
+    if let Some((node, text)) = port
+        && text != "#{port}"
+        && !text.parse::<u16>().is_ok_and(|port| port != 0)
+    {
+        reader.problem(node, &format!("{text:?} is not a port"), Some("write a number from 1 to 65535"));
+    }
+    if let Some((node, text)) = path
+        && !text.starts_with('/')
+    {
+        reader.problem(node, &format!("the path {text:?} must start with `/`"), None);
+    }
+    if !is_changed {
+        let cause = "this redirect leads back to where it came from";
+        let remedy = "change at least one of protocol, host, port and path";
+        reader.problem(fields.node(), cause, Some(remedy));
+    }
+}
+
+fn fixed_response(node: &Node, reader: &mut Reader<'_>) -> Option<FixedResponse> {
+    let fields = reader.fields(node, &keys::FIXED_RESPONSE)?;
+    let status_node = fields.require(reader, "status_code", "403");
+    let status = status_node.and_then(|node| reader.number(node, 200..=599_u16));
+    if let (Some(300..=399), Some(node)) = (status, status_node) {
+        reader.problem(
+            node,
+            "a fixed response is 2xx, 4xx or 5xx",
+            Some("use `redirect` to send clients elsewhere"),
+        );
+    }
+    let types = FixedResponse::CONTENT_TYPES.map(|name| (name, name));
+    let content_type = fields.get("content_type").and_then(|node| reader.choice(node, &types));
+    let body = match fields.get("message_body") {
+        Some(node) => reader.text(node).unwrap_or_default().to_owned(),
+        None => String::new(),
+    };
+    if let (Some(node), true) = (fields.get("message_body"), body.len() > FixedResponse::BODY_BYTES_MAX) {
+        reader.problem(node, &format!("a body has at most {} bytes", FixedResponse::BODY_BYTES_MAX), None);
+    }
+    let content_type = if body.is_empty() { content_type } else { content_type.or(Some("text/plain")) };
+    Some(FixedResponse { status: status?, content_type, body })
+}

@@ -1,0 +1,211 @@
+//! Load balancers and their listeners.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use weir_core::address::ListenAddr;
+use weir_core::definition::{
+    AccessLog, AccessLogFormat, Listener, ListenerKind, LoadBalancer, TargetProtocol,
+};
+use weir_core::name::{GroupName, LoadBalancerName};
+
+use super::{Groups, action, classic, list, rule};
+use crate::keys::{self, Object};
+use crate::read::{Fields, Reader};
+use crate::tree::{Node, Value};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Type {
+    Application,
+    Classic,
+    Network,
+}
+
+/// Reads one load balancer; `places` gathers where listeners are.
+pub(super) fn read<'n>(
+    node: &'n Node,
+    groups: &mut Groups<'n>,
+    places: &mut BTreeMap<ListenAddr, &'n Node>,
+    reader: &mut Reader<'_>,
+) -> Option<LoadBalancer> {
+    let kind = kind(node, reader)?;
+    let object = match kind {
+        Type::Application => &keys::APPLICATION,
+        Type::Classic => &keys::CLASSIC,
+        Type::Network => &keys::NETWORK,
+    };
+    let fields = reader.fields(node, object)?;
+    let name = name(fields, reader);
+    let access_log = fields.get("access_log").and_then(|node| access_log(node, reader));
+    let idle_timeout = match kind {
+        Type::Application | Type::Classic => {
+            let node = fields.get("idle_timeout");
+            node.and_then(|node| reader.duration(node, SECOND..=4000 * SECOND)).unwrap_or(60 * SECOND)
+        }
+        Type::Network => {
+            let node = fields.get("tcp_idle_timeout").or(fields.get("idle_timeout"));
+            node.and_then(|node| reader.duration(node, 60 * SECOND..=6000 * SECOND)).unwrap_or(350 * SECOND)
+        }
+    };
+    let listeners = match kind {
+        Type::Application => {
+            listeners(fields, &keys::APPLICATION_LISTENER, places, reader, |fields, reader| {
+                application(fields, groups, reader)
+            })
+        }
+        Type::Network => listeners(fields, &keys::NETWORK_LISTENER, places, reader, |fields, reader| {
+            network(fields, groups, reader)
+        }),
+        Type::Classic => {
+            let instances = classic::Instances::read(fields, reader);
+            listeners(fields, &keys::CLASSIC_LISTENER, places, reader, |fields, reader| {
+                instances.listener(fields, name.as_ref(), groups, reader)
+            })
+        }
+    };
+    if fields.get("listeners").is_none_or(|node| reader.list(node).is_empty()) {
+        reader.problem(
+            fields.node(),
+            "a load balancer needs a listener",
+            Some("add `listeners: [{ bind: \"127.0.0.1:8080\" }]`"),
+        );
+    }
+    Some(LoadBalancer { name: name?, idle_timeout, access_log, listeners })
+}
+
+/// The type decides which keys there are, so it is read first.
+fn kind(node: &Node, reader: &mut Reader<'_>) -> Option<Type> {
+    let Value::Mapping(entries) = &node.value else {
+        reader.problem(node, "a load balancer is a mapping of keys to values", None);
+        return None;
+    };
+    let Some((_, kind)) = entries.iter().find(|(key, _)| key.name == "type") else {
+        reader.problem(node, "`type` is missing", Some("write `type: application`, `network` or `classic`"));
+        return None;
+    };
+    reader.choice(
+        kind,
+        &[("application", Type::Application), ("network", Type::Network), ("classic", Type::Classic)],
+    )
+}
+
+fn name(fields: Fields<'_>, reader: &mut Reader<'_>) -> Option<LoadBalancerName> {
+    let node = fields.require(reader, "name", "edge")?;
+    let text = reader.text(node)?;
+    match LoadBalancerName::parse(text) {
+        Ok(name) => Some(name),
+        Err(error) => {
+            reader.problem(node, &format!("the name {error}"), None);
+            None
+        }
+    }
+}
+
+fn access_log(node: &Node, reader: &mut Reader<'_>) -> Option<AccessLog> {
+    if let Value::Scalar(text) = &node.value
+        && text == "stdout"
+    {
+        return Some(AccessLog { path: None, format: AccessLogFormat::Elb });
+    }
+    let fields = reader.fields(node, &keys::ACCESS_LOG)?;
+    let formats = [("elb", AccessLogFormat::Elb), ("json", AccessLogFormat::Json)];
+    let format = fields.get("format").and_then(|node| reader.choice(node, &formats));
+    let path = fields.get("path").and_then(|node| reader.text(node)).map(|path| reader.folder().join(path));
+    Some(AccessLog { path, format: format.unwrap_or(AccessLogFormat::Elb) })
+}
+
+/// Reads every listener of a load balancer: its place, then what its kind asks for.
+fn listeners<'n>(
+    fields: Fields<'n>,
+    object: &Object,
+    places: &mut BTreeMap<ListenAddr, &'n Node>,
+    reader: &mut Reader<'_>,
+    mut read: impl FnMut(Fields<'n>, &mut Reader<'_>) -> Option<ListenerKind<GroupName>>,
+) -> Vec<Listener> {
+    let mut listeners = Vec::new();
+    for node in list(fields, "listeners", reader) {
+        let Some(fields) = reader.fields(node, object) else { continue };
+        let bind = bind(fields, places, reader);
+        let kind = read(fields, reader);
+        if let (Some(bind), Some(kind)) = (bind, kind) {
+            listeners.push(Listener { bind, kind });
+        }
+    }
+    listeners
+}
+
+fn bind<'n>(
+    fields: Fields<'n>,
+    places: &mut BTreeMap<ListenAddr, &'n Node>,
+    reader: &mut Reader<'_>,
+) -> Option<ListenAddr> {
+    let node = fields.require(reader, "bind", "\"127.0.0.1:8080\"")?;
+    let text = reader.text(node)?;
+    if let Some(port) = text.strip_prefix(':') {
+        let remedy =
+            format!("write 0.0.0.0:{port} for every address, or 127.0.0.1:{port} for this machine only");
+        reader.problem(node, &format!("{text:?} does not say at which address"), Some(&remedy));
+        return None;
+    }
+    let bind = ListenAddr(reader.parsed(node, "an address with a port", "127.0.0.1:8080")?);
+    // Port 0 is a port of its own every time.
+    if bind.port() != 0
+        && let Some(first) = places.insert(bind, node)
+    {
+        let cause = format!("another listener has this address already, on line {}", first.position.line);
+        reader.problem(node, &cause, Some("choose another port"));
+    }
+    Some(bind)
+}
+
+/// Whether the listener speaks `spoken`, the only protocol of its kind in this version.
+fn speaks(fields: Fields<'_>, spoken: &str, reader: &mut Reader<'_>) -> bool {
+    let Some(node) = fields.get("protocol") else { return true };
+    match reader.text(node) {
+        Some(text @ ("https" | "tls" | "udp" | "tcp_udp" | "quic" | "tcp_quic" | "ssl")) => {
+            let cause = format!("{text} listeners are not supported yet by this version of weir");
+            reader.problem(node, &cause, Some(&format!("write {spoken}")));
+            false
+        }
+        Some(_) => reader.choice(node, &[(spoken, ())]).is_some(),
+        None => false,
+    }
+}
+
+fn application(
+    fields: Fields<'_>,
+    groups: &mut Groups<'_>,
+    reader: &mut Reader<'_>,
+) -> Option<ListenerKind<GroupName>> {
+    let is_http = speaks(fields, "http", reader);
+    let rules = rule::read_all(list(fields, "rules", reader), groups, reader);
+    let default = fields.require(reader, "default_action", "{ forward: web }");
+    let default_action = default.and_then(|node| action::read(node, groups, reader));
+    is_http.then_some(ListenerKind::Application { rules, default_action: default_action? })
+}
+
+fn network(
+    fields: Fields<'_>,
+    groups: &mut Groups<'_>,
+    reader: &mut Reader<'_>,
+) -> Option<ListenerKind<GroupName>> {
+    let is_tcp = speaks(fields, "tcp", reader);
+    let node = fields.require(reader, "default_action", "{ forward: db }")?;
+    let action = reader.fields(node, &keys::ACTION)?;
+    for name in ["redirect", "fixed_response"] {
+        if let Some(node) = action.get(name) {
+            reader.problem(node, "a network listener can only forward", Some("write `forward: GROUP`"));
+        }
+    }
+    let forward = action.require(reader, "forward", "db")?;
+    if !matches!(forward.value, Value::Scalar(_)) {
+        let cause =
+            "several weighted groups on a network listener are not supported yet by this version of weir";
+        reader.problem(forward, cause, Some("write `forward: GROUP`"));
+        return None;
+    }
+    let group = groups.named(forward, TargetProtocol::Tcp, reader)?;
+    is_tcp.then_some(ListenerKind::NetworkTcp { group })
+}

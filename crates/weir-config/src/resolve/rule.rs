@@ -1,0 +1,228 @@
+//! Rules and their conditions.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use weir_core::name::GroupName;
+use weir_core::pattern::{Case, Pattern};
+use weir_core::rule::{Condition, Priority, QueryPattern, Rule};
+
+use super::{Groups, action, list};
+use crate::keys;
+use crate::read::Reader;
+use crate::tree::{Node, Value};
+
+/// AWS's quotas, which weir only notes.
+const RULES_QUOTA: usize = 100;
+const VALUES_QUOTA: usize = 5;
+
+/// Longest name of a header, or of a method.
+const TOKEN_BYTES_MAX: usize = 40;
+
+/// Reads all rules of a listener, sorted by priority.
+pub(super) fn read_all(
+    nodes: &[Node],
+    groups: &mut Groups<'_>,
+    reader: &mut Reader<'_>,
+) -> Vec<Rule<GroupName>> {
+    let mut lines: BTreeMap<Priority, usize> = BTreeMap::new();
+    let mut rules: Vec<(&Node, Rule<GroupName>)> = Vec::new();
+    for node in nodes {
+        let Some((at, rule)) = read(node, groups, reader) else { continue };
+        if let Some(line) = lines.insert(rule.priority, at.position.line) {
+            let cause =
+                format!("another rule of this listener has priority {}, on line {line}", rule.priority);
+            reader.problem(at, &cause, Some("a priority is unique within its listener"));
+        }
+        rules.push((node, rule));
+    }
+    if let (true, Some(first)) = (nodes.len() > RULES_QUOTA, nodes.first()) {
+        let cause = format!("this listener has {} rules; AWS's quota is {RULES_QUOTA}", nodes.len());
+        reader.warning(first, &cause, None);
+    }
+    rules.sort_by_key(|(_, rule)| rule.priority);
+    warn_of_shadows(&rules, reader);
+    rules.into_iter().map(|(_, rule)| rule).collect()
+}
+
+/// A rule that stands behind one with the same conditions, or behind one that matches every path, never matches.
+fn warn_of_shadows(rules: &[(&Node, Rule<GroupName>)], reader: &mut Reader<'_>) {
+    for (at, (node, rule)) in rules.iter().enumerate() {
+        let shadow = rules[..at].iter().find(|(_, before)| {
+            before.conditions == rule.conditions
+                || matches!(before.conditions.as_slice(), [only] if is_any_path(only))
+        });
+        if let Some((first, before)) = shadow {
+            let cause = format!(
+                "this rule never matches: rule {} on line {} takes everything first",
+                before.priority, first.position.line
+            );
+            reader.warning(node, &cause, Some("change its priority or its conditions"));
+        }
+    }
+}
+
+fn is_any_path(condition: &Condition) -> bool {
+    matches!(condition, Condition::PathPattern(patterns)
+        if patterns.iter().any(|pattern| matches!(pattern.as_str(), "*" | "/*")))
+}
+
+fn read<'n>(
+    node: &'n Node,
+    groups: &mut Groups<'_>,
+    reader: &mut Reader<'_>,
+) -> Option<(&'n Node, Rule<GroupName>)> {
+    let fields = reader.fields(node, &keys::RULE)?;
+    let priority_node = fields.require(reader, "priority", "10");
+    let priority =
+        priority_node.and_then(|node| reader.number(node, 1..=Priority::MAX)).and_then(Priority::new);
+    let mut conditions = Vec::new();
+    for node in list(fields, "conditions", reader) {
+        conditions.extend(condition(node, reader));
+    }
+    if fields.get("conditions").is_none_or(|node| reader.list(node).is_empty()) {
+        let remedy = "what should match everything is the listener's `default_action`";
+        reader.problem(fields.node(), "a rule needs a condition", Some(remedy));
+    }
+    let unique: fn(&Condition) -> bool =
+        |c| !matches!(c, Condition::HttpHeader { .. } | Condition::QueryString(_));
+    for (at, repeated) in conditions.iter().enumerate().filter(|(_, c)| unique(c)) {
+        if conditions[..at].iter().any(|c| std::mem::discriminant(c) == std::mem::discriminant(repeated)) {
+            let cause = format!("a rule has one {} condition", repeated.as_str());
+            reader.problem(fields.node(), &cause, Some("put all values into one"));
+        }
+    }
+    let action = fields.require(reader, "actions", "[{ forward: web }]").and_then(|node| {
+        let actions = reader.list(node);
+        if actions.len() != 1 {
+            reader.problem(node, "a rule has exactly one action: forward, redirect or fixed_response", None);
+        }
+        action::read(actions.first()?, groups, reader)
+    });
+    Some((priority_node?, Rule { priority: priority?, conditions, action: action? }))
+}
+
+fn condition(node: &Node, reader: &mut Reader<'_>) -> Vec<Condition> {
+    let Some(fields) = reader.fields(node, &keys::CONDITION) else { return Vec::new() };
+    let mut conditions = Vec::new();
+    if let Some(node) = fields.get("host_header") {
+        conditions.push(Condition::HostHeader(patterns(node, Case::Insensitive, reader)));
+    }
+    if let Some(node) = fields.get("path_pattern") {
+        conditions.push(Condition::PathPattern(patterns(node, Case::Sensitive, reader)));
+    }
+    if let Some(node) = fields.get("http_header") {
+        conditions.extend(http_header(node, reader));
+    }
+    if let Some(node) = fields.get("http_request_method") {
+        conditions.push(Condition::HttpRequestMethod(values(node, reader, method)));
+    }
+    if let Some(node) = fields.get("query_string") {
+        conditions.push(Condition::QueryString(values(node, reader, query_pair)));
+    }
+    if let Some(node) = fields.get("source_ip") {
+        conditions.push(Condition::SourceIp(values(node, reader, network)));
+    }
+    conditions
+}
+
+/// The values of a condition; at least one.
+fn values<T>(node: &Node, reader: &mut Reader<'_>, read: fn(&Node, &mut Reader<'_>) -> Option<T>) -> Vec<T> {
+    let nodes = reader.list(node);
+    if nodes.is_empty() {
+        reader.problem(node, "a condition needs a value", None);
+    }
+    if nodes.len() > VALUES_QUOTA {
+        let cause =
+            format!("this condition has {} values; AWS's quota is {VALUES_QUOTA} for a rule", nodes.len());
+        reader.warning(node, &cause, None);
+    }
+    nodes.iter().filter_map(|node| read(node, reader)).collect()
+}
+
+fn patterns(node: &Node, case: Case, reader: &mut Reader<'_>) -> Vec<Pattern> {
+    values(
+        node,
+        reader,
+        match case {
+            Case::Insensitive => |node, reader| pattern(node, Case::Insensitive, reader),
+            Case::Sensitive => |node, reader| pattern(node, Case::Sensitive, reader),
+        },
+    )
+}
+
+fn pattern(node: &Node, case: Case, reader: &mut Reader<'_>) -> Option<Pattern> {
+    let text = reader.text(node)?;
+    match Pattern::parse(text, case) {
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            reader.problem(node, &format!("the pattern {error}"), None);
+            None
+        }
+    }
+}
+
+fn http_header(node: &Node, reader: &mut Reader<'_>) -> Option<Condition> {
+    let fields = reader.fields(node, &keys::HTTP_HEADER)?;
+    let name_node = fields.require(reader, "name", "X-Env");
+    let name = name_node.and_then(|node| reader.text(node)).map(str::to_ascii_lowercase);
+    if let (Some(name), Some(node)) = (&name, name_node) {
+        if !is_token(name) {
+            reader.problem(node, &format!("{name:?} is not a header's name"), Some("write it like `X-Env`"));
+        } else if name == "host" {
+            reader.problem(node, "the host is matched by host_header", Some("use `host_header: [...]`"));
+        }
+    }
+    let values_node = fields.require(reader, "values", "[blue]");
+    let values = values_node.map(|node| patterns(node, Case::Insensitive, reader));
+    Some(Condition::HttpHeader { name: name?, values: values? })
+}
+
+fn is_token(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    text.len() <= TOKEN_BYTES_MAX && text.bytes().all(allowed)
+}
+
+fn method(node: &Node, reader: &mut Reader<'_>) -> Option<String> {
+    let text = reader.text(node)?;
+    let is_method = text.len() <= TOKEN_BYTES_MAX
+        && text.bytes().all(|b| b.is_ascii_uppercase() || matches!(b, b'-' | b'_'));
+    if !is_method {
+        reader.problem(node, &format!("{text:?} is not a method"), Some("methods are upper case: GET"));
+    }
+    is_method.then(|| text.to_owned())
+}
+
+/// `{ key: k, value: v }`, or `k=v`, or a bare value under any key.
+fn query_pair(node: &Node, reader: &mut Reader<'_>) -> Option<QueryPattern> {
+    if let Value::Scalar(text) = &node.value {
+        let (key, value) = match text.split_once('=') {
+            Some((key, value)) => (Some(key), value),
+            None => (None, text.as_str()),
+        };
+        let mut part = |text: &str| match Pattern::parse(text, Case::Insensitive) {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                reader.problem(node, &format!("the pattern {text:?} {error}"), None);
+                None
+            }
+        };
+        let key = match key {
+            Some(key) => Some(part(key)?),
+            None => None,
+        };
+        return Some(QueryPattern { key, value: part(value)? });
+    }
+    let fields = reader.fields(node, &keys::QUERY_PAIR)?;
+    let key = fields.get("key").map(|node| pattern(node, Case::Insensitive, reader));
+    let value =
+        fields.require(reader, "value", "\"1\"").and_then(|node| pattern(node, Case::Insensitive, reader));
+    match key {
+        Some(key) => Some(QueryPattern { key: Some(key?), value: value? }),
+        None => Some(QueryPattern { key: None, value: value? }),
+    }
+}
+
+fn network(node: &Node, reader: &mut Reader<'_>) -> Option<IpNet> {
+    reader.parsed(node, "a network", "10.0.0.0/8")
+}

@@ -1,0 +1,299 @@
+//! Target groups.
+
+use std::time::Duration;
+
+use weir_core::address::TargetAddr;
+use weir_core::definition::{Algorithm, TargetGroup, TargetProtocol, TargetSelector, TaskSelector};
+use weir_core::health::{HealthCheck, Probe, StatusMatcher, Thresholds};
+use weir_core::name::GroupName;
+use weir_core::target::Weight;
+use weir_core::task::SourceKind;
+
+use super::{Groups, Named, list};
+use crate::config::Discovery;
+use crate::keys;
+use crate::read::{Fields, Reader};
+use crate::tree::Node;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// AWS's default.
+const DEREGISTRATION_DELAY: Duration = Duration::from_secs(300);
+
+/// Ours, for groups that follow tasks: long enough for a new container to start.
+const HOLD_OF_DISCOVERED: Duration = Duration::from_secs(10);
+
+/// AWS's ranges begin at 5 s and 2 s. differs: shorter ones are allowed, for labs and tests.
+pub(super) const INTERVAL_MIN: Duration = Duration::from_millis(100);
+pub(super) const TIMEOUT_MIN: Duration = Duration::from_millis(50);
+
+/// Longest path of a health check, in bytes.
+const PATH_BYTES_MAX: usize = 1024;
+
+const USER_AGENT: &str = "ELB-HealthChecker/2.0";
+
+/// Reads one target group into `groups`.
+pub(super) fn read<'n>(
+    node: &'n Node,
+    discovery: &Discovery,
+    groups: &mut Groups<'n>,
+    reader: &mut Reader<'_>,
+) {
+    let Some(fields) = reader.fields(node, &keys::TARGET_GROUP) else { return };
+    let name = name(fields, groups, reader);
+    let protocol = match fields.get("protocol") {
+        Some(node) => protocol(node, reader),
+        None => Some(TargetProtocol::Http),
+    };
+    if let Some(name) = &name {
+        groups.named.insert(name.clone(), Named { node, protocol, is_used: false });
+    }
+    // Without knowing what it speaks, the rest is read as HTTP for its mistakes.
+    let spoken = protocol.unwrap_or(TargetProtocol::Http);
+    let algorithm = algorithm(fields, spoken, reader);
+    let mut duration = |name: &str, range, default| {
+        fields.get(name).and_then(|node| reader.duration(node, range)).unwrap_or(default)
+    };
+    let deregistration_delay =
+        duration("deregistration_delay", Duration::ZERO..=3600 * SECOND, DEREGISTRATION_DELAY);
+    let slow_start = slow_start(fields, algorithm, reader);
+    let targets: Vec<TargetSelector> =
+        list(fields, "targets", reader).iter().filter_map(|node| target(node, discovery, reader)).collect();
+    check_addresses(fields, &targets, reader);
+    let follows_tasks = targets.iter().any(|target| matches!(target, TargetSelector::Tasks(_)));
+    let hold = match fields.get("hold") {
+        Some(node) => reader.duration(node, Duration::ZERO..=60 * SECOND),
+        None => Some(if follows_tasks { HOLD_OF_DISCOVERED } else { Duration::ZERO }),
+    };
+    let connection_termination = fields.get("connection_termination").and_then(|node| reader.boolean(node));
+    let minimum = fields.get("minimum_healthy_targets").and_then(|node| reader.number(node, 1..=1000));
+    let health_check = health_check(fields, spoken, reader);
+    if let (Some(name), Some(protocol)) = (name, protocol) {
+        groups.resolved.push(TargetGroup {
+            name,
+            protocol,
+            algorithm,
+            deregistration_delay,
+            connection_termination: connection_termination.unwrap_or(false),
+            hold: hold.unwrap_or_default(),
+            slow_start,
+            minimum_healthy_targets: minimum.unwrap_or(1),
+            health_check,
+            targets,
+        });
+    }
+}
+
+fn name(fields: Fields<'_>, groups: &Groups<'_>, reader: &mut Reader<'_>) -> Option<GroupName> {
+    let node = fields.require(reader, "name", "api")?;
+    let text = reader.text(node)?;
+    let name = match GroupName::parse(text) {
+        Ok(name) => name,
+        Err(error) => {
+            reader.problem(node, &format!("the name {error}"), None);
+            return None;
+        }
+    };
+    if let Some(first) = groups.named.get(&name) {
+        let cause = format!("another target group has this name, on line {}", first.node.position.line);
+        reader.problem(node, &cause, Some("a target group has a name of its own"));
+    }
+    Some(name)
+}
+
+fn protocol(node: &Node, reader: &mut Reader<'_>) -> Option<TargetProtocol> {
+    if let Some(text @ ("https" | "tls" | "udp" | "tcp_udp")) = reader.text(node) {
+        let cause = format!("targets that speak {text} are not supported yet by this version of weir");
+        reader.problem(node, &cause, Some("write http or tcp"));
+        return None;
+    }
+    reader.choice(node, &[("http", TargetProtocol::Http), ("tcp", TargetProtocol::Tcp)])
+}
+
+fn algorithm(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> Algorithm {
+    const ANY: [(&str, Algorithm); 4] = [
+        ("round_robin", Algorithm::RoundRobin),
+        ("least_outstanding_requests", Algorithm::LeastOutstandingRequests),
+        ("weighted_random", Algorithm::WeightedRandom),
+        ("flow_hash", Algorithm::FlowHash),
+    ];
+    let (choices, default) = match protocol {
+        TargetProtocol::Http => (&ANY[..3], Algorithm::RoundRobin),
+        TargetProtocol::Tcp => (&ANY[..], Algorithm::FlowHash),
+    };
+    fields.get("load_balancing_algorithm").and_then(|node| reader.choice(node, choices)).unwrap_or(default)
+}
+
+fn slow_start(fields: Fields<'_>, algorithm: Algorithm, reader: &mut Reader<'_>) -> Duration {
+    let Some(node) = fields.get("slow_start") else { return Duration::ZERO };
+    let slow_start = reader.duration(node, Duration::ZERO..=900 * SECOND).unwrap_or_default();
+    if !slow_start.is_zero() && slow_start < 30 * SECOND {
+        reader.problem(node, "slow start is 0s (off) or 30s to 900s", Some("write 30s"));
+    }
+    if !slow_start.is_zero() && algorithm != Algorithm::RoundRobin {
+        let cause = format!("slow start goes with round_robin, not with {}", algorithm.as_str());
+        reader.problem(node, &cause, Some("take it out, or use round_robin"));
+    }
+    slow_start
+}
+
+fn target(node: &Node, discovery: &Discovery, reader: &mut Reader<'_>) -> Option<TargetSelector> {
+    let fields = reader.fields(node, &keys::ADDRESS_TARGET)?;
+    let sources = [
+        ("docker", SourceKind::Docker, discovery.docker.is_some()),
+        ("file", SourceKind::File, discovery.file.is_some()),
+    ];
+    for (name, source, is_followed) in sources {
+        let Some(tasks) = fields.get(name) else { continue };
+        if !is_followed {
+            let remedy = match source {
+                SourceKind::Docker => "add `discovery: { docker: {} }`",
+                SourceKind::File => "add `discovery: { file: { path: ./targets.d } }`",
+            };
+            reader.problem(tasks, &format!("no {name} source is followed"), Some(remedy));
+        }
+        return task_selector(tasks, source, reader);
+    }
+    let address = fields.require(reader, "address", "127.0.0.1");
+    let ip = address.and_then(|node| reader.parsed(node, "an IP address", "127.0.0.1"));
+    let port = fields.require(reader, "port", "8080").and_then(|node| reader.number(node, 1..=65_535_u16));
+    let weight = weight(fields, reader);
+    Some(TargetSelector::Address { addr: TargetAddr(std::net::SocketAddr::new(ip?, port?)), weight })
+}
+
+fn task_selector(node: &Node, source: SourceKind, reader: &mut Reader<'_>) -> Option<TargetSelector> {
+    let fields = reader.fields(node, &keys::TASK_TARGET)?;
+    let mut text = |name: &str| fields.get(name).and_then(|node| reader.text(node)).map(ToOwned::to_owned);
+    let (service, project) = (text("service"), text("project"));
+    if service.is_none() && project.is_none() {
+        let remedy = "write `service: api`, and `project:` where several have one of that name";
+        reader.problem(fields.node(), "which tasks? a service or a project must be named", Some(remedy));
+    }
+    let container_port = fields.get("container_port").and_then(|node| reader.number(node, 1..=65_535_u16));
+    let weight = weight(fields, reader);
+    Some(TargetSelector::Tasks(TaskSelector { source, service, project, container_port, weight }))
+}
+
+fn weight(fields: Fields<'_>, reader: &mut Reader<'_>) -> Weight {
+    let weight = fields.get("weight").and_then(|node| reader.number(node, 1..=Weight::MAX));
+    weight.and_then(Weight::new).unwrap_or(Weight::ONE)
+}
+
+/// The same address twice would get twice the traffic without anybody having said so.
+fn check_addresses(fields: Fields<'_>, targets: &[TargetSelector], reader: &mut Reader<'_>) {
+    let Some(node) = fields.get("targets") else { return };
+    let mut seen = std::collections::BTreeSet::new();
+    for target in targets {
+        if let TargetSelector::Address { addr, .. } = target
+            && !seen.insert(*addr)
+        {
+            let remedy = "write it once, with a `weight` for a larger share";
+            reader.problem(node, &format!("the target {addr} is written twice"), Some(remedy));
+        }
+    }
+}
+
+fn health_check(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> HealthCheck {
+    let empty = Node {
+        position: crate::problem::Position::default(),
+        path: String::new(),
+        value: crate::tree::Value::Mapping(Vec::new()),
+    };
+    let node = fields.get("health_check").unwrap_or(&empty);
+    let fields =
+        reader.fields(node, &keys::HEALTH_CHECK).or_else(|| reader.fields(&empty, &keys::HEALTH_CHECK));
+    let Some(fields) = fields else { unreachable!("an empty mapping is a mapping") };
+    let choices = [("http", TargetProtocol::Http), ("tcp", TargetProtocol::Tcp)];
+    let checked = fields.get("protocol").and_then(|node| reader.choice(node, &choices)).unwrap_or(protocol);
+    let probe = match checked {
+        TargetProtocol::Http => Probe::Http {
+            path: path(fields, reader),
+            matcher: matcher(fields, protocol, reader),
+            user_agent: USER_AGENT,
+        },
+        TargetProtocol::Tcp => {
+            for name in ["path", "matcher"] {
+                if let Some(node) = fields.get(name) {
+                    reader.problem(
+                        node,
+                        &format!("a TCP health check has no {name}"),
+                        Some("add `protocol: http`"),
+                    );
+                }
+            }
+            Probe::Tcp
+        }
+    };
+    let port = fields.get("port").filter(|node| !is_traffic_port(node));
+    let port = port.and_then(|node| reader.number(node, 1..=65_535_u16));
+    let (interval, timeout) = timing(fields, Duration::from_secs(120), reader);
+    let mut threshold = |name: &str, default| {
+        fields.get(name).and_then(|node| reader.number(node, 1..=10_u8)).unwrap_or(default)
+    };
+    let thresholds = Thresholds {
+        healthy: threshold("healthy_threshold", 5),
+        unhealthy: threshold("unhealthy_threshold", 2),
+    };
+    HealthCheck { probe, port, interval, timeout, thresholds }
+}
+
+fn is_traffic_port(node: &Node) -> bool {
+    matches!(&node.value, crate::tree::Value::Scalar(text) if text == "traffic-port")
+}
+
+/// Interval and timeout of a health check; the timeout is the shorter.
+pub(super) fn timing(
+    fields: Fields<'_>,
+    timeout_max: Duration,
+    reader: &mut Reader<'_>,
+) -> (Duration, Duration) {
+    let interval = fields.get("interval").and_then(|node| reader.duration(node, INTERVAL_MIN..=300 * SECOND));
+    let interval = interval.unwrap_or(30 * SECOND);
+    let written = fields.get("timeout");
+    let timeout = written.and_then(|node| reader.duration(node, TIMEOUT_MIN..=timeout_max));
+    // The default is shorter than any interval that AWS allows; a shorter interval takes it along.
+    let timeout = timeout.unwrap_or((5 * SECOND).min(interval / 2));
+    if timeout >= interval {
+        let remedy = "a probe must be over before the next begins";
+        reader.problem(
+            written.unwrap_or(fields.node()),
+            "the timeout is not shorter than the interval",
+            Some(remedy),
+        );
+    }
+    (interval, timeout)
+}
+
+fn path(fields: Fields<'_>, reader: &mut Reader<'_>) -> String {
+    let Some(node) = fields.get("path") else { return "/".to_owned() };
+    let Some(text) = reader.text(node) else { return "/".to_owned() };
+    if !is_path(text) {
+        let cause = format!("{text:?} is not a path");
+        reader.problem(
+            node,
+            &cause,
+            Some("a path starts with `/`, has no spaces, and at most 1024 characters"),
+        );
+    }
+    text.to_owned()
+}
+
+/// Whether a text can stand in a request line.
+pub(super) fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.len() <= PATH_BYTES_MAX && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn matcher(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> StatusMatcher {
+    let default = match protocol {
+        TargetProtocol::Http => StatusMatcher::ok(),
+        // Network load balancers are content with redirects.
+        TargetProtocol::Tcp => StatusMatcher::range(200, 399),
+    };
+    let Some(node) = fields.get("matcher") else { return default };
+    let Some(text) = reader.text(node) else { return default };
+    StatusMatcher::parse(text).unwrap_or_else(|| {
+        let remedy = "write it like `200`, `200,202` or `200-299`";
+        reader.problem(node, &format!("{text:?} names no statuses"), Some(remedy));
+        default
+    })
+}
