@@ -1,0 +1,68 @@
+//! The floor relay: what any proxy on epoll has to pay at least.
+//!
+//! One thread, one level-triggered epoll; each client connection gets one connection of its own to a backend, round
+//! robin, opened at accept; on readable one `recv` into a 256 KiB buffer and one `send` to the other side. No parsing.
+
+use std::collections::HashMap;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use crate::sockets::{Epoll, connect, listen, pin, ready};
+
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// The listener's token; connections have those above.
+const LISTENER: u64 = 0;
+
+/// Relays until the process is ended.
+pub(crate) fn relay(addr: SocketAddr, backends: &[SocketAddr]) -> anyhow::Result<()> {
+    pin(0)?;
+    let listener = listen(addr)?;
+    let mut epoll = Epoll::new()?;
+    epoll.watch(&listener, LISTENER)?;
+    // Token 2n and 2n+1 are the two ends of pair n; the other end's token is this one's with the last bit flipped.
+    let mut ends: HashMap<u64, TcpStream> = HashMap::new();
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut pairs = 0;
+    loop {
+        for token in epoll.wait(1_000_000 / 1_000)? {
+            if token == LISTENER {
+                while let Ok((client, _)) = listener.accept() {
+                    ready(&client)?;
+                    let backend = connect(backends[pairs as usize % backends.len()])?;
+                    pairs += 1;
+                    epoll.watch(&client, 2 * pairs)?;
+                    epoll.watch(&backend, 2 * pairs + 1)?;
+                    ends.insert(2 * pairs, client);
+                    ends.insert(2 * pairs + 1, backend);
+                }
+                continue;
+            }
+            let Some(from) = ends.get_mut(&token) else { continue };
+            let read = match from.read(&mut buffer) {
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                Err(_) => 0,
+            };
+            let is_over = read == 0
+                || ends.get_mut(&(token ^ 1)).is_none_or(|to| send_all(to, &buffer[..read]).is_err());
+            if is_over {
+                let _ = ends.get(&(token ^ 1)).map(|to| to.shutdown(Shutdown::Write));
+                ends.remove(&token);
+                ends.remove(&(token ^ 1));
+            }
+        }
+    }
+}
+
+/// Sends everything. Bulk may find the peer's buffer full; spinning is as good as anything for a floor.
+fn send_all(to: &mut TcpStream, mut bytes: &[u8]) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        match to.write(bytes) {
+            Ok(sent) => bytes = &bytes[sent..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

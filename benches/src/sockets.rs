@@ -1,0 +1,65 @@
+//! Non-blocking sockets and level-triggered epoll, shared by the floor relay and the generator.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+/// A level-triggered epoll.
+pub(crate) struct Epoll {
+    fd: OwnedFd,
+    events: Vec<Event>,
+}
+
+impl Epoll {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { fd: epoll::create(CreateFlags::CLOEXEC)?, events: Vec::with_capacity(256) })
+    }
+
+    /// Says `token` whenever `source` can be read.
+    pub(crate) fn watch(&self, source: &impl AsFd, token: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.fd, source, EventData::new_u64(token), EventFlags::IN)?)
+    }
+
+    /// Tokens of what can be read now; waits for one at most `millis`.
+    pub(crate) fn wait(&mut self, millis: u32) -> io::Result<Vec<u64>> {
+        let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: i64::from(millis) * 1_000_000 };
+        self.events.clear();
+        match epoll::wait(&self.fd, rustix::buffer::spare_capacity(&mut self.events), Some(&timeout)) {
+            Ok(_) => Ok(self.events.iter().map(|event| event.data.u64()).collect()),
+            Err(rustix::io::Errno::INTR) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A listener that never blocks.
+pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(addr)?;
+    // The standard library's backlog of 128 is too short for short connections.
+    rustix::net::listen(&listener, 4096)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// A connection that never blocks once it is made, and sends small writes at once.
+pub(crate) fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(addr)?;
+    ready(&stream)?;
+    Ok(stream)
+}
+
+/// Makes an accepted or connected stream fit for epoll.
+pub(crate) fn ready(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)
+}
+
+/// Keeps this process on one core.
+pub(crate) fn pin(core: usize) -> io::Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    Ok(sched_setaffinity(None, &cores)?)
+}
