@@ -65,7 +65,7 @@ struct Generator {
 }
 
 struct Stream {
-    stream: TcpStream,
+    socket: TcpStream,
     side: Side,
     /// Bytes of the present request or response so far.
     read: usize,
@@ -129,7 +129,7 @@ impl Generator {
             for token in self.epoll.wait(100)? {
                 if token < BACKENDS {
                     self.accept(token)?;
-                } else if let Some(outcome) = self.advance(token)? {
+                } else if let Some(outcome) = self.advance(token) {
                     match outcome {
                         Ok(latency) => {
                             run.requests += 1;
@@ -172,17 +172,17 @@ impl Generator {
         let token = self.next_token;
         self.next_token += 1;
         self.epoll.watch(&stream, token)?;
-        self.streams.insert(token, Stream { stream, side, read: 0 });
+        self.streams.insert(token, Stream { socket: stream, side, read: 0 });
         Ok(())
     }
 
     /// Reads what has come on one stream: a backend answers, a client reports its latency when it has all of its
     /// answer, or an error.
-    fn advance(&mut self, token: u64) -> anyhow::Result<Option<Result<Duration, ()>>> {
-        let Some(stream) = self.streams.get_mut(&token) else { return Ok(None) };
-        let count = match stream.stream.read(&mut self.buffer[stream.read..]) {
+    fn advance(&mut self, token: u64) -> Option<Result<Duration, ()>> {
+        let stream = self.streams.get_mut(&token)?;
+        let count = match stream.socket.read(&mut self.buffer[stream.read..]) {
             Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
             Err(_) => 0,
         };
         if count == 0 {
@@ -190,7 +190,7 @@ impl Generator {
             if !is_client {
                 self.streams.remove(&token);
             }
-            return Ok(is_client.then_some(Err(())));
+            return is_client.then_some(Err(()));
         }
         stream.read += count;
         let message = &self.buffer[..stream.read];
@@ -202,17 +202,17 @@ impl Generator {
                 };
                 if is_whole {
                     stream.read = 0;
-                    if stream.stream.write_all(&self.response).is_err() {
+                    if stream.socket.write_all(&self.response).is_err() {
                         self.streams.remove(&token);
                     }
                 }
-                Ok(None)
+                None
             }
-            Side::Client { sent_at } => Ok(match self.scenario {
+            Side::Client { sent_at } => match self.scenario {
                 Scenario::TcpShort => (stream.read >= ECHO_BYTES).then(|| Ok(now() - sent_at)),
                 Scenario::Http128 | Scenario::Http4k => http_outcome(message, self.response.len())
                     .map(|right| if right { Ok(now() - sent_at) } else { Err(()) }),
-            }),
+            },
         }
     }
 
@@ -222,7 +222,7 @@ impl Generator {
             let Some(stream) = self.streams.get_mut(&token) else { return Ok(()) };
             stream.read = 0;
             stream.side = Side::Client { sent_at: now() };
-            if stream.stream.write_all(&self.request).is_ok() {
+            if stream.socket.write_all(&self.request).is_ok() {
                 return Ok(());
             }
         }

@@ -1,4 +1,4 @@
-//! `compare`: weir beside nginx, HAProxy and the floor relay, interleaved and paired, in CPU time per request.
+//! `compare`: weir beside its peers and the floor relay, interleaved and paired, in CPU time per request.
 //!
 //! The method is in `benches/README.md`. The program starts itself again as the floor relay and as the generator, so
 //! that each has a process of its own.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use weir_core::decide::Outcome;
 use weir_core::snapshot::{ListenerIndex, Unavailable};
-use weir_http::record::{Observer, Record, recorded, wall_time};
+use weir_http::record::{Observer, Record, recorded};
 use weir_http::{Answer, Connection, Exchange, Request, RequestError, Response, forwarded, serve};
 use weir_net::accept::Accepted;
 
@@ -69,7 +69,7 @@ impl Application {
         forwarded::tell_client(&mut request)?;
         record.traced(forwarded::trace(
             &mut request,
-            wall_time(),
+            self.exchange.worker.clock.wall_seconds(record.began()),
             self.exchange.dispatcher().borrow_mut().random(),
         ));
         self.exchange.forward(request, group, lease, record).await

@@ -131,14 +131,6 @@ impl<'a> Reader<'a> {
         Some(Fields { node, entries })
     }
 
-    /// A list; where a list has one entry, the entry may stand alone.
-    pub(crate) fn list<'n>(&mut self, node: &'n Node) -> &'n [Node] {
-        match &node.value {
-            Value::Sequence(items) => items,
-            Value::Scalar(_) | Value::Mapping(_) => std::slice::from_ref(node),
-        }
-    }
-
     /// A text that is not empty.
     pub(crate) fn text<'n>(&mut self, node: &'n Node) -> Option<&'n str> {
         match &node.value {
@@ -221,6 +213,14 @@ impl<'a> Reader<'a> {
         let remedy = format!("write a duration from {} to {}", spell(*range.start()), spell(*range.end()));
         self.problem(node, &format!("{text:?} is out of range"), Some(&remedy));
         None
+    }
+}
+
+/// The entries of a list; where a list has one entry, the entry may stand alone.
+pub(crate) fn items(node: &Node) -> &[Node] {
+    match &node.value {
+        Value::Sequence(items) => items,
+        Value::Scalar(_) | Value::Mapping(_) => std::slice::from_ref(node),
     }
 }
 

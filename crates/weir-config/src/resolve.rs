@@ -19,7 +19,7 @@ use weir_core::name::GroupName;
 
 use crate::config::{Admin, Config, Discovery, DockerSource, FileSource, Limits};
 use crate::keys;
-use crate::read::{Fields, Reader};
+use crate::read::{Fields, Reader, items};
 use crate::tree::Node;
 
 /// Where the admin port listens unless it is said otherwise.
@@ -86,12 +86,12 @@ pub(crate) fn resolve(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
     let discovery = discovery(fields, reader);
 
     let mut groups = Groups::default();
-    for node in list(fields, "target_groups", reader) {
+    for node in list(fields, "target_groups") {
         target_group::read(node, &discovery, &mut groups, reader);
     }
     let mut places: BTreeMap<ListenAddr, &Node> = BTreeMap::new();
     let mut load_balancers = Vec::new();
-    for node in list(fields, "load_balancers", reader) {
+    for node in list(fields, "load_balancers") {
         load_balancers.extend(load_balancer::read(node, &mut groups, &mut places, reader));
     }
     check_places(fields, admin, &places, reader);
@@ -118,8 +118,8 @@ pub(crate) fn resolve(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
 }
 
 /// The entries of a list under `name`.
-fn list<'n>(fields: Fields<'n>, name: &str, reader: &mut Reader<'_>) -> &'n [Node] {
-    fields.get(name).map_or(&[], |node| reader.list(node))
+fn list<'n>(fields: Fields<'n>, name: &str) -> &'n [Node] {
+    fields.get(name).map_or(&[], |node| items(node))
 }
 
 fn admin(fields: Fields<'_>, reader: &mut Reader<'_>) -> SocketAddr {
@@ -206,7 +206,7 @@ fn check_places(
 /// Load balancers need names of their own: logs and metrics tell them apart by it.
 fn check_names(fields: Fields<'_>, reader: &mut Reader<'_>) {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    for node in list(fields, "load_balancers", reader) {
+    for node in list(fields, "load_balancers") {
         let crate::tree::Value::Mapping(entries) = &node.value else { continue };
         let Some((_, name)) = entries.iter().find(|(key, _)| key.name == "name") else { continue };
         let crate::tree::Value::Scalar(text) = &name.value else { continue };

@@ -97,7 +97,10 @@ impl Exchange {
         let mut _retry = None;
         for attempt in 1.. {
             let failed = lease.target().clone();
-            record.dispatched(&failed);
+            // The first attempt follows the decision at once, unless it had to wait.
+            let at =
+                if attempt == 1 && !record.has_waited() { record.began() } else { self.worker.clock.now() };
+            record.dispatched(&failed, at);
             let error = match self.attempt(request, lease).await {
                 Ok(response) => return Ok(response),
                 Err(Unanswered { error, request: None }) => {
@@ -139,7 +142,7 @@ impl Exchange {
         &self,
         group: GroupIndex,
         failed: TargetSerial,
-        record: &Record,
+        record: &mut Record,
     ) -> Result<Lease, RequestError> {
         let context = || PickContext { key: 0, now: self.worker.clock.now(), avoid: Some(failed) };
         let mut news = self.worker.publications.from_now();
@@ -172,12 +175,12 @@ impl Exchange {
         &self,
         group: GroupIndex,
         limit: Duration,
-        record: &Record,
+        record: &mut Record,
     ) -> Result<Lease, RequestError> {
         if self.held.get() >= HELD_MAX {
             return Err(RequestError::HoldQueueFull);
         }
-        record.shard().held();
+        record.held();
         let _held = Held::new(&self.held);
         let deadline = self.worker.clock.now().after(limit);
         let mut news = self.worker.publications.from_now();

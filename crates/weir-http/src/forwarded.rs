@@ -5,7 +5,6 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::time::SystemTime;
 
 use hyper::header::{HOST, HeaderName, HeaderValue};
 use weir_core::head::split_host_port;
@@ -26,10 +25,15 @@ static TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 /// # Errors
 /// [`RequestError::TooManyForwarders`].
 pub fn tell_client(request: &mut Request) -> Result<(), RequestError> {
-    let forwarded_for = forwarded_for(request)?;
+    let forwarded_for = match request.header(FORWARDED_FOR.as_str()) {
+        // What most requests need is the same for all of a connection's.
+        None => request.origin.client_text.clone(),
+        Some(_) => forwarded_for(request)?,
+    };
+    let port = request.origin.port_text.clone();
     request.set_header(FORWARDED_FOR.clone(), forwarded_for);
     request.set_header(FORWARDED_PROTO.clone(), HeaderValue::from_static("http"));
-    request.set_header(FORWARDED_PORT.clone(), HeaderValue::from(request.listener().port()));
+    request.set_header(FORWARDED_PORT.clone(), port);
     Ok(())
 }
 
@@ -55,11 +59,9 @@ fn forwarded_for(request: &Request) -> Result<HeaderValue, RequestError> {
 
 /// Sets `X-Amzn-Trace-Id`: a root of its own, or its own `Self` before the root that came; gives it for the log.
 ///
-/// `now` is wall time; `random` gives 96 bits.
-pub fn trace(request: &mut Request, now: SystemTime, random: &mut fastrand::Rng) -> HeaderText {
+/// `epoch_seconds` is wall time; `random` gives 96 bits.
+pub fn trace(request: &mut Request, epoch_seconds: u64, random: &mut fastrand::Rng) -> HeaderText {
     let came = request.header(TRACE_ID.as_str()).and_then(|value| std::str::from_utf8(value).ok());
-    // A clock before 1970 is wrong anyway; the random part still makes the id unique.
-    let epoch_seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let id = trace_id(came, epoch_seconds, random);
     let value = HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("-"));
     request.set_header(TRACE_ID.clone(), value.clone());
@@ -82,13 +84,25 @@ fn trace_id(came: Option<&str>, epoch_seconds: u64, random: &mut fastrand::Rng) 
     let is = |field: &str, key: &str| field.split_once('=').is_some_and(|(k, _)| k.eq_ignore_ascii_case(key));
     let label = if fields().any(|field| is(field, "Root")) { "Self" } else { "Root" };
     let mut id = String::with_capacity(48);
-    write!(id, "{label}=1-{:08x}-{:08x}{:016x}", epoch_seconds as u32, random.u32(..), random.u64(..))
-        .expect("writing to a string succeeds");
+    id.push_str(label);
+    id.push_str("=1-");
+    push_hex(&mut id, epoch_seconds, 8);
+    id.push('-');
+    push_hex(&mut id, random.u64(..), 8);
+    push_hex(&mut id, random.u64(..), 16);
     for field in fields().filter(|field| !is(field, "Self")) {
         id.push(';');
         id.push_str(field);
     }
     id
+}
+
+/// Appends the lowest `digits` hexadecimal digits of a number.
+fn push_hex(text: &mut String, number: u64, digits: u32) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for digit in (0..digits).rev() {
+        text.push(char::from(DIGITS[(number >> (4 * digit)) as usize & 15]));
+    }
 }
 
 /// Rewrites `Host` as an application listener does: lower case, an absolute URI's authority in its place, the

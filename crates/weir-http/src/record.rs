@@ -76,6 +76,7 @@ struct Inner {
     sent_bytes: u64,
     received_bytes: Option<Rc<Cell<u64>>>,
     is_cut_short: bool,
+    has_waited: bool,
     /// Only where there is a log to write it to.
     details: Option<Details>,
 }
@@ -113,6 +114,7 @@ impl Record {
             sent_bytes: 0,
             received_bytes: request.received_bytes(),
             is_cut_short: false,
+            has_waited: false,
             details,
         }))
     }
@@ -125,6 +127,17 @@ impl Record {
     /// When the request's head had been read.
     pub fn began(&self) -> Timestamp {
         self.0.began
+    }
+
+    /// The request waits for a target.
+    pub(crate) fn held(&mut self) {
+        self.0.observer.shard.held();
+        self.0.has_waited = true;
+    }
+
+    /// Whether the request had to wait for a target.
+    pub(crate) fn has_waited(&self) -> bool {
+        self.0.has_waited
     }
 
     /// Which rule matched (`None`: the default rule) and what its action is called.
@@ -149,9 +162,9 @@ impl Record {
         }
     }
 
-    /// The request goes to `target`.
-    pub(crate) fn dispatched(&mut self, target: &Arc<Target>) {
-        self.0.dispatched = Some(self.0.observer.clock.now());
+    /// The request goes to `target`, `at` this moment.
+    pub(crate) fn dispatched(&mut self, target: &Arc<Target>, at: Timestamp) {
+        self.0.dispatched = Some(at);
         if let Some(details) = &mut self.0.details {
             details.target = Some(target.clone());
         }
@@ -256,9 +269,9 @@ impl Inner {
     }
 }
 
-/// The wall clock, for log lines and trace ids.
-#[allow(clippy::disallowed_methods, reason = "log lines and trace ids carry wall time")]
-pub fn wall_time() -> SystemTime {
+/// The wall clock, for log lines.
+#[allow(clippy::disallowed_methods, reason = "log lines carry wall time")]
+fn wall_time() -> SystemTime {
     SystemTime::now()
 }
 

@@ -1,6 +1,6 @@
 //! The monotonic clock, as timestamps that every thread counts from the same origin.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 use weir_core::time::Timestamp;
@@ -11,12 +11,23 @@ use weir_core::time::Timestamp;
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: Instant,
+    /// Wall time at the origin, in seconds since 1970.
+    wall_origin: u64,
 }
 
 impl Clock {
     /// A clock whose origin is now.
+    #[allow(clippy::disallowed_methods, reason = "the one look at the wall clock")]
     pub fn start() -> Self {
-        Self { origin: Instant::now() }
+        // A clock before 1970 is wrong anyway.
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { origin: Instant::now(), wall_origin: wall.as_secs() }
+    }
+
+    /// Wall time of a moment in seconds since 1970, without a look at the wall clock. A step of that clock after the
+    /// start does not show in it.
+    pub fn wall_seconds(self, timestamp: Timestamp) -> u64 {
+        self.wall_origin + timestamp.as_nanos() / 1_000_000_000
     }
 
     /// Now.

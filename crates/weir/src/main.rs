@@ -9,6 +9,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Workers allocate and free on their own threads, which this allocator makes cheap.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A userspace load balancer in the shape of the Elastic Load Balancing family.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]

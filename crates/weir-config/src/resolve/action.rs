@@ -47,7 +47,7 @@ fn forward(node: &Node, groups: &mut Groups<'_>, reader: &mut Reader<'_>) -> Opt
         return groups.named(node, TargetProtocol::Http, reader).map(Forward::to);
     }
     let fields = reader.fields(node, &keys::FORWARD)?;
-    let written = list(fields, "target_groups", reader);
+    let written = list(fields, "target_groups");
     if written.is_empty() || written.len() > GROUPS_MAX {
         let cause = format!("a forward action has 1 to {GROUPS_MAX} target groups");
         reader.problem(node, &cause, Some("write `target_groups: [{ name: web, weight: 1 }]`"));

@@ -11,7 +11,7 @@ use weir_core::target::Weight;
 
 use super::{Groups, Named, target_group};
 use crate::keys;
-use crate::read::{Fields, Reader};
+use crate::read::{Fields, Reader, items};
 use crate::tree::Node;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ impl<'n> Instances<'n> {
     pub(super) fn read(fields: Fields<'n>, reader: &mut Reader<'_>) -> Self {
         let node = fields.require(reader, "instances", "[127.0.0.11, 127.0.0.12]");
         let mut addrs = Vec::new();
-        for node in node.map_or(&[][..], |node| reader.list(node)) {
+        for node in node.map_or(&[][..], |node| items(node)) {
             let Some(addr) = reader.parsed(node, "an IP address", "127.0.0.11") else { continue };
             if addrs.contains(&addr) {
                 reader.problem(node, &format!("instance {addr} is written twice"), Some("write it once"));

@@ -11,7 +11,7 @@ use weir_core::name::{GroupName, LoadBalancerName};
 
 use super::{Groups, action, classic, list, rule};
 use crate::keys::{self, Object};
-use crate::read::{Fields, Reader};
+use crate::read::{Fields, Reader, items};
 use crate::tree::{Node, Value};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ pub(super) fn read<'n>(
             })
         }
     };
-    if fields.get("listeners").is_none_or(|node| reader.list(node).is_empty()) {
+    if fields.get("listeners").is_none_or(|node| items(node).is_empty()) {
         reader.problem(
             fields.node(),
             "a load balancer needs a listener",
@@ -125,7 +125,7 @@ fn listeners<'n>(
     mut read: impl FnMut(Fields<'n>, &mut Reader<'_>) -> Option<ListenerKind<GroupName>>,
 ) -> Vec<Listener> {
     let mut listeners = Vec::new();
-    for node in list(fields, "listeners", reader) {
+    for node in list(fields, "listeners") {
         let Some(fields) = reader.fields(node, object) else { continue };
         let bind = bind(fields, places, reader);
         let kind = read(fields, reader);
@@ -180,7 +180,7 @@ fn application(
     reader: &mut Reader<'_>,
 ) -> Option<ListenerKind<GroupName>> {
     let is_http = speaks(fields, "http", reader);
-    let rules = rule::read_all(list(fields, "rules", reader), groups, reader);
+    let rules = rule::read_all(list(fields, "rules"), groups, reader);
     let default = fields.require(reader, "default_action", "{ forward: web }");
     let default_action = default.and_then(|node| action::read(node, groups, reader));
     is_http.then_some(ListenerKind::Application { rules, default_action: default_action? })

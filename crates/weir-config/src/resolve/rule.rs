@@ -9,7 +9,7 @@ use weir_core::rule::{Condition, Priority, QueryPattern, Rule};
 
 use super::{Groups, action, list};
 use crate::keys;
-use crate::read::Reader;
+use crate::read::{Reader, items};
 use crate::tree::{Node, Value};
 
 /// AWS's quotas, which weir only notes.
@@ -77,10 +77,10 @@ fn read<'n>(
     let priority =
         priority_node.and_then(|node| reader.number(node, 1..=Priority::MAX)).and_then(Priority::new);
     let mut conditions = Vec::new();
-    for node in list(fields, "conditions", reader) {
+    for node in list(fields, "conditions") {
         conditions.extend(condition(node, reader));
     }
-    if fields.get("conditions").is_none_or(|node| reader.list(node).is_empty()) {
+    if fields.get("conditions").is_none_or(|node| items(node).is_empty()) {
         let remedy = "what should match everything is the listener's `default_action`";
         reader.problem(fields.node(), "a rule needs a condition", Some(remedy));
     }
@@ -93,7 +93,7 @@ fn read<'n>(
         }
     }
     let action = fields.require(reader, "actions", "[{ forward: web }]").and_then(|node| {
-        let actions = reader.list(node);
+        let actions = items(node);
         if actions.len() != 1 {
             reader.problem(node, "a rule has exactly one action: forward, redirect or fixed_response", None);
         }
@@ -128,7 +128,7 @@ fn condition(node: &Node, reader: &mut Reader<'_>) -> Vec<Condition> {
 
 /// The values of a condition; at least one.
 fn values<T>(node: &Node, reader: &mut Reader<'_>, read: fn(&Node, &mut Reader<'_>) -> Option<T>) -> Vec<T> {
-    let nodes = reader.list(node);
+    let nodes = items(node);
     if nodes.is_empty() {
         reader.problem(node, "a condition needs a value", None);
     }

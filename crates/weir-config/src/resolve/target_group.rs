@@ -58,7 +58,7 @@ pub(super) fn read<'n>(
         duration("deregistration_delay", Duration::ZERO..=3600 * SECOND, DEREGISTRATION_DELAY);
     let slow_start = slow_start(fields, algorithm, reader);
     let targets: Vec<TargetSelector> =
-        list(fields, "targets", reader).iter().filter_map(|node| target(node, discovery, reader)).collect();
+        list(fields, "targets").iter().filter_map(|node| target(node, discovery, reader)).collect();
     check_addresses(fields, &targets, reader);
     let follows_tasks = targets.iter().any(|target| matches!(target, TargetSelector::Tasks(_)));
     let hold = match fields.get("hold") {

@@ -10,7 +10,6 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::UPGRADE;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use weir_core::address::TargetAddr;
 use weir_core::lease::Lease;
 use weir_net::departures::Departure;
@@ -18,6 +17,7 @@ use weir_net::dial::{DialError, dial};
 use weir_net::worker::Worker;
 
 use super::body::RequestBody;
+use super::io::TargetIo;
 use super::phase::Phase;
 use super::request::{Outgoing, Request, Upgrade};
 use super::response::Response;
@@ -45,11 +45,12 @@ impl TargetConnection {
         let stream = dial(addr).await?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(READ_BYTES_MAX)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(TargetIo(stream)))
             .await
             .map_err(|error| DialError::Failed(std::io::Error::other(error)))?;
         tokio::task::spawn_local(async move {
             tokio::select! {
+                biased;
                 // How it ended is known to whoever had a request on it.
                 _ = connection.with_upgrades() => {}
                 () = departure.happened() => {}
@@ -77,7 +78,7 @@ impl TargetConnection {
 }
 
 /// The socket of an upgraded connection.
-pub(super) type TargetSocket = TokioIo<TcpStream>;
+pub(super) type TargetSocket = TokioIo<TargetIo>;
 
 /// A request that a target did not answer.
 pub(crate) struct Unanswered {

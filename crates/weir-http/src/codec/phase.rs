@@ -1,10 +1,7 @@
 //! Where a client's connection stands, shared by its socket, its guard and the request under way.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
-
-use weir_core::time::Timestamp;
-use weir_net::clock::Clock;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,26 +20,20 @@ pub(crate) enum Phase {
 /// The state of one connection. Atomics only because an upgraded socket must be `Send`; one thread uses it.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
-    clock: Clock,
     idle_timeout: Duration,
     phase: AtomicU8,
-    /// When the last byte moved on the client's side, in nanoseconds.
-    last_byte: AtomicU64,
-    /// When the present head began, in nanoseconds.
-    head_began: AtomicU64,
+    /// Whether a byte has moved since the guard looked last: a flag, so that no byte costs a look at the clock.
+    has_moved: AtomicBool,
     /// Set by the guard: the request that awaits its target has waited too long.
     has_expired: AtomicBool,
 }
 
 impl ConnectionState {
-    pub(crate) fn new(clock: Clock, idle_timeout: Duration) -> Self {
-        let now = clock.now().as_nanos();
+    pub(crate) fn new(idle_timeout: Duration) -> Self {
         Self {
-            clock,
             idle_timeout,
             phase: AtomicU8::new(Phase::BetweenRequests as u8),
-            last_byte: AtomicU64::new(now),
-            head_began: AtomicU64::new(now),
+            has_moved: AtomicBool::new(false),
             has_expired: AtomicBool::new(false),
         }
     }
@@ -58,6 +49,7 @@ impl ConnectionState {
 
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Relaxed);
+        self.has_moved.store(true, Relaxed);
         if phase == Phase::AwaitingTarget {
             self.has_expired.store(false, Relaxed);
         }
@@ -65,27 +57,21 @@ impl ConnectionState {
 
     /// A byte moved.
     pub(crate) fn touch(&self) {
-        let now = self.clock.now().as_nanos();
-        self.last_byte.store(now, Relaxed);
+        self.has_moved.store(true, Relaxed);
         if self.phase() == Phase::BetweenRequests {
-            self.enter(Phase::ReadingHead);
-            self.head_began.store(now, Relaxed);
+            self.phase.store(Phase::ReadingHead as u8, Relaxed);
         }
+    }
+
+    /// Whether something has happened since this was asked last. Bytes of a head do not count: a head must be complete
+    /// in time, however steadily it drips in.
+    pub(crate) fn take_moved(&self) -> bool {
+        self.has_moved.swap(false, Relaxed) && self.phase() != Phase::ReadingHead
     }
 
     /// The longest silence of the connection.
     pub(crate) fn idle_timeout(&self) -> Duration {
         self.idle_timeout
-    }
-
-    /// When the connection will have been idle for too long; a head must be complete within the same time, however
-    /// slowly its bytes drip in.
-    pub(crate) fn due(&self) -> Timestamp {
-        let since = match self.phase() {
-            Phase::ReadingHead => self.head_began.load(Relaxed),
-            _ => self.last_byte.load(Relaxed),
-        };
-        Timestamp::from_nanos(since).after(self.idle_timeout)
     }
 
     /// Says that the request that awaits its target has waited too long.

@@ -27,9 +27,25 @@ pub struct Request {
     body: Option<Incoming>,
     received_bytes: Option<Rc<Cell<u64>>>,
     upgrade: Option<Upgrade>,
-    client: ClientAddr,
-    listener: ListenAddr,
+    pub(crate) origin: Rc<Origin>,
     pub(crate) connection: Arc<ConnectionState>,
+}
+
+/// Where requests of one connection come from, with what targets are told of it, written once.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) client: ClientAddr,
+    pub(crate) listener: ListenAddr,
+    pub(crate) client_text: HeaderValue,
+    pub(crate) port_text: HeaderValue,
+}
+
+impl Origin {
+    pub(super) fn new(client: ClientAddr, listener: ListenAddr) -> Rc<Self> {
+        let text = client.ip().to_canonical().to_string();
+        let client_text = HeaderValue::try_from(text).expect("an address is visible characters");
+        Rc::new(Self { client, listener, client_text, port_text: HeaderValue::from(listener.port()) })
+    }
 }
 
 /// A request to leave HTTP for another protocol, WebSocket most often.
@@ -42,8 +58,7 @@ pub(super) struct Upgrade {
 impl Request {
     pub(super) fn from_hyper(
         mut request: hyper::Request<Incoming>,
-        client: ClientAddr,
-        listener: ListenAddr,
+        origin: Rc<Origin>,
         connection: Arc<ConnectionState>,
     ) -> Self {
         let protocol = asked_upgrade(&request);
@@ -58,8 +73,7 @@ impl Request {
             received_bytes: body.as_ref().map(|_| Rc::default()),
             body,
             upgrade,
-            client,
-            listener,
+            origin,
             connection,
         }
     }
@@ -96,7 +110,7 @@ impl Request {
             scheme: "http",
             method: self.method.as_str(),
             host,
-            port: self.listener.port(),
+            port: self.origin.listener.port(),
             path: self.uri.path(),
             query: self.uri.query(),
             headers: &self.headers,
@@ -113,12 +127,12 @@ impl Request {
 
     /// The client's address.
     pub fn client(&self) -> ClientAddr {
-        self.client
+        self.origin.client
     }
 
     /// The listener's address, with the port that the client connected to.
     pub fn listener(&self) -> ListenAddr {
-        self.listener
+        self.origin.listener
     }
 
     /// A header's first value.
@@ -197,8 +211,7 @@ impl Request {
             body: None,
             received_bytes: None,
             upgrade: None,
-            client: self.client,
-            listener: self.listener,
+            origin: self.origin.clone(),
             connection: self.connection.clone(),
         });
         let mut request = hyper::Request::new(body);
@@ -209,12 +222,7 @@ impl Request {
             request,
             again,
             upgrade: self.upgrade,
-            rest: Rest {
-                version: self.version,
-                client: self.client,
-                listener: self.listener,
-                connection: self.connection,
-            },
+            rest: Rest { version: self.version, origin: self.origin, connection: self.connection },
         }
     }
 }
@@ -230,8 +238,7 @@ pub(super) struct Outgoing {
 /// What is needed, besides the message, to make a request again that was never written.
 pub(super) struct Rest {
     version: Version,
-    client: ClientAddr,
-    listener: ListenAddr,
+    origin: Rc<Origin>,
     pub(super) connection: Arc<ConnectionState>,
 }
 
@@ -248,8 +255,7 @@ impl Rest {
             body,
             received_bytes,
             upgrade,
-            client: self.client,
-            listener: self.listener,
+            origin: self.origin,
             connection: self.connection,
         }
     }

@@ -18,7 +18,7 @@ use weir_net::worker::Worker;
 
 use super::io::WatchedSocket;
 use super::phase::{ConnectionState, Phase};
-use super::request::Request;
+use super::request::{Origin, Request};
 use super::response::Response;
 
 /// Bytes of a request's head, and of one read of its body.
@@ -28,6 +28,10 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Header lines of a request. Ours: AWS documents only bytes.
 const HEADER_LINES_MAX: usize = 100;
+
+/// How often a connection's guard looks whether bytes have moved, within one idle timeout: a timeout ends at most one
+/// look late.
+const LOOKS_PER_TIMEOUT: u32 = 8;
 
 /// How long idle connections stay open after the process has begun to end, for requests that are already on the way.
 const DRAIN_LEAD: Duration = Duration::from_millis(500);
@@ -60,14 +64,14 @@ pub async fn serve<A: Answer + 'static>(
     worker: &Worker,
     answer: Rc<A>,
 ) {
-    let state = Arc::new(ConnectionState::new(worker.clock, connection.idle_timeout));
+    let state = Arc::new(ConnectionState::new(connection.idle_timeout));
     let watched = WatchedSocket { stream, state: state.clone() };
     let in_service = state.clone();
     let drain = worker.drain.clone();
+    let origin = Origin::new(connection.client, connection.listener);
     let service = service_fn(move |request| {
         in_service.enter(Phase::Answering);
-        let request =
-            Request::from_hyper(request, connection.client, connection.listener, in_service.clone());
+        let request = Request::from_hyper(request, origin.clone(), in_service.clone());
         let (answer, drain) = (answer.clone(), drain.clone());
         async move {
             let mut response = answer.answer(request).await;
@@ -84,9 +88,10 @@ pub async fn serve<A: Answer + 'static>(
         .serve_connection(TokioIo::new(watched), service)
         .with_upgrades();
     let ended = {
-        let mut guard = pin!(tokio::time::sleep_until(worker.clock.instant(state.due())));
+        let look = connection.idle_timeout / LOOKS_PER_TIMEOUT;
+        let mut guard = pin!(tokio::time::sleep(look));
         let mut drained = pin!(drain_after_lead(worker));
-        let mut is_draining = false;
+        let (mut silent_looks, mut is_draining) = (0, false);
         poll_fn(|cx| {
             loop {
                 // How a connection ended is the client's affair: requests have their own records.
@@ -101,18 +106,16 @@ pub async fn serve<A: Answer + 'static>(
                 if guard.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
-                let due = state.due();
-                if due > worker.clock.now() {
-                    guard.as_mut().reset(worker.clock.instant(due));
+                guard.as_mut().reset(tokio::time::Instant::now() + look);
+                silent_looks = if state.take_moved() { 0 } else { silent_looks + 1 };
+                if silent_looks < LOOKS_PER_TIMEOUT {
                     continue;
                 }
                 match state.phase() {
                     Phase::AwaitingTarget if !state.has_expired() => {
                         // The request answers 504 when it is polled next, in this very loop.
                         state.expire();
-                        guard
-                            .as_mut()
-                            .reset(worker.clock.instant(worker.clock.now().after(connection.idle_timeout)));
+                        silent_looks = 0;
                     }
                     Phase::ReadingHead => return Poll::Ready(Ended::HeadTooSlow),
                     _ => return Poll::Ready(Ended::Idle),

@@ -47,5 +47,5 @@ fn client_socket(upgraded: Upgraded) -> Option<(TcpStream, bytes::Bytes)> {
 
 fn target_socket(upgraded: Upgraded) -> Option<(TcpStream, bytes::Bytes)> {
     let parts = upgraded.downcast::<TargetSocket>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
+    Some((parts.io.into_inner().0, parts.read_buf))
 }
