@@ -70,7 +70,7 @@ impl Application {
         record.traced(forwarded::trace(
             &mut request,
             self.exchange.worker.clock.wall_seconds(record.began()),
-            self.exchange.dispatcher().borrow_mut().random(),
+            self.exchange.dispatcher().borrow_mut().identifiers(),
         ));
         self.exchange.forward(request, group, lease, record).await
     }

@@ -5,7 +5,7 @@
 
 mod body;
 pub(crate) mod client;
-mod headers;
+pub(crate) mod headers;
 mod io;
 pub(crate) mod phase;
 pub(crate) mod request;

@@ -6,19 +6,19 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use hyper::header::{HOST, HeaderName, HeaderValue};
 use weir_core::head::split_host_port;
 
+use crate::codec::headers::{HeaderText, Name};
 use crate::codec::request::Request;
 use crate::error::RequestError;
 
 /// Addresses in `X-Forwarded-For` beyond which a request gets 463.
 pub const FORWARDERS_MAX: usize = 30;
 
-static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-static FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-static TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+static FORWARDED_FOR: Name = Name::from_static("x-forwarded-for");
+static FORWARDED_PORT: Name = Name::from_static("x-forwarded-port");
+static FORWARDED_PROTO: Name = Name::from_static("x-forwarded-proto");
+static TRACE_ID: Name = Name::from_static("x-amzn-trace-id");
 
 /// Sets what every kind of HTTP listener tells its targets: `X-Forwarded-For` appended to, `-Proto` and `-Port` set.
 ///
@@ -31,17 +31,17 @@ pub fn tell_client(request: &mut Request) -> Result<(), RequestError> {
         Some(_) => forwarded_for(request)?,
     };
     let port = request.origin.port_text.clone();
-    request.set_header(FORWARDED_FOR.clone(), forwarded_for);
-    request.set_header(FORWARDED_PROTO.clone(), HeaderValue::from_static("http"));
-    request.set_header(FORWARDED_PORT.clone(), port);
+    request.headers_mut().set(&FORWARDED_FOR, forwarded_for);
+    request.headers_mut().set(&FORWARDED_PROTO, HeaderText::from_static("http"));
+    request.headers_mut().set(&FORWARDED_PORT, port);
     Ok(())
 }
 
 /// The client's address at the end of the list that came with the request.
-fn forwarded_for(request: &Request) -> Result<HeaderValue, RequestError> {
+fn forwarded_for(request: &Request) -> Result<HeaderText, RequestError> {
     let client = request.client().ip().to_canonical();
     let mut list = String::new();
-    for value in request.values(&FORWARDED_FOR).filter_map(|value| value.to_str().ok()) {
+    for value in request.headers().texts(&FORWARDED_FOR) {
         list.push_str(value);
         list.push_str(", ");
     }
@@ -54,7 +54,7 @@ fn forwarded_for(request: &Request) -> Result<HeaderValue, RequestError> {
         _ => write!(list, "{client}"),
     };
     written.expect("writing to a string succeeds");
-    Ok(HeaderValue::try_from(list).expect("header values and addresses are visible characters"))
+    Ok(HeaderText::new(list).expect("header values and addresses are visible characters"))
 }
 
 /// Sets `X-Amzn-Trace-Id`: a root of its own, or its own `Self` before the root that came; gives it for the log.
@@ -63,20 +63,9 @@ fn forwarded_for(request: &Request) -> Result<HeaderValue, RequestError> {
 pub fn trace(request: &mut Request, epoch_seconds: u64, random: &mut fastrand::Rng) -> HeaderText {
     let came = request.header(TRACE_ID.as_str()).and_then(|value| std::str::from_utf8(value).ok());
     let id = trace_id(came, epoch_seconds, random);
-    let value = HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("-"));
-    request.set_header(TRACE_ID.clone(), value.clone());
-    HeaderText(value)
-}
-
-/// A header's value, cheap to copy.
-#[derive(Clone, Debug)]
-pub struct HeaderText(HeaderValue);
-
-impl HeaderText {
-    /// The value as text; empty when it is not ASCII.
-    pub fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or("")
-    }
+    let value = HeaderText::new(id).unwrap_or(HeaderText::from_static("-"));
+    request.headers_mut().set(&TRACE_ID, value.clone());
+    value
 }
 
 fn trace_id(came: Option<&str>, epoch_seconds: u64, random: &mut fastrand::Rng) -> String {
@@ -108,12 +97,16 @@ fn push_hex(text: &mut String, number: u64, digits: u32) {
 /// Rewrites `Host` as an application listener does: lower case, an absolute URI's authority in its place, the
 /// listener's port added when it is not the protocol's own and none was given, any port left out when it is.
 pub fn rewrite_host(request: &mut Request) {
-    let port = request.listener().port();
-    let host = host_toward_target(request.authority(), port, request.listener().ip());
-    if request.header("host") != Some(host.as_bytes())
-        && let Ok(value) = HeaderValue::try_from(host)
-    {
-        request.set_header(HOST, value);
+    let origin = request.origin.clone();
+    let mut told = origin.host_told.borrow_mut();
+    // A client asks one connection for one host, most often.
+    if told.as_ref().is_none_or(|(asked, _)| asked != request.authority()) {
+        let listener = request.listener();
+        let host = host_toward_target(request.authority(), listener.port(), listener.ip());
+        *told = HeaderText::new(host).map(|host| (request.authority().to_owned(), host));
+    }
+    if let Some((_, host)) = told.as_ref() {
+        request.headers_mut().set(&Name::HOST, host.clone());
     }
 }
 

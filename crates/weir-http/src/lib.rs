@@ -1,7 +1,7 @@
 //! The HTTP exchange between a client and a target.
 //!
 //! Application and classic HTTP listeners stand on it: they decide, and this crate reads requests, sends them to the
-//! target that was picked, and brings the answer back. No type of the HTTP library appears outside [`mod@codec`]'s
+//! target that was picked, and brings the answer back. No type of the HTTP library appears outside `codec`'s
 //! files, so that another codec can take its place.
 //!
 //! What this crate lacks, on purpose: configuration, discovery, rules.
@@ -13,6 +13,7 @@ pub mod forwarded;
 pub mod record;
 mod targets;
 
+pub use codec::headers::HeaderText;
 pub use codec::request::Request;
 pub use codec::response::Response;
 pub use codec::server::{Answer, Connection, serve};

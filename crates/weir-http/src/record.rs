@@ -16,11 +16,11 @@ use weir_net::clock::Clock;
 use weir_telemetry::access_log::{LogBuffer, LogWriter};
 use weir_telemetry::{ListenerShard, Telemetry};
 
+use crate::codec::headers::HeaderText;
 use crate::codec::phase::{ConnectionState, Phase};
 use crate::codec::request::Request;
 use crate::codec::response::Response;
 use crate::error::{Culprit, RequestError};
-use crate::forwarded::HeaderText;
 
 mod line;
 

@@ -35,6 +35,7 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 pub(crate) struct TargetConnection {
     pub(super) sender: SendRequest<RequestBody>,
     pool: Pool,
+    departure: Departure,
     /// Whether it has answered before: a request that fails on it may have met the target's idle timeout.
     pub(crate) is_reused: bool,
 }
@@ -48,15 +49,16 @@ impl TargetConnection {
             .handshake(TokioIo::new(TargetIo(stream)))
             .await
             .map_err(|error| DialError::Failed(std::io::Error::other(error)))?;
+        let left = departure.clone();
         tokio::task::spawn_local(async move {
             tokio::select! {
                 biased;
                 // How it ended is known to whoever had a request on it.
                 _ = connection.with_upgrades() => {}
-                () = departure.happened() => {}
+                () = left.happened() => {}
             }
         });
-        Ok(Self { sender, pool, is_reused: false })
+        Ok(Self { sender, pool, departure, is_reused: false })
     }
 
     /// Whether it can take a request now.
@@ -122,7 +124,7 @@ impl TargetConnection {
             }
             Some(Ok(response)) => Ok(Response::from_target(response, self, lease)),
             Some(Err(mut failed)) => {
-                let error = if worker.departures.of(lease.target().serial).has_happened() {
+                let error = if self.departure.has_happened() {
                     RequestError::DeregisteredMidRequest
                 } else if failed.error().is_parse() {
                     RequestError::TargetMalformed

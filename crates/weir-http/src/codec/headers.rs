@@ -1,9 +1,7 @@
 //! Header lines as hyper holds them, and what must not be passed on.
 
 use hyper::HeaderMap;
-use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue};
 use weir_core::head::HeaderLines;
 
 /// The header lines of a request, as decisions see them.
@@ -20,17 +18,71 @@ impl HeaderLines for Headers {
     }
 }
 
-/// Headers that concern one connection, besides those that `Connection` names. Source: RFC 9110 section 7.6.1.
-static HOP_BY_HOP: [HeaderName; 8] = [
-    CONNECTION,
-    HeaderName::from_static("http2-settings"),
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+/// A header's name, lower case.
+#[derive(Clone, Debug)]
+pub(crate) struct Name(HeaderName);
+
+impl Name {
+    pub(crate) const HOST: Self = Self(hyper::header::HOST);
+
+    /// A name known beforehand; must be lower case.
+    pub(crate) const fn from_static(name: &'static str) -> Self {
+        Self(HeaderName::from_static(name))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+/// A header's value, cheap to copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderText(pub(super) HeaderValue);
+
+impl HeaderText {
+    /// A value known beforehand.
+    pub(crate) const fn from_static(text: &'static str) -> Self {
+        Self(HeaderValue::from_static(text))
+    }
+
+    /// `text` as a value; `None` when it has bytes that a header line may not have.
+    pub(crate) fn new(text: String) -> Option<Self> {
+        HeaderValue::try_from(text).ok().map(Self)
+    }
+
+    /// The value as text; empty when it is not ASCII.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or("")
+    }
+}
+
+impl Headers {
+    /// Sets a header in place of all lines of that name.
+    pub(crate) fn set(&mut self, name: &Name, value: HeaderText) {
+        self.0.insert(name.0.clone(), value.0);
+    }
+
+    /// Every value of a header that is text.
+    pub(crate) fn texts(&self, name: &Name) -> impl Iterator<Item = &str> {
+        self.0.get_all(&name.0).iter().filter_map(|value| value.to_str().ok())
+    }
+}
+
+/// Whether a header concerns one connection; those that `Connection` names do, too. Source: RFC 9110 section 7.6.1.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    // A match on text compares lengths first, which is all that most names need.
+    matches!(
+        name.as_str(),
+        "connection"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
 /// Headers that a client must not be able to take away by naming them in `Connection`.
 const NEVER_NOMINATED: [&str; 7] = [
@@ -59,10 +111,8 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         }
     }
     // Most messages have none: looking at what is there is cheaper than asking for each.
-    if headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
-        for name in &HOP_BY_HOP {
-            headers.remove(name);
-        }
+    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
+        headers.remove(name);
     }
 }
 

@@ -1,19 +1,19 @@
 //! A request as listeners see it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE, USER_AGENT};
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE, USER_AGENT};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Version};
 use weir_core::address::{ClientAddr, ListenAddr};
 use weir_core::head::{Head, HeaderLines, split_host_port};
 
 use super::body::RequestBody;
-use super::headers::{Headers, has_token, strip_framing, strip_hop_by_hop};
+use super::headers::{HeaderText, Headers, has_token, strip_framing, strip_hop_by_hop};
 use super::phase::ConnectionState;
 use crate::error::RequestError;
 
@@ -36,15 +36,18 @@ pub struct Request {
 pub(crate) struct Origin {
     pub(crate) client: ClientAddr,
     pub(crate) listener: ListenAddr,
-    pub(crate) client_text: HeaderValue,
-    pub(crate) port_text: HeaderValue,
+    pub(crate) client_text: HeaderText,
+    pub(crate) port_text: HeaderText,
+    /// The last authority that a request of this connection asked for, and the `Host` that targets were told.
+    pub(crate) host_told: RefCell<Option<(String, HeaderText)>>,
 }
 
 impl Origin {
     pub(super) fn new(client: ClientAddr, listener: ListenAddr) -> Rc<Self> {
         let text = client.ip().to_canonical().to_string();
-        let client_text = HeaderValue::try_from(text).expect("an address is visible characters");
-        Rc::new(Self { client, listener, client_text, port_text: HeaderValue::from(listener.port()) })
+        let client_text = HeaderText::new(text).expect("an address is visible characters");
+        let port_text = HeaderText(listener.port().into());
+        Rc::new(Self { client, listener, client_text, port_text, host_told: RefCell::default() })
     }
 }
 
@@ -166,14 +169,14 @@ impl Request {
         self.received_bytes.clone()
     }
 
-    /// Sets a header toward the target in place of the client's.
-    pub(crate) fn set_header(&mut self, name: HeaderName, value: HeaderValue) {
-        self.headers.0.insert(name, value);
+    /// The header lines, to be told to the target.
+    pub(crate) fn headers(&self) -> &Headers {
+        &self.headers
     }
 
-    /// Every value of a header.
-    pub(crate) fn values(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
-        self.headers.0.get_all(name).iter()
+    /// The header lines, to be changed toward the target.
+    pub(crate) fn headers_mut(&mut self) -> &mut Headers {
+        &mut self.headers
     }
 
     /// Makes it a request for the target: hop-by-hop headers and framing taken away, framing re-created.
