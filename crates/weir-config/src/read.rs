@@ -225,13 +225,18 @@ pub(crate) fn items(node: &Node) -> &[Node] {
 }
 
 /// The word that is most like `text`, if one is like it at all.
-fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub(crate) fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     const ALIKE: f64 = 0.75;
     words
         .map(|word| (strsim::jaro_winkler(text, word), word))
-        .filter(|(similarity, _)| *similarity > ALIKE)
+        .filter(|(similarity, word)| *similarity > ALIKE || is_one_slip(text, word))
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, word)| word)
+}
+
+/// Whether one letter was left out, added, changed or swapped; in a word of two that would be another word.
+fn is_one_slip(text: &str, word: &str) -> bool {
+    text.len() > 2 && strsim::damerau_levenshtein(text, word) == 1
 }
 
 /// Reads `500ms`, `30s`, `5m`, `1h`, `1d`.
@@ -267,6 +272,7 @@ mod tests {
     #[test]
     fn a_word_is_only_suggested_when_it_is_alike() {
         assert_eq!(nearest("protocl", ["name", "protocol"].into_iter()), Some("protocol"));
+        assert_eq!(nearest("wbe", ["api", "web"].into_iter()), Some("web"));
         assert_eq!(nearest("xyz", ["name", "protocol"].into_iter()), None);
     }
 }

@@ -19,7 +19,7 @@ use weir_core::name::GroupName;
 
 use crate::config::{Admin, Config, Discovery, DockerSource, FileSource, Limits};
 use crate::keys;
-use crate::read::{Fields, Reader, items};
+use crate::read::{Fields, Reader, items, nearest};
 use crate::tree::Node;
 
 /// Where the admin port listens unless it is said otherwise.
@@ -53,12 +53,11 @@ impl Groups<'_> {
         let text = reader.text(node)?;
         let found = GroupName::parse(text).ok().and_then(|name| Some((self.named.get_mut(&name)?, name)));
         let Some((group, name)) = found else {
-            let remedy = match self.named.keys().next() {
-                None => "add it to `target_groups`".to_owned(),
-                Some(_) => {
-                    let names: Vec<&str> = self.named.keys().map(GroupName::as_str).collect();
-                    format!("the target groups are {}", names.join(", "))
-                }
+            let names: Vec<&str> = self.named.keys().map(GroupName::as_str).collect();
+            let remedy = match nearest(text, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if names.is_empty() => "add it to `target_groups`".to_owned(),
+                None => format!("the target groups are {}", names.join(", ")),
             };
             reader.problem(node, &format!("there is no target group {text:?}"), Some(&remedy));
             return None;

@@ -18,12 +18,14 @@ use crate::time::Timestamp;
 pub struct Dispatcher {
     reader: Reader,
     state: WorkerState,
+    identifiers: fastrand::Rng,
 }
 
 impl Dispatcher {
     /// A dispatcher whose random stream starts at `seed`.
     pub fn new(reader: Reader, seed: u64) -> Self {
-        Self { reader, state: WorkerState::seeded(seed) }
+        // A stream apart: how many identifiers are drawn must not change what is picked.
+        Self { reader, state: WorkerState::seeded(seed), identifiers: fastrand::Rng::with_seed(!seed) }
     }
 
     /// Decides about a request; see [`decide`]. `None` when a reload has taken the listener away.
@@ -34,7 +36,7 @@ impl Dispatcher {
         client: ClientAddr,
         now: Timestamp,
     ) -> Option<Decision> {
-        let Self { reader, state } = self;
+        let Self { reader, state, .. } = self;
         let snapshot = reader.read();
         let listener = snapshot.listener(listener)?;
         Some(decide(snapshot, listener, head, client, state, now))
@@ -42,13 +44,13 @@ impl Dispatcher {
 
     /// Picks a target of `group` for a flow, or for another attempt; see [`forward`].
     pub fn forward(&mut self, group: GroupIndex, context: &PickContext) -> Outcome {
-        let Self { reader, state } = self;
+        let Self { reader, state, .. } = self;
         forward(reader.read(), group, state, context)
     }
 
     /// Takes any registered target of `group`, whatever its health; see [`crate::snapshot::Group::lease_unproven`].
     pub fn lease_unproven(&mut self, group: GroupIndex) -> Option<Lease> {
-        let Self { reader, state } = self;
+        let Self { reader, state, .. } = self;
         reader.read().group(group)?.lease_unproven(state)
     }
 
@@ -62,8 +64,8 @@ impl Dispatcher {
         self.reader.load()
     }
 
-    /// The worker's random stream.
-    pub fn random(&mut self) -> &mut fastrand::Rng {
-        &mut self.state.random
+    /// The worker's random stream for identifiers, apart from the one that picks.
+    pub fn identifiers(&mut self) -> &mut fastrand::Rng {
+        &mut self.identifiers
     }
 }

@@ -1,7 +1,7 @@
 //! The Docker source: follows the containers of one engine.
 //!
 //! Events say what happens as it happens: a container's own stop signal (`kill`) comes before its process is gone,
-//! and is the first sign that it is leaving. A list, at the start and every [`RELIST_INTERVAL`], repairs what events
+//! and is the first sign that it is leaving. A list, at the start and every `RELIST_INTERVAL`, repairs what events
 //! have missed. A failure of the engine keeps the last good set.
 
 mod container;

@@ -61,8 +61,9 @@ pub struct Accepted {
 
 /// Accepts connections and gives each to `serve`, until `stop` completes.
 ///
-/// At the limit, or without descriptors, connections wait in the kernel's queue, and existing ones go on unharmed;
-/// what happened is logged once per stretch. When `stop` completes, what already waits in the queue is still served,
+/// At the limit one connection waits here for its place, so that no idle listener keeps a place from a busy one, and
+/// further ones wait in the kernel's queue, as they do without descriptors; existing ones go on unharmed. What
+/// happened is logged once per stretch. When `stop` completes, what already waits in the queue is still served,
 /// so that closing the socket resets nobody.
 pub async fn accept(
     listener: TcpListener,
@@ -73,13 +74,6 @@ pub async fn accept(
     let mut is_short = false;
     tokio::pin!(stop);
     loop {
-        let Some(admission) = limit.admit() else {
-            note_shortage(&mut is_short, &format!("{} connections are open, the limit", limit.most));
-            tokio::select! {
-                () = tokio::time::sleep(BACK_OFF) => continue,
-                () = &mut stop => return,
-            }
-        };
         let accepted = tokio::select! {
             biased;
             accepted = listener.accept() => accepted,
@@ -87,6 +81,16 @@ pub async fn accept(
         };
         match accepted {
             Ok((stream, client)) => {
+                let admission = loop {
+                    match limit.admit() {
+                        Some(admission) => break admission,
+                        None => {
+                            let cause = format!("{} connections are open, the limit", limit.most);
+                            note_shortage(&mut is_short, &cause);
+                            tokio::time::sleep(BACK_OFF).await;
+                        }
+                    }
+                };
                 is_short = false;
                 // Without it small responses wait for the client's delayed acknowledgement. A socket that the client
                 // has already reset may refuse; its first read will say so.

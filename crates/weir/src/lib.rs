@@ -7,5 +7,6 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("weir runs on Linux only: it needs SO_REUSEPORT, epoll and /proc");
 
+pub mod image;
 pub mod process;
 mod worker;

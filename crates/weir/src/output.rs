@@ -13,9 +13,9 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Writes diagnostics to standard error: `info` and above, or as `WEIR_LOG` says.
-pub(crate) fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+/// Writes diagnostics to standard error: `level` and above, or as `WEIR_LOG` says.
+pub(crate) fn start_log(format: LogFormat, level: &str) {
+    let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {

@@ -210,7 +210,7 @@ impl Process {
         self.log_writer.reopen();
     }
 
-    /// Ends in order: accepts no more, finishes what is under way, at most for [`DRAIN_DEADLINE`], and leaves.
+    /// Ends in order: accepts no more, finishes what is under way, at most for `DRAIN_DEADLINE`, and leaves.
     pub fn stop(self) {
         self.handle.readiness.end();
         self.drain.send_replace(true);

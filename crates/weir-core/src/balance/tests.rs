@@ -1,3 +1,5 @@
+//! Promises of the algorithms.
+
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Promises of reconciliation.
+
 use std::time::Duration;
 
 use super::*;

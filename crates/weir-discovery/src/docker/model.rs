@@ -88,7 +88,7 @@ impl Model {
             return Effect::Nothing;
         }
         let survived_at = now + followed.container.stop_timeout + SURVIVAL_MARGIN;
-        let cause = format!("kill with signal {}", event.signal.unwrap_or_default());
+        let cause = format!("was told to stop by signal {}", event.signal.unwrap_or_default());
         followed.stopping = Some((survived_at, cause));
         Effect::Changed
     }

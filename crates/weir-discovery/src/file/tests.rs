@@ -1,3 +1,5 @@
+//! Promises of the file source.
+
 use proptest::prelude::*;
 use tokio::sync::mpsc::{Receiver, channel};
 
