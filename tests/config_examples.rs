@@ -1,0 +1,102 @@
+//! What the documents show is what the program takes.
+
+use std::path::{Path, PathBuf};
+
+use weir_tests::Folder;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join(folder)).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|e| e == extension)).collect()
+}
+
+/// Every YAML block of a document that is a whole configuration.
+fn configurations(document: &Path) -> Vec<String> {
+    let text = read(document);
+    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.filter(|block| block.contains("load_balancers:")).map(ToOwned::to_owned).collect()
+}
+
+fn check(text: &str, file: &Path) {
+    let loaded = weir_config::parse(text, file).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(loaded.warnings.is_empty(), "{}: {:?}", file.display(), loaded.warnings);
+}
+
+#[test]
+fn every_example_is_taken_without_a_warning() {
+    let examples = files("config", "yaml");
+    assert!(examples.len() >= 5, "{examples:?}");
+    for path in examples {
+        check(&read(&path), &path);
+    }
+}
+
+#[test]
+fn every_configuration_in_the_documents_is_taken_without_a_warning() {
+    let readme = configurations(&root().join("README.md"));
+    assert!(readme.len() >= 3, "the README has one example for each kind of listener");
+    for text in readme {
+        check(&text, Path::new("README.md"));
+    }
+    for path in files("docs", "md") {
+        for text in configurations(&path) {
+            check(&text, &path);
+        }
+    }
+}
+
+#[test]
+fn the_reference_has_every_key_and_only_those() {
+    let reference = read(&root().join("docs/configuration.md"));
+    for object in weir_config::OBJECTS {
+        for key in object.keys {
+            assert!(
+                reference.contains(&format!("`{key}`")),
+                "docs/configuration.md lacks `{key}` of a {}",
+                object.name
+            );
+        }
+    }
+    let rows = reference.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let known: Vec<&str> = weir_config::OBJECTS.iter().flat_map(|object| object.keys).copied().collect();
+    for row in rows {
+        assert!(known.contains(&row), "docs/configuration.md has `{row}`, which weir does not know");
+    }
+}
+
+#[test]
+fn the_reference_has_every_label() {
+    let reference = read(&root().join("docs/discovery.md"));
+    for label in weir_discovery::labels::KNOWN {
+        assert!(reference.contains(&format!("`{label}`")), "docs/discovery.md lacks `{label}`");
+    }
+}
+
+#[test]
+fn the_readme_s_first_configuration_serves() {
+    let text = configurations(&root().join("README.md")).remove(0);
+    let folder = Folder::new();
+    // The ports of the example may be taken here; everything else runs as it stands.
+    let mut ported = String::new();
+    for line in text.lines() {
+        let line = line.split("bind:").next().map_or(line.to_owned(), |before| {
+            if line.contains("bind:") {
+                format!("{before}bind: 127.0.0.1:{}", weir_tests::free_port())
+            } else {
+                line.to_owned()
+            }
+        });
+        ported.push_str(&line);
+        ported.push('\n');
+    }
+    let weir = weir_tests::Weir::start_in(folder, &ported, |_| {});
+    assert!(weir.get("/").status > 0);
+}

@@ -1,0 +1,76 @@
+//! Targets from watched files.
+
+use weir_core::health::Health;
+use weir_tests::yaml::{application, group_of};
+use weir_tests::{FakeTarget, Folder, Weir, wait_until};
+
+fn following(folder: &Folder) -> Weir {
+    Weir::start(&format!(
+        "discovery: {{ file: {{ path: {} }} }}\n{}",
+        folder.path().display(),
+        application(
+            &[group_of("web", "", "{ file: { service: web } }")],
+            "",
+            "default_action: { forward: web }"
+        )
+    ))
+}
+
+#[test]
+fn targets_come_and_go_with_the_files_of_a_folder_in_json_and_yaml() {
+    let folder = Folder::new();
+    let targets = [FakeTarget::answering("json"), FakeTarget::answering("yaml")];
+    let weir = following(&folder);
+    folder.write(
+        "one.json",
+        &format!("[{{ \"targets\": [\"{}\"], \"labels\": {{ \"service\": \"web\" }} }}]", targets[0].addr()),
+    );
+    weir.wait_for_health(targets[0].addr(), Health::Healthy);
+    folder.write(
+        "two.yaml",
+        &format!("- targets: ['{}']\n  labels: {{ service: web, weir.weight: '3' }}\n", targets[1].addr()),
+    );
+    weir.wait_for_health(targets[1].addr(), Health::Healthy);
+    assert_eq!(weir.member(targets[1].addr()).unwrap().weight.get(), 3);
+    std::fs::remove_file(folder.path().join("one.json")).unwrap();
+    weir.wait_for_health(targets[0].addr(), Health::Draining);
+}
+
+#[test]
+fn a_garbage_file_keeps_its_last_good_targets_and_disturbs_no_other_file() {
+    let folder = Folder::new();
+    let targets = [FakeTarget::answering("kept"), FakeTarget::answering("other")];
+    let entry = |target: &FakeTarget| {
+        format!("[{{ \"targets\": [\"{}\"], \"labels\": {{ \"service\": \"web\" }} }}]", target.addr())
+    };
+    folder.write("a.json", &entry(&targets[0]));
+    let weir = following(&folder);
+    weir.wait_for_health(targets[0].addr(), Health::Healthy);
+    folder.write("a.json", "[{ \"targets\": [\"");
+    folder.write("b.json", &entry(&targets[1]));
+    weir.wait_for_health(targets[1].addr(), Health::Healthy);
+    assert_eq!(weir.member(targets[0].addr()).unwrap().health, Health::Healthy);
+    wait_until("the mistake is shown with its owner", || {
+        let events = weir.admin("/api/v1/events").body;
+        events.contains("a.json") && events.contains("left out")
+    });
+}
+
+#[test]
+fn an_entry_with_a_mistaken_label_is_left_out_alone() {
+    let folder = Folder::new();
+    let targets = [FakeTarget::answering("good"), FakeTarget::answering("mistaken")];
+    folder.write(
+        "a.json",
+        &format!(
+            "[{{ \"targets\": [\"{}\"], \"labels\": {{ \"service\": \"web\" }} }}, {{ \"targets\": [\"{}\"], \"labels\": {{ \"service\": \"web\", \"weir.wieght\": \"2\" }} }}]",
+            targets[0].addr(),
+            targets[1].addr()
+        ),
+    );
+    let weir = following(&folder);
+    weir.wait_for_health(targets[0].addr(), Health::Healthy);
+    assert!(weir.member(targets[1].addr()).is_none());
+    let events = weir.admin("/api/v1/events").body;
+    assert!(events.contains("weir.wieght") && events.contains("did you mean `weir.weight`"), "{events}");
+}

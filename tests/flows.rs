@@ -1,0 +1,123 @@
+//! Flows through a network listener.
+
+use weir_core::address::{ClientAddr, ListenAddr};
+use weir_core::balance::{PickContext, WorkerState};
+use weir_core::decide::{Outcome, forward};
+use weir_core::flow_key::{FlowKey, Protocol};
+use weir_core::snapshot::GroupIndex;
+use weir_core::time::Timestamp;
+use weir_tests::yaml::{group, network};
+use weir_tests::{Client, FakeTarget, Folder, Weir, wait_until};
+
+fn echoing(names: &[&str]) -> Vec<FakeTarget> {
+    names.iter().map(|name| FakeTarget::echoing(name)).collect()
+}
+
+fn talk(client: &mut Client, words: &str) {
+    client.send(words);
+    assert_eq!(client.exactly(words.len()).expect("the flow is open"), words.as_bytes());
+}
+
+#[test]
+fn bytes_pass_both_ways_and_an_end_in_one_direction_leaves_the_other() {
+    let targets = echoing(&["a"]);
+    let weir = Weir::start_healthy(&network(&[group("db", "protocol: tcp", &[&targets[0]])], ""));
+    let mut client = weir.client();
+    assert_eq!(client.line().unwrap(), "a");
+    let words = "x".repeat(1_000_000);
+    std::thread::scope(|scope| {
+        scope.spawn(|| talk(&mut client, &words));
+    });
+    client.send("last");
+    client.finish();
+    assert_eq!(client.to_end(), b"last");
+}
+
+#[test]
+fn a_flow_goes_where_its_flow_key_leads() {
+    let names = ["a", "b", "c", "d"];
+    let targets = echoing(&names);
+    let weir = Weir::start_healthy(&network(
+        &[group("db", "protocol: tcp", &targets.iter().collect::<Vec<_>>())],
+        "",
+    ));
+    let snapshot = weir.snapshot();
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..40 {
+        let mut client = weir.client();
+        let key = FlowKey {
+            protocol: Protocol::Tcp,
+            client: ClientAddr(client.addr()),
+            listener: ListenAddr(weir.listener(0)),
+        };
+        let context = PickContext { key: key.hash(), now: Timestamp::default(), avoid: None };
+        let outcome = forward(&snapshot, GroupIndex(0), &mut WorkerState::seeded(0), &context);
+        let Outcome::Forward { lease, .. } = outcome else { panic!("{outcome:?}") };
+        let expected = targets.iter().position(|target| target.addr() == lease.target().addr.0).unwrap();
+        let name = client.line().unwrap();
+        assert_eq!(name, names[expected]);
+        seen.insert(name);
+    }
+    assert!(seen.len() > 1, "flows are spread");
+}
+
+#[test]
+fn a_flow_tries_another_target_when_the_first_takes_no_connection() {
+    let targets = echoing(&["gone", "here"]);
+    let weir =
+        Weir::start_healthy(&network(&[group("db", "protocol: tcp", &[&targets[0], &targets[1]])], ""));
+    targets[0].kill();
+    for _ in 0..10 {
+        assert_eq!(weir.client().line().unwrap(), "here");
+    }
+    assert!(weir.metric("weir_retries_total") >= 1.0);
+}
+
+#[test]
+fn a_flow_that_no_target_can_take_is_reset() {
+    let weir = Weir::start(&network(&[group("db", "protocol: tcp", &[])], ""));
+    assert!(weir.client().is_closed());
+    wait_until("the end is counted with its reason", || weir.metric("weir_flow_ends_total{") >= 1.0);
+    assert!(weir.admin("/metrics").body.contains("no_target"));
+}
+
+/// A weir whose one group follows `targets.json`, and that file's text for some targets.
+fn following(settings: &str) -> (Weir, Folder) {
+    let folder = Folder::new();
+    folder.write("targets.json", "[]");
+    let yaml = format!(
+        "discovery: {{ file: {{ path: {} }} }}\n{}",
+        folder.path().join("targets.json").display(),
+        network(&[weir_tests::yaml::group_of("db", settings, "{ file: { service: db } }")], "")
+    );
+    (Weir::start(&yaml), folder)
+}
+
+fn entries(targets: &[&FakeTarget]) -> String {
+    let addrs: Vec<String> = targets.iter().map(|target| format!("\"{}\"", target.addr())).collect();
+    format!("[{{ \"targets\": [{}], \"labels\": {{ \"service\": \"db\" }} }}]", addrs.join(", "))
+}
+
+#[test]
+fn a_flow_outlives_its_target_s_deregistration() {
+    let targets = echoing(&["old", "new"]);
+    let (weir, folder) = following("protocol: tcp, deregistration_delay: 0s");
+    folder.write("targets.json", &entries(&[&targets[0]]));
+    let mut client = weir.client();
+    assert_eq!(client.line().unwrap(), "old", "the flow was held until there was a target");
+    folder.write("targets.json", &entries(&[&targets[1]]));
+    wait_until("the old target has left", || weir.member(targets[0].addr()).is_none());
+    talk(&mut client, "still there");
+    assert_eq!(weir.client().line().unwrap(), "new", "new flows go to those that are registered");
+}
+
+#[test]
+fn a_group_that_terminates_connections_ends_flows_with_the_delay() {
+    let targets = echoing(&["old", "new"]);
+    let (weir, folder) = following("protocol: tcp, deregistration_delay: 0s, connection_termination: true");
+    folder.write("targets.json", &entries(&[&targets[0]]));
+    let mut client = weir.client();
+    assert_eq!(client.line().unwrap(), "old");
+    folder.write("targets.json", &entries(&[&targets[1]]));
+    assert!(client.is_closed());
+}

@@ -1,0 +1,79 @@
+//! The `weir` program itself, as it was built beside the tests.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A running `weir`, killed when dropped.
+#[derive(Debug)]
+pub struct Binary(Option<Child>);
+
+impl Binary {
+    /// Where it lies: beside the folder of this test's own program, or where `WEIR_BINARY` says.
+    ///
+    /// # Panics
+    /// When it has not been built.
+    pub fn path() -> PathBuf {
+        if let Some(path) = std::env::var_os("WEIR_BINARY") {
+            return path.into();
+        }
+        let test = std::env::current_exe().expect("a program knows its own place");
+        let folder = test.ancestors().nth(2).expect("tests lie in a folder below the programs");
+        let path = folder.join("weir");
+        assert!(path.exists(), "{} is missing; `cargo xtask test` builds it first", path.display());
+        path
+    }
+
+    /// The program with these arguments, not yet started.
+    pub fn command(arguments: &[&str]) -> Command {
+        let mut command = Command::new(Self::path());
+        command.args(arguments).stdin(Stdio::null()).env_remove("WEIR_LOG").env_remove("WEIR_ADMIN");
+        command
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn run(arguments: &[&str]) -> Output {
+        Self::command(arguments).output().expect("weir can be started")
+    }
+
+    /// Starts a command in the background, its outputs to be read at its end.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(command: &mut Command) -> Self {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        Self(Some(child.expect("weir can be started")))
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn signal(&self, signal: Signal) {
+        let child = self.0.as_ref().expect("weir has not been waited for");
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process has an id");
+        kill_process(pid, signal).expect("weir is running");
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When the kernel lost it.
+    pub fn wait(mut self) -> Output {
+        let child = self.0.take().expect("weir has not been waited for");
+        child.wait_with_output().expect("a child can be waited for")
+    }
+}
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            // Gone already is as good.
+            let _ = (child.kill(), child.wait());
+        }
+    }
+}

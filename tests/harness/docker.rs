@@ -1,0 +1,107 @@
+//! A real Docker engine, and containers of weir's own binary in it.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use weir::image::{self, docker};
+
+use crate::{Binary, Folder, wait_until};
+
+/// The container port that answers HTTP.
+pub const HTTP_PORT: u16 = 8080;
+
+/// The container port that echoes flows.
+pub const TCP_PORT: u16 = 9090;
+
+/// Containers of one test; removed with their image when dropped.
+#[derive(Debug)]
+pub struct Engine {
+    /// Part of every name, so that tests keep out of each other's way.
+    mark: String,
+    _folder: Folder,
+}
+
+impl Engine {
+    /// An engine with an image of weir's own binary; `None` when no engine answers and that is allowed.
+    ///
+    /// # Panics
+    /// When no engine answers and `CI` is set: a test that silently did nothing would be a lie there.
+    pub fn find(mark: &str) -> Option<Self> {
+        let answers = Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]).output();
+        if !answers.as_ref().is_ok_and(|output| output.status.success()) {
+            assert!(std::env::var_os("CI").is_none(), "CI is set and no Docker engine answers: {answers:?}");
+            return None;
+        }
+        let mark = format!("weir-test-{mark}-{}", std::process::id());
+        let folder = Folder::new();
+        image::import(&Binary::path(), folder.path(), &format!("{mark}:task"))
+            .expect("an image can be imported");
+        Some(Self { mark, _folder: folder })
+    }
+
+    /// The service of all containers, as weir sees it.
+    pub fn service(&self) -> &str {
+        &self.mark
+    }
+
+    fn name(&self, container: &str) -> String {
+        format!("{}-{container}", self.mark)
+    }
+
+    /// Runs a task as a container on ports that the engine chooses. It answers `<service> <container> …`.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub fn run(&self, container: &str, options: &[&str], task_options: &[&str]) {
+        let name = self.name(container);
+        let label = format!("weir.service={}", self.mark);
+        let (http, tcp) = (format!("0.0.0.0:{HTTP_PORT}"), format!("0.0.0.0:{TCP_PORT}"));
+        let image = format!("{}:task", self.mark);
+        let mut arguments = vec!["run", "-d", "--name", &name, "--label", &label];
+        arguments.extend(["-p", "127.0.0.1::8080", "-p", "127.0.0.1::9090"]);
+        arguments.extend(options);
+        arguments.extend([&image, "/weir", "task", "--service", &self.mark, "--name", container]);
+        arguments.extend(["--http", &http, "--tcp", &tcp]);
+        arguments.extend(task_options);
+        docker(&arguments).expect("a container can be run");
+    }
+
+    /// Does something with a container: `stop`, `kill`, `restart`, `pause`.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub fn tell(&self, what: &[&str], container: &str) {
+        let name = self.name(container);
+        let mut arguments = what.to_vec();
+        arguments.push(&name);
+        docker(&arguments).unwrap_or_else(|error| panic!("docker {}: {error}", what.join(" ")));
+    }
+
+    /// Where a container's port is published.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn addr(&self, container: &str, port: u16) -> SocketAddr {
+        let port = format!("{port}/tcp");
+        let name = self.name(container);
+        let mut addr = None;
+        wait_until("the port is published", || {
+            addr = docker(&["port", &name, &port]).ok().and_then(|text| text.lines().next()?.parse().ok());
+            addr.is_some()
+        });
+        addr.expect("the wait is over")
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let filter = format!("label=weir.service={}", self.mark);
+        if let Ok(ids) = docker(&["ps", "-aq", "--filter", &filter]) {
+            for id in ids.split_whitespace() {
+                // Gone already is as good.
+                let _ = docker(&["rm", "-f", id]);
+            }
+        }
+        let _ = docker(&["rmi", &format!("{}:task", self.mark)]);
+    }
+}

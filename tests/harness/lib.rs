@@ -1,0 +1,54 @@
+//! What the promises stand on: a weir in this process, targets and clients that speak bytes.
+//!
+//! Everything is on loopback with ports that the kernel chose. Nothing sleeps to let something happen: [`wait_until`]
+//! asks until it has, and fails with a sentence when it has not.
+
+#![allow(clippy::panic, reason = "a harness fails the test that it serves")]
+
+pub mod binary;
+pub mod client;
+pub mod docker;
+pub mod folder;
+pub mod open_loop;
+pub mod target;
+pub mod weir;
+pub mod yaml;
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+pub use binary::Binary;
+pub use client::{Client, Reply, get};
+pub use docker::Engine;
+pub use folder::Folder;
+pub use target::{FakeTarget, Received};
+pub use weir::Weir;
+
+/// Longest time that anything in a test may take. Generous: a busy machine must not fail a promise.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Asks until `holds`, and fails with `what` when it does not in time.
+///
+/// # Panics
+/// After [`DEADLINE`].
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = tokio::time::Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A loopback port that nobody listens on now.
+///
+/// # Panics
+/// When the kernel has no port left.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// `127.0.0.1` and a port.
+pub fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}

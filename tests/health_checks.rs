@@ -1,0 +1,98 @@
+//! Health: who is asked, what counts, and what happens when nobody is well.
+
+use weir_core::health::Health;
+use weir_tests::yaml::{OFTEN, application, group, group_of};
+use weir_tests::{FakeTarget, Folder, Weir, wait_until};
+
+const FORWARD: &str = "default_action: { forward: web }";
+
+fn state(weir: &Weir, target: &FakeTarget) -> (&'static str, Option<&'static str>) {
+    weir.member(target.addr())
+        .map_or(("gone", None), |member| (member.health.state(), member.health.reason()))
+}
+
+#[test]
+fn a_target_that_fails_its_checks_gets_nothing_until_it_passes_them_again() {
+    let (sick, well) = (FakeTarget::answering("sick"), FakeTarget::answering("well"));
+    let weir = Weir::start_healthy(&application(&[group("web", OFTEN, &[&sick, &well])], "", FORWARD));
+    sick.set_health(503);
+    wait_until("the sick one is out", || {
+        state(&weir, &sick) == ("unhealthy", Some("Target.ResponseCodeMismatch"))
+    });
+    for _ in 0..6 {
+        assert_eq!(weir.get("/").body, "well");
+    }
+    sick.set_health(200);
+    weir.wait_for_health(sick.addr(), Health::Healthy);
+    let bodies: Vec<String> = (0..8).map(|_| weir.get("/").body).collect();
+    assert!(bodies.iter().any(|body| body == "sick"), "{bodies:?}");
+}
+
+#[test]
+fn a_target_that_refuses_probes_says_so_by_its_reason() {
+    let (gone, well) = (FakeTarget::answering("gone"), FakeTarget::answering("well"));
+    let weir = Weir::start_healthy(&application(&[group("web", OFTEN, &[&gone, &well])], "", FORWARD));
+    gone.kill();
+    wait_until("the dead one is out", || {
+        state(&weir, &gone) == ("unhealthy", Some("Target.FailedHealthChecks"))
+    });
+}
+
+#[test]
+fn a_group_in_which_nobody_is_well_uses_everybody() {
+    let targets = [FakeTarget::answering("a"), FakeTarget::answering("b")];
+    let weir = Weir::start_healthy(&application(&[group("web", OFTEN, &targets.each_ref())], "", FORWARD));
+    for target in &targets {
+        target.set_health(500);
+    }
+    wait_until("both are unhealthy", || targets.iter().all(|target| state(&weir, target).0 == "unhealthy"));
+    let mut bodies: Vec<String> = (0..8).map(|_| weir.get("/").body).collect();
+    bodies.sort();
+    bodies.dedup();
+    assert_eq!(bodies, ["a", "b"], "fail open");
+    assert!(weir.admin("/api/v1").body.contains("\"fails_open\":true"));
+}
+
+#[test]
+fn a_request_waits_for_the_first_target_of_a_discovered_group() {
+    let folder = Folder::new();
+    let path = folder.write("targets.json", "[]");
+    let target = FakeTarget::answering("at last");
+    let yaml = format!(
+        "discovery: {{ file: {{ path: {} }} }}\n{}",
+        path.display(),
+        application(&[group_of("web", "hold: 20s", "{ file: { service: web } }")], "", FORWARD)
+    );
+    let weir = Weir::start(&yaml);
+    let mut client = weir.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_until("the request is held", || weir.metric("weir_held_total") >= 1.0);
+    folder.write(
+        "targets.json",
+        &format!("[{{ \"targets\": [\"{}\"], \"labels\": {{ \"service\": \"web\" }} }}]", target.addr()),
+    );
+    assert_eq!(client.reply().body, "at last");
+}
+
+#[test]
+fn a_request_that_has_waited_long_enough_is_503() {
+    let folder = Folder::new();
+    let path = folder.write("targets.json", "[]");
+    let groups = [group_of("web", "hold: 200ms", "{ file: { service: web } }")];
+    let weir = Weir::start(&format!(
+        "discovery: {{ file: {{ path: {} }} }}\n{}",
+        path.display(),
+        application(&groups, "", FORWARD)
+    ));
+    assert_eq!(weir.get("/").status, 503);
+}
+
+#[test]
+fn a_group_that_no_listener_uses_is_not_probed() {
+    let (used, unused) = (FakeTarget::answering("used"), FakeTarget::answering("unused"));
+    let groups = [group("web", OFTEN, &[&used]), group("spare", OFTEN, &[&unused])];
+    let weir = Weir::start(&application(&groups, "", FORWARD));
+    wait_until("the used one is probed several times", || used.probes() > 3);
+    assert_eq!(unused.probes(), 0);
+    assert_eq!(state(&weir, &unused), ("unused", Some("Target.NotInUse")));
+}

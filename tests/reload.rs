@@ -1,0 +1,102 @@
+//! Another configuration: all of it or none, and nothing else disturbed.
+
+use std::net::{TcpListener, TcpStream};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+
+use weir_tests::target::respond;
+use weir_tests::yaml::{application, group};
+use weir_tests::{Client, FakeTarget, Weir, free_port, loopback, wait_until};
+
+/// An application listener on `port` that answers with a status, and its targets' group.
+fn answering(port: u16, status: u16) -> String {
+    application(&[], "", &format!("default_action: {{ fixed_response: {{ status_code: {status} }} }}"))
+        .replace("target_groups:\n", "")
+        .replace("127.0.0.1:0", &format!("127.0.0.1:{port}"))
+}
+
+#[test]
+fn a_new_configuration_takes_effect_on_connections_that_are_open() {
+    let port = free_port();
+    let weir = Weir::start(&answering(port, 201));
+    let mut client = weir.client();
+    assert_eq!(client.get("/").status, 201);
+    let reloaded = weir.reload(&answering(port, 202)).unwrap();
+    assert_eq!(client.get("/").status, 202);
+    assert_eq!((reloaded.opened.len(), reloaded.closed.len()), (0, 0), "the listener stays as it is");
+}
+
+#[test]
+fn a_refused_configuration_leaves_the_last_good_one_serving_and_says_why() {
+    let port = free_port();
+    let weir = Weir::start(&answering(port, 201));
+    let generation = weir.snapshot().generation;
+    let problem = weir.reload(&answering(port, 999).replace("bind:", "bnid:")).unwrap_err();
+    assert!(problem.contains("did you mean `bind`?") && problem.contains("999"), "both mistakes: {problem}");
+    assert_eq!(weir.get("/").status, 201);
+    assert_eq!(weir.snapshot().generation, generation);
+    assert!((weir.metric("weir_config_reloads_total{result=\"rejected\"}") - 1.0).abs() < 0.1);
+}
+
+#[test]
+fn a_configuration_whose_port_is_taken_is_refused_whole() {
+    let port = free_port();
+    let weir = Weir::start(&answering(port, 201));
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let second = format!(
+        "  - {{ name: second, type: application, listeners: [{{ bind: \"{}\", default_action: {{ fixed_response: {{ status_code: 200 }} }} }}] }}\n",
+        taken.local_addr().unwrap()
+    );
+    let problem = weir.reload(&format!("{}{second}", answering(port, 202))).unwrap_err();
+    assert!(
+        problem.contains(&taken.local_addr().unwrap().to_string()) && problem.contains("taken"),
+        "{problem}"
+    );
+    assert_eq!(weir.get("/").status, 201, "not even its good parts have taken effect");
+}
+
+#[test]
+fn listeners_open_and_close_with_the_configuration() {
+    let (first, second) = (free_port(), free_port());
+    let weir = Weir::start(&answering(first, 201));
+    let mut client = weir.client();
+    assert_eq!(client.get("/").status, 201);
+    let reloaded = weir.reload(&answering(second, 202)).unwrap();
+    assert_eq!(reloaded.opened, [format!("127.0.0.1:{second}")]);
+    assert_eq!(reloaded.closed, [format!("127.0.0.1:{first}")]);
+    assert_eq!(Client::connect(loopback(second)).get("/").status, 202);
+    wait_until("the first port is closed", || TcpStream::connect(loopback(first)).is_err());
+}
+
+#[test]
+fn a_request_under_way_is_not_disturbed() {
+    let (answer, may_answer) = channel::<()>();
+    let may_answer = Mutex::new(may_answer);
+    let target = FakeTarget::behaving(move |_, stream| {
+        let _ = may_answer.lock().unwrap().recv();
+        respond(stream, 200, "finished")
+    });
+    let port = free_port();
+    let yaml = application(&[group("web", "", &[&target])], "", "default_action: { forward: web }")
+        .replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    let weir = Weir::start_healthy(&yaml);
+    let mut client = weir.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+    wait_until("the target has the request", || target.received().len() == 1);
+    weir.reload(
+        &yaml.replace("name: web,", "name: web, load_balancing_algorithm: least_outstanding_requests,"),
+    )
+    .unwrap();
+    assert_eq!(weir.member(target.addr()).unwrap().target.tally.in_flight(), 1, "counts are carried over");
+    answer.send(()).unwrap();
+    assert_eq!(client.reply().body, "finished");
+    assert_eq!(target.connections() - target.probes(), 1);
+}
+
+#[test]
+fn what_is_fixed_at_start_is_said_to_wait() {
+    let port = free_port();
+    let weir = Weir::start(&answering(port, 201));
+    let reloaded = weir.reload(&format!("limits: {{ connections: 7 }}\n{}", answering(port, 202))).unwrap();
+    assert!(reloaded.warnings.iter().any(|warning| warning.contains("`limits` has changed")), "{reloaded:?}");
+}

@@ -1,0 +1,95 @@
+//! Leaving HTTP for another protocol.
+
+use std::io::{Read, Write};
+
+use weir_tests::yaml::forwarding_to;
+use weir_tests::{Client, FakeTarget, Weir};
+
+const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+/// Agrees to every request to switch, and echoes from then on.
+fn agreeing() -> FakeTarget {
+    FakeTarget::behaving(|received, stream| {
+        assert_eq!(received.header("connection").to_ascii_lowercase(), "upgrade");
+        let _ = stream.write_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello",
+        );
+        let mut bytes = [0; 1024];
+        while let Ok(count @ 1..) = stream.read(&mut bytes) {
+            let _ = stream.write_all(&bytes[..count]);
+        }
+        false
+    })
+}
+
+fn talk(client: &mut Client, words: &str) {
+    client.send(words);
+    assert_eq!(client.exactly(words.len()).unwrap(), words.as_bytes());
+}
+
+#[test]
+fn a_websocket_is_relayed_once_the_target_agrees() {
+    let target = agreeing();
+    let weir = Weir::start_healthy(&forwarding_to(&[&target]));
+    let mut client = weir.client();
+    client.send(ASK);
+    let head = client.head().unwrap();
+    assert_eq!((head.status, head.header("upgrade")), (101, "websocket"));
+    assert_eq!(head.header("sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    assert_eq!(client.exactly(5).unwrap(), b"hello");
+    talk(&mut client, "ping");
+    assert_eq!(target.last().header("sec-websocket-key"), "dGhlIHNhbXBsZSBub25jZQ==");
+    client.finish();
+    assert!(client.is_closed());
+}
+
+#[test]
+fn a_websocket_survives_a_reload() {
+    let target = agreeing();
+    let yaml = forwarding_to(&[&target]);
+    let port = weir_tests::free_port();
+    let yaml = yaml.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    let weir = Weir::start_healthy(&yaml);
+    let mut client = weir.client();
+    client.send(ASK);
+    assert_eq!(client.head().unwrap().status, 101);
+    assert_eq!(client.exactly(5).unwrap(), b"hello");
+    let reloaded = yaml.replace("default_action: { forward: web }", "rules: [{ priority: 1, conditions: [{ path_pattern: [\"/x\"] }], actions: [{ fixed_response: { status_code: 404 } }] }], default_action: { forward: web }");
+    weir.reload(&reloaded).unwrap();
+    assert_eq!(weir.get("/x").status, 404, "the reload has taken effect");
+    talk(&mut client, "still here");
+}
+
+#[test]
+fn a_target_that_declines_to_switch_answers_as_it_likes() {
+    let target = FakeTarget::answering("no");
+    let weir = Weir::start_healthy(&forwarding_to(&[&target]));
+    let mut client = weir.client();
+    assert_eq!(client.ask(ASK).body, "no");
+    assert_eq!(client.get("/").body, "no", "the connection goes on as HTTP");
+}
+
+#[test]
+fn a_switch_that_nobody_asked_for_is_a_bad_answer() {
+    let target = FakeTarget::behaving(|_, stream| {
+        let _ = stream.write_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        );
+        true
+    });
+    let weir = Weir::start_healthy(&forwarding_to(&[&target]));
+    assert_eq!(weir.get("/").status, 502);
+    let other = ASK.replace("Upgrade: websocket", "Upgrade: else");
+    assert_eq!(weir.client().ask(other).status, 502, "nor one to another protocol than was asked for");
+}
+
+#[test]
+fn clear_text_http_2_is_not_smuggled_through_an_upgrade() {
+    let target = FakeTarget::answering("http/1.1");
+    let weir = Weir::start_healthy(&forwarding_to(&[&target]));
+    let ask = ASK
+        .replace("Connection: Upgrade", "Connection: Upgrade, HTTP2-Settings")
+        .replace("websocket\r\nSec", "h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nSec");
+    assert_eq!(weir.client().ask(ask).body, "http/1.1");
+    assert!(!target.last().has("upgrade") && !target.last().has("http2-settings"));
+}

@@ -1,0 +1,63 @@
+//! `cargo xtask`: the only automation entry. No dependencies, so that a fresh clone gets to work at once.
+
+mod needs;
+mod step;
+
+use std::process::ExitCode;
+
+use step::{Failed, cargo};
+
+const HELP: &str = "\
+cargo xtask test     everything that weir promises: unit, property and end-to-end tests, real containers among them
+cargo xtask check    formatting, clippy, documentation, dependencies
+cargo xtask bench    weir beside nginx and HAProxy, interleaved and paired; what follows goes to the bench
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.split_first() {
+        Some((command, [])) if command == "test" => test(),
+        Some((command, [])) if command == "check" => check(),
+        Some((command, rest)) if command == "bench" => bench(rest),
+        _ => {
+            step::say(HELP);
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed(what)) => {
+            step::say(&format!("failed: {what}"));
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Builds the program that end-to-end tests run, then runs all tests.
+fn test() -> Result<(), Failed> {
+    needs::engine()?;
+    cargo(&["build", "--locked", "--package", "weir", "--bins"])?;
+    cargo(&["test", "--locked", "--workspace"])
+}
+
+/// Everything that a reviewer should not have to look for.
+fn check() -> Result<(), Failed> {
+    cargo(&["fmt", "--all", "--check"])?;
+    cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    step::cargo_with(
+        &["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"],
+        &[("RUSTDOCFLAGS", "-D warnings")],
+    )?;
+    needs::cargo_deny()?;
+    // Advisories come from a database that is not in this repository; `cargo deny check advisories` asks it.
+    cargo(&["deny", "--locked", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"])
+}
+
+/// Builds weir and the bench as users get them, and compares.
+fn bench(arguments: &[String]) -> Result<(), Failed> {
+    needs::peers()?;
+    cargo(&["build", "--locked", "--release"])?;
+    cargo(&["build", "--locked", "--release", "--package", "weir-benches"])?;
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    step::run(&step::built("release/compare"), &arguments, &[])
+}

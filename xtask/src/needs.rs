@@ -1,0 +1,77 @@
+//! What the other commands need besides Rust and a C compiler: installed where that is allowed, named otherwise.
+
+use std::path::Path;
+
+use crate::step::{Failed, cargo_with, run, say, succeeds};
+
+/// The version that the configuration in `deny.toml` is written for.
+const CARGO_DENY: &str = "0.20.2";
+
+/// A Docker engine, for the tests with real containers. Without one those are left out, except in continuous
+/// integration, where that would hide what they promise.
+pub(crate) fn engine() -> Result<(), Failed> {
+    if !has("docker") {
+        install(&[("docker", "docker.io")], "the tests with real containers")?;
+    }
+    if succeeds("docker", &["version"]) {
+        return Ok(());
+    }
+    let cause =
+        "no Docker engine answers (`docker version` says why), so the tests with real containers cannot run";
+    if std::env::var_os("CI").is_some() {
+        return Err(Failed(format!("CI is set, and {cause}")));
+    }
+    say(&format!("note: {cause}; they pass without having looked"));
+    Ok(())
+}
+
+/// nginx with its TCP module, and HAProxy, for the bench.
+pub(crate) fn peers() -> Result<(), Failed> {
+    const STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+    let peers = [("nginx", "nginx-light"), (STREAM, "libnginx-mod-stream"), ("haproxy", "haproxy")];
+    let missing: Vec<_> = peers.into_iter().filter(|(program, _)| !has(program)).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing, "the bench") }
+}
+
+/// cargo-deny, of the version that `deny.toml` is written for.
+pub(crate) fn cargo_deny() -> Result<(), Failed> {
+    if succeeds("cargo", &["deny", "--version"]) {
+        return Ok(());
+    }
+    // Unoptimized: it looks at one lockfile, and is built far more often than it runs.
+    cargo_with(&["install", "--locked", "--debug", "cargo-deny", "--version", CARGO_DENY], &[])
+}
+
+/// Whether a program is there; a path stands for itself.
+fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Debian keeps servers where only root looks.
+    let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    places.into_iter().any(|folder| folder.join(program).exists())
+}
+
+/// Installs Debian packages as root on Debian; names them anywhere else.
+fn install(missing: &[(&str, &str)], purpose: &str) -> Result<(), Failed> {
+    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    let is_root = succeeds("sh", &["-c", "test \"$(id -u)\" = 0"]);
+    if !is_root || !Path::new("/etc/debian_version").exists() {
+        let programs: Vec<&str> = missing.iter().map(|(program, _)| *program).collect();
+        let advice = format!(
+            "{purpose} need{} {}; on Debian: apt-get install {}",
+            if purpose.starts_with("the tests") { "" } else { "s" },
+            programs.join(" and "),
+            packages.join(" ")
+        );
+        if purpose.starts_with("the tests") && std::env::var_os("CI").is_none() {
+            say(&format!("note: {advice}"));
+            return Ok(());
+        }
+        return Err(Failed(advice));
+    }
+    let quiet = [("DEBIAN_FRONTEND", "noninteractive")];
+    let apt = Path::new("apt-get");
+    run(apt, &["update", "-qq"], &quiet)?;
+    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend(packages);
+    run(apt, &arguments, &quiet)
+}
