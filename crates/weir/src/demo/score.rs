@@ -45,6 +45,8 @@ impl Default for Score {
 pub(super) enum Attempt {
     Get,
     Post,
+    /// A POST that its task takes time for: its latency is the task's, not weir's.
+    Work,
     Flow,
 }
 
@@ -54,12 +56,14 @@ impl Score {
         self.requests.fetch_add(1, Relaxed);
         match attempt {
             Attempt::Get => {}
-            Attempt::Post => drop(self.posts.fetch_add(1, Relaxed)),
+            Attempt::Post | Attempt::Work => drop(self.posts.fetch_add(1, Relaxed)),
             Attempt::Flow => drop(self.flows.fetch_add(1, Relaxed)),
         }
-        let micros = latency.as_micros().max(50) as f64;
-        let bucket = ((micros / 50.0).ln() / BUCKET_GROWTH.ln()) as usize;
-        self.latencies[bucket.min(BUCKETS - 1)].fetch_add(1, Relaxed);
+        if attempt != Attempt::Work {
+            let micros = latency.as_micros().max(50) as f64;
+            let bucket = ((micros / 50.0).ln() / BUCKET_GROWTH.ln()) as usize;
+            self.latencies[bucket.min(BUCKETS - 1)].fetch_add(1, Relaxed);
+        }
         match outcome {
             Ok(task) => drop(lock(&self.answered).insert(task)),
             Err(problem) => {

@@ -29,6 +29,12 @@ const LINGER: Duration = Duration::from_millis(300);
 /// Longest time that a task takes to finish what it has.
 const FINISH_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long a task works on a POST to [`WORK_PATH`]: long enough that a task that leaves always has work in flight.
+const WORK: Duration = Duration::from_millis(100);
+
+/// The path whose POSTs take a task [`WORK`].
+pub(super) const WORK_PATH: &str = "/work";
+
 /// What a task is.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
@@ -127,12 +133,15 @@ async fn echo(mut stream: TcpStream, answer: &str) -> std::io::Result<()> {
     }
 }
 
-/// Answers every request with the task's service and name, the method and the path.
+/// Answers every request with the task's service and name, the method and the path; work takes its time.
 struct Text(Arc<str>);
 
 impl Answer for Text {
     async fn answer(&self, request: Request) -> Response {
         let head = request.head();
+        if head.method == "POST" && head.path == WORK_PATH {
+            tokio::time::sleep(WORK).await;
+        }
         let body = format!("{} {} {}\n", self.0, head.method, head.path);
         Response::fixed(&FixedResponse { status: 200, content_type: Some("text/plain"), body })
     }

@@ -11,9 +11,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::score::{Attempt, Score};
+use super::task::WORK_PATH;
 
 /// Clients, each sending at a pace of its own.
-const CLIENTS: usize = 12;
+const CLIENTS: usize = 16;
 
 /// Time between two requests of one client.
 const PACE: Duration = Duration::from_millis(25);
@@ -83,7 +84,7 @@ async fn client(number: u64, endpoints: Endpoints, score: Arc<Score>, stopped: w
             0 => (Attempt::Get, connections.ask(endpoints.application, "web", "GET", "/").await),
             1 => (Attempt::Post, connections.ask(endpoints.application, "api", "POST", "/api/orders").await),
             2 => (Attempt::Get, connections.ask(endpoints.application, "api", "GET", "/api/orders").await),
-            3 => (Attempt::Post, connections.ask(endpoints.application, "web", "POST", "/form").await),
+            3 => (Attempt::Work, connections.ask(endpoints.application, "web", "POST", WORK_PATH).await),
             4 => (Attempt::Get, connections.ask(endpoints.classic, "legacy", "GET", "/").await),
             _ => (Attempt::Flow, flow(endpoints.network).await),
         };
