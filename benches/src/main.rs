@@ -10,7 +10,7 @@ mod report;
 mod schedule;
 mod sockets;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -49,14 +49,23 @@ struct Comparison {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Scenario {
     /// HTTP/1.1 keep-alive, 64 connections, 128 B responses.
-    #[value(name = "http-128")]
     Http128,
     /// HTTP/1.1 keep-alive, 64 connections, 4 KiB responses.
     #[value(name = "http-4k")]
     Http4k,
     /// TCP: connect, 128 B there and back, close; 32 at a time.
-    #[value(name = "tcp-short")]
     TcpShort,
+}
+
+impl Scenario {
+    /// Its name on the command line and in reports.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http128 => "http-128",
+            Self::Http4k => "http-4k",
+            Self::TcpShort => "tcp-short",
+        }
+    }
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -84,7 +93,8 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
-/// Prints progress on standard error.
+/// Prints progress on standard error: one line that changes on a terminal, a line each elsewhere.
 fn progress(text: &str) {
-    let _ = write!(std::io::stderr().lock(), "\r\x1b[2K{text}");
+    let mut stderr = std::io::stderr().lock();
+    let _ = if stderr.is_terminal() { write!(stderr, "\r\x1b[2K{text}") } else { writeln!(stderr, "{text}") };
 }

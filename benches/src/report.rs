@@ -42,13 +42,11 @@ pub(crate) fn report(scenario: Scenario, floor: &Measured, proxies: &[Measured],
     let ratio_to_best = weir_to_best_peer(proxies);
     if as_json {
         let rows: Vec<_> = std::iter::once(floor).chain(proxies).map(row_json).collect();
-        say(
-            &json!({ "scenario": format!("{scenario:?}"), "rows": rows, "weir_to_best_peer": ratio_to_best })
-                .to_string(),
-        );
+        say(&json!({ "scenario": scenario.name(), "rows": rows, "weir_to_best_peer": ratio_to_best })
+            .to_string());
         return;
     }
-    say(&format!("{scenario:?}: CPU of the proxy per request, one worker each"));
+    say(&format!("\n{}: CPU of the proxy per request, one worker each", scenario.name()));
     say("                     CPU µs median [min–max]    req/s   p50 µs   p99 µs  errors  ÷ floor (paired)");
     for measured in std::iter::once(floor).chain(proxies) {
         say(&row(measured));

@@ -35,7 +35,13 @@ fn run(comparison: &Comparison, scenario: Scenario, folder: &std::path::Path) ->
         let mut before = slice(&mut generator, &floor, comparison.seconds)?;
         floors.add(before.clone(), None);
         for (proxy, measured) in proxies.iter().zip(&mut measured) {
-            progress(&format!("{scenario:?}: round {} of {}, {}", round + 1, comparison.rounds, proxy.name));
+            progress(&format!(
+                "{}: round {} of {}, {}",
+                scenario.name(),
+                round + 1,
+                comparison.rounds,
+                proxy.name
+            ));
             let own = slice(&mut generator, proxy, comparison.seconds)?;
             let after = slice(&mut generator, &floor, comparison.seconds)?;
             let beside = f64::midpoint(before.cpu_micros, after.cpu_micros);
@@ -44,7 +50,6 @@ fn run(comparison: &Comparison, scenario: Scenario, folder: &std::path::Path) ->
             before = after;
         }
     }
-    progress("");
     report(scenario, &floors, &measured, comparison.json);
     Ok(())
 }
@@ -76,13 +81,8 @@ struct Generator {
 
 impl Generator {
     fn start(scenario: Scenario) -> anyhow::Result<Self> {
-        let name = match scenario {
-            Scenario::Http128 => "http-128",
-            Scenario::Http4k => "http-4k",
-            Scenario::TcpShort => "tcp-short",
-        };
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["load", name])
+            .args(["load", scenario.name()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

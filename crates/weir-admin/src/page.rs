@@ -135,7 +135,7 @@ fn target_row(target: &TargetView, picked: u64) -> Markup {
             td.number { (target.picked) }
             td.number { (format!("{share:.1} %")) }
             td.number { (target.failed) }
-            td { (seconds(target.since_seconds)) " ago" }
+            td.since { (ago(target.since_seconds)) }
             td { (target.cause) br; small { (target.provenance) } }
         }
     }
@@ -161,6 +161,11 @@ fn events_table(events: &[EventView]) -> Markup {
         }
         @if events.is_empty() { p { "Nothing yet." } }
     }
+}
+
+/// How long ago something was, as people say it.
+fn ago(elapsed: f64) -> String {
+    if elapsed < 1.0 { "just now".to_owned() } else { format!("{} ago", seconds(elapsed)) }
 }
 
 /// A duration as people say it: `3 ms`, `12 s`, `5 min`, `2 h`.
