@@ -43,11 +43,22 @@ fn a_post_is_never_sent_again_once_it_was_written() {
 }
 
 #[test]
-fn a_get_with_a_body_is_never_sent_again_once_it_was_written() {
+fn a_put_goes_to_another_target_with_all_of_its_body() {
     let (bad, good) = (closing(), FakeTarget::answering("good"));
     let weir = Weir::start_healthy(&forwarding_to(&[&bad, &good]));
-    let statuses = ask_several_times(&weir, "GET", "body");
-    assert!(statuses.contains(&502));
+    let body = "x".repeat(64 * 1024);
+    assert_eq!(ask_several_times(&weir, "PUT", &body), [200; 6]);
+    assert!(!bad.received().is_empty(), "the bad target was tried");
+    let whole = good.received().iter().filter(|received| received.body == body.as_bytes()).count();
+    assert_eq!(whole, 6, "the good target got every body, whole");
+}
+
+#[test]
+fn a_put_whose_body_is_too_large_to_be_remembered_is_not_sent_again() {
+    let (bad, good) = (closing(), FakeTarget::answering("good"));
+    let weir = Weir::start_healthy(&forwarding_to(&[&bad, &good]));
+    let statuses = ask_several_times(&weir, "PUT", &"x".repeat(64 * 1024 + 1));
+    assert!(statuses.contains(&502), "{statuses:?}");
     assert_eq!(bad.received().len() + good.received().len(), 6);
 }
 

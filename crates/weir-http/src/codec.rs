@@ -3,12 +3,13 @@
 //! Framing is always re-created: no `Transfer-Encoding`, `Content-Length` spelling, chunk line or hop-by-hop header is
 //! copied from one side to the other.
 
-mod body;
 pub(crate) mod client;
 pub(crate) mod headers;
 mod io;
 pub(crate) mod phase;
 pub(crate) mod request;
+mod request_body;
 pub(crate) mod response;
+mod response_body;
 pub(crate) mod server;
 mod tunnel;

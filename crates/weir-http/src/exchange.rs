@@ -80,7 +80,7 @@ impl Exchange {
     /// Sends a request to the leased target, and brings back the head of its response.
     ///
     /// An attempt that never reached its target is repeated on another, whatever the method. One that was written and
-    /// not answered is repeated only if the method is idempotent and there is no body. Repetitions stay within a
+    /// not answered is repeated only if the method is idempotent and its body is remembered. Repetitions stay within a
     /// budget, so that a failing group is not drowned in them.
     ///
     /// # Errors

@@ -16,10 +16,10 @@ use weir_net::departures::Departure;
 use weir_net::dial::{DialError, dial};
 use weir_net::worker::Worker;
 
-use super::body::RequestBody;
 use super::io::TargetIo;
 use super::phase::Phase;
 use super::request::{Outgoing, Request, Upgrade};
+use super::request_body::RequestBody;
 use super::response::Response;
 use super::tunnel;
 use crate::error::RequestError;
@@ -134,7 +134,7 @@ impl TargetConnection {
                 let request = match failed.take_message() {
                     Some(unwritten) => Some(rest.unwritten(unwritten, upgrade)),
                     None if matches!(error, RequestError::TargetMalformed) => None,
-                    None => again,
+                    None => again.filter(Request::is_whole),
                 };
                 Err(Unanswered { error, request })
             }

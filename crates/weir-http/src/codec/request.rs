@@ -12,9 +12,9 @@ use hyper::{Method, Version};
 use weir_core::address::{ClientAddr, ListenAddr};
 use weir_core::head::{Head, HeaderLines, split_host_port};
 
-use super::body::RequestBody;
 use super::headers::{HeaderText, Headers, has_token, strip_framing, strip_hop_by_hop};
 use super::phase::ConnectionState;
+use super::request_body::RequestBody;
 use crate::error::RequestError;
 
 /// A request from a client, with its body still to be read.
@@ -24,8 +24,7 @@ pub struct Request {
     uri: hyper::Uri,
     version: Version,
     headers: Headers,
-    body: Option<Incoming>,
-    received_bytes: Option<Rc<Cell<u64>>>,
+    body: RequestBody,
     upgrade: Option<Upgrade>,
     pub(crate) origin: Rc<Origin>,
     pub(crate) connection: Arc<ConnectionState>,
@@ -67,14 +66,12 @@ impl Request {
         let protocol = asked_upgrade(&request);
         let upgrade = protocol.map(|protocol| Upgrade { protocol, client: hyper::upgrade::on(&mut request) });
         let (parts, body) = request.into_parts();
-        let body = (!body.is_end_stream()).then_some(body);
         Self {
+            body: RequestBody::of_client(body, parts.method.is_idempotent()),
             method: parts.method,
             uri: parts.uri,
             version: parts.version,
             headers: Headers(parts.headers),
-            received_bytes: body.as_ref().map(|_| Rc::default()),
-            body,
             upgrade,
             origin,
             connection,
@@ -154,9 +151,14 @@ impl Request {
     }
 
     /// Whether another attempt on another target is safe after this one was written: the method is idempotent
-    /// (RFC 9110 section 9.2.2), and there is no body that would be half read.
-    pub(crate) fn is_repeatable(&self) -> bool {
-        self.body.is_none() && self.upgrade.is_none() && self.method.is_idempotent()
+    /// (RFC 9110 section 9.2.2). Of its body, only what is remembered can be sent again.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.upgrade.is_none() && self.method.is_idempotent()
+    }
+
+    /// Whether the beginning of its body is still known, so that it can be sent.
+    pub(super) fn is_whole(&self) -> bool {
+        self.body.again().is_some()
     }
 
     /// Whether the method may be sent on a connection that the target may be closing at this moment.
@@ -166,7 +168,7 @@ impl Request {
 
     /// Counts the bytes of its body as they pass; `None` without a body.
     pub(crate) fn received_bytes(&self) -> Option<Rc<Cell<u64>>> {
-        self.received_bytes.clone()
+        self.body.received_bytes()
     }
 
     /// The header lines, to be told to the target.
@@ -189,35 +191,29 @@ impl Request {
             self.headers.0.insert(UPGRADE, upgrade.protocol.clone());
             self.headers.0.insert(hyper::header::CONNECTION, HeaderValue::from_static("upgrade"));
         }
-        let body = match (self.body.take(), self.received_bytes.take()) {
-            (Some(incoming), Some(received_bytes)) => {
-                match incoming.size_hint().exact() {
-                    Some(bytes) => self.headers.0.insert(CONTENT_LENGTH, HeaderValue::from(bytes)),
-                    None => self.headers.0.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
-                };
-                RequestBody::streamed(incoming, received_bytes)
+        if self.body.is_empty() {
+            // A method that usually has a body says that it has none.
+            if self.method == Method::POST || self.method == Method::PUT || self.method == Method::PATCH {
+                self.headers.0.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
             }
-            _ => {
-                // A method that usually has a body says that it has none.
-                if self.method == Method::POST || self.method == Method::PUT || self.method == Method::PATCH {
-                    self.headers.0.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-                }
-                RequestBody::empty()
-            }
-        };
+        } else {
+            match self.body.size_hint().exact() {
+                Some(bytes) => self.headers.0.insert(CONTENT_LENGTH, HeaderValue::from(bytes)),
+                None => self.headers.0.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
+            };
+        }
         let uri = origin_form(self.uri);
-        let again = keep.then(|| Self {
+        let again = keep.then(|| self.body.again()).flatten().map(|body| Self {
             method: self.method.clone(),
             uri: uri.clone(),
             version: self.version,
             headers: Headers(self.headers.0.clone()),
-            body: None,
-            received_bytes: None,
+            body,
             upgrade: None,
             origin: self.origin.clone(),
             connection: self.connection.clone(),
         });
-        let mut request = hyper::Request::new(body);
+        let mut request = hyper::Request::new(self.body);
         *request.method_mut() = self.method;
         *request.uri_mut() = uri;
         *request.headers_mut() = self.headers.0;
@@ -249,14 +245,12 @@ impl Rest {
     /// The request again, from the message that was never written.
     pub(super) fn unwritten(self, request: hyper::Request<RequestBody>, upgrade: Option<Upgrade>) -> Request {
         let (parts, body) = request.into_parts();
-        let (body, received_bytes) = body.into_parts();
         Request {
             method: parts.method,
             uri: parts.uri,
             version: self.version,
             headers: Headers(parts.headers),
             body,
-            received_bytes,
             upgrade,
             origin: self.origin,
             connection: self.connection,

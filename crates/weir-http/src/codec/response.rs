@@ -8,9 +8,9 @@ use weir_core::lease::Lease;
 use weir_core::rule::FixedResponse;
 use weir_telemetry::ResponseSource;
 
-use super::body::ResponseBody;
 use super::client::TargetConnection;
 use super::headers::strip_hop_by_hop;
+use super::response_body::ResponseBody;
 use crate::record::Record;
 
 /// The `Server` of responses that weir makes.

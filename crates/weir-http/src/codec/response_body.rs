@@ -1,8 +1,6 @@
-//! Bodies in both directions.
+//! A response's body on its way to the client.
 
-use std::cell::Cell;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,57 +10,6 @@ use weir_core::lease::Lease;
 
 use super::client::TargetConnection;
 use crate::record::Record;
-
-/// A request's body on its way to a target.
-#[derive(Debug)]
-pub(super) struct RequestBody {
-    incoming: Option<Incoming>,
-    /// Bytes passed on so far, for the access log.
-    received_bytes: Option<Rc<Cell<u64>>>,
-}
-
-impl RequestBody {
-    /// No body.
-    pub(super) fn empty() -> Self {
-        Self { incoming: None, received_bytes: None }
-    }
-
-    /// The client's body, counted as it passes.
-    pub(super) fn streamed(incoming: Incoming, received_bytes: Rc<Cell<u64>>) -> Self {
-        Self { incoming: Some(incoming), received_bytes: Some(received_bytes) }
-    }
-
-    /// The client's body and its count again, from a request that was never written.
-    pub(super) fn into_parts(self) -> (Option<Incoming>, Option<Rc<Cell<u64>>>) {
-        (self.incoming, self.received_bytes)
-    }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(incoming).poll_frame(cx));
-        if let (Some(Ok(frame)), Some(count)) = (&frame, &self.received_bytes) {
-            count.set(count.get() + frame.data_ref().map_or(0, |data| data.len() as u64));
-        }
-        // Trailers of a request are not passed on: none of them may frame, route or authorise.
-        Poll::Ready(frame.filter(|frame| frame.as_ref().map_or(true, Frame::is_data)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
-    }
-}
 
 /// A response's body on its way to the client.
 #[derive(Debug)]
