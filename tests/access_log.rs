@@ -122,6 +122,24 @@ fn a_json_line_says_the_same_to_programs() {
 }
 
 #[test]
+fn a_json_line_says_how_many_targets_were_tried() {
+    let folder = Folder::new();
+    let (bad, good) = (FakeTarget::behaving(|_, _| false), FakeTarget::answering("good"));
+    let log = format!("access_log: {{ path: {}, format: json }}", folder.path().join("log.json").display());
+    let groups = [group("web", "", &[&bad, &good])];
+    let weir = Weir::start_healthy(&application(&groups, &log, "default_action: { forward: web }"));
+    for _ in 0..6 {
+        weir.get("/");
+    }
+    let attempts: Vec<u64> = lines(&folder.path().join("log.json"), 6)
+        .iter()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["attempts"].as_u64().unwrap())
+        .collect();
+    assert!(attempts.contains(&2), "some met the bad target first");
+    assert_eq!(attempts.iter().sum::<u64>() as usize, bad.received().len() + good.received().len());
+}
+
+#[test]
 fn a_log_that_was_moved_away_is_begun_anew_when_asked() {
     let folder = Folder::new();
     let path = folder.path().join("access.log");

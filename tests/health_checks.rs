@@ -1,8 +1,8 @@
 //! Health: who is asked, what counts, and what happens when nobody is well.
 
 use weir_core::health::Health;
-use weir_tests::yaml::{OFTEN, application, group, group_of};
-use weir_tests::{FakeTarget, Folder, Weir, wait_until};
+use weir_tests::yaml::{OFTEN, application, group};
+use weir_tests::{FakeTarget, Weir, wait_until};
 
 const FORWARD: &str = "default_action: { forward: web }";
 
@@ -51,40 +51,6 @@ fn a_group_in_which_nobody_is_well_uses_everybody() {
     bodies.dedup();
     assert_eq!(bodies, ["a", "b"], "fail open");
     assert!(weir.admin("/api/v1").body.contains("\"fails_open\":true"));
-}
-
-#[test]
-fn a_request_waits_for_the_first_target_of_a_discovered_group() {
-    let folder = Folder::new();
-    let path = folder.write("targets.json", "[]");
-    let target = FakeTarget::answering("at last");
-    let yaml = format!(
-        "discovery: {{ file: {{ path: {} }} }}\n{}",
-        path.display(),
-        application(&[group_of("web", "hold: 20s", "{ file: { service: web } }")], "", FORWARD)
-    );
-    let weir = Weir::start(&yaml);
-    let mut client = weir.client();
-    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    wait_until("the request is held", || weir.metric("weir_held_total") >= 1.0);
-    folder.write(
-        "targets.json",
-        &format!("[{{ \"targets\": [\"{}\"], \"labels\": {{ \"service\": \"web\" }} }}]", target.addr()),
-    );
-    assert_eq!(client.reply().body, "at last");
-}
-
-#[test]
-fn a_request_that_has_waited_long_enough_is_503() {
-    let folder = Folder::new();
-    let path = folder.write("targets.json", "[]");
-    let groups = [group_of("web", "hold: 200ms", "{ file: { service: web } }")];
-    let weir = Weir::start(&format!(
-        "discovery: {{ file: {{ path: {} }} }}\n{}",
-        path.display(),
-        application(&groups, "", FORWARD)
-    ));
-    assert_eq!(weir.get("/").status, 503);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod file_targets;
 mod flows;
 mod guards;
 mod health_checks;
+mod hold;
 mod http_forwarding;
 mod http_routing;
 mod limits;

@@ -68,6 +68,7 @@ fn load_balancer_section(load_balancer: &LoadBalancerView) -> Markup {
                     strong { (listener.protocol) "://" (listener.bind) }
                     " · " (listener.requests) @if listener.protocol == "http" { " requests" } @else { " flows" }
                     " · " (listener.connections) " connections open"
+                    @if listener.holding > 0 { " · " (listener.holding) " waiting for a target" }
                     @if listener.protocol == "http" { " · " (listener.errors) " errors of weir's own" }
                     @if let Some(p99) = listener.p99_seconds { " · p99 ≤ " (seconds(p99)) }
                 }

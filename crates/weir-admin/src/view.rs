@@ -47,6 +47,8 @@ pub struct ListenerView {
     pub errors: u64,
     /// Client connections open now.
     pub connections: u64,
+    /// Requests or flows that wait for a target now.
+    pub holding: u64,
     /// 99th percentile of the request duration in seconds since start, as a bucket's upper bound.
     pub p99_seconds: Option<f64>,
     /// Its rules in order, the default rule last; a network or classic listener has only that.
@@ -175,6 +177,7 @@ fn listener_view(listener: &Listener, snapshot: &Snapshot, handle: &Handle) -> L
         requests: totals.requests + totals.flows,
         errors: totals.request_errors,
         connections: totals.connections_open,
+        holding: totals.holding,
         p99_seconds: totals.request_duration.quantile(0.99).map(|p99| p99.as_secs_f64()),
         rules: rules(&listener.kind, snapshot),
     }

@@ -1,6 +1,7 @@
 //! The exchange: a request to the target that was picked, to another when that one fails, and the answer back.
 
 use std::cell::{Cell, RefCell};
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use weir_core::dispatcher::Dispatcher;
 use weir_core::lease::Lease;
 use weir_core::snapshot::{GroupIndex, Unavailable};
 use weir_core::target::TargetSerial;
+use weir_net::waiting_room::WaitError;
 use weir_net::worker::Worker;
 
 use crate::codec::client::Unanswered;
@@ -21,9 +23,6 @@ use crate::targets::Targets;
 
 /// Targets that one request may be tried on.
 const ATTEMPTS_MAX: usize = 4;
-
-/// Requests of one worker that may wait for a target at a time.
-const HELD_MAX: usize = 1024;
 
 /// Retries that may always be under way in a group, however little traffic it has.
 const RETRIES_MIN: u32 = 3;
@@ -45,7 +44,6 @@ pub struct Exchange {
     pub worker: Worker,
     dispatcher: Rc<RefCell<Dispatcher>>,
     targets: Targets,
-    held: Cell<usize>,
     /// By group index.
     budgets: RefCell<Vec<Rc<Budget>>>,
 }
@@ -69,7 +67,7 @@ impl Exchange {
                 tidied.tidy();
             }
         });
-        Rc::new(Self { worker, dispatcher, targets, held: Cell::new(0), budgets: RefCell::default() })
+        Rc::new(Self { worker, dispatcher, targets, budgets: RefCell::default() })
     }
 
     /// The worker's dispatcher.
@@ -166,7 +164,7 @@ impl Exchange {
     }
 
     /// Waits until `group` has a target, at most for `limit`; then takes whatever is registered, as AWS would have
-    /// done at once. Those that wait are woken in the order they came.
+    /// done at once. A client that leaves meanwhile ends the wait.
     ///
     /// # Errors
     /// [`RequestError::HoldExpired`], [`RequestError::HoldQueueFull`], or [`RequestError::NoTarget`] when waiting
@@ -177,27 +175,20 @@ impl Exchange {
         limit: Duration,
         record: &mut Record,
     ) -> Result<Lease, RequestError> {
-        if self.held.get() >= HELD_MAX {
-            return Err(RequestError::HoldQueueFull);
-        }
-        record.held();
-        let _held = Held::new(&self.held);
-        let deadline = self.worker.clock.now().after(limit);
-        let mut news = self.worker.publications.from_now();
-        loop {
-            let now = self.worker.clock.now();
-            let context = PickContext { key: 0, now, avoid: None };
-            let outcome = self.dispatcher.borrow_mut().forward(group, &context);
-            match outcome {
-                Outcome::Forward { lease, .. } => return Ok(lease),
-                Outcome::Unavailable { why: Unavailable::Hold(_), .. } if now < deadline => {
-                    news.next_within(deadline.since(now)).await;
-                }
-                Outcome::Unavailable { why: Unavailable::Hold(_), .. } => {
-                    let unproven = self.dispatcher.borrow_mut().lease_unproven(group);
-                    return unproven.ok_or(RequestError::HoldExpired);
-                }
-                _ => return Err(RequestError::NoTarget),
+        let _hold = record.hold();
+        let ask = || {
+            let context = PickContext { key: 0, now: self.worker.clock.now(), avoid: None };
+            match self.dispatcher.borrow_mut().forward(group, &context) {
+                Outcome::Forward { lease, .. } => ControlFlow::Break(Ok(lease)),
+                Outcome::Unavailable { why: Unavailable::Hold(_), .. } => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(Err(RequestError::NoTarget)),
+            }
+        };
+        match self.worker.waiting_room.wait(group, limit, ask).await {
+            Ok(answer) => answer,
+            Err(WaitError::Full) => Err(RequestError::HoldQueueFull),
+            Err(WaitError::TimeUp) => {
+                self.dispatcher.borrow_mut().lease_unproven(group).ok_or(RequestError::HoldExpired)
             }
         }
     }
@@ -236,22 +227,6 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let count = (self.count)(&self.budget);
         count.set(count.get() - 1);
-    }
-}
-
-/// One more that waits, until dropped.
-struct Held<'a>(&'a Cell<usize>);
-
-impl<'a> Held<'a> {
-    fn new(count: &'a Cell<usize>) -> Self {
-        count.set(count.get() + 1);
-        Self(count)
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }
 

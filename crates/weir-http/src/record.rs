@@ -14,7 +14,7 @@ use weir_core::target::Target;
 use weir_core::time::Timestamp;
 use weir_net::clock::Clock;
 use weir_telemetry::access_log::{LogBuffer, LogWriter};
-use weir_telemetry::{ListenerShard, Telemetry};
+use weir_telemetry::{Hold, ListenerShard, Telemetry};
 
 use crate::codec::headers::HeaderText;
 use crate::codec::phase::{ConnectionState, Phase};
@@ -95,6 +95,8 @@ struct Details {
     action: &'static str,
     redirect_url: Option<String>,
     target: Option<Arc<Target>>,
+    /// Targets that were tried.
+    attempts: u32,
     target_status: Option<u16>,
     error_reason: Option<&'static str>,
 }
@@ -129,10 +131,10 @@ impl Record {
         self.0.began
     }
 
-    /// The request waits for a target.
-    pub(crate) fn held(&mut self) {
-        self.0.observer.shard.held();
+    /// The request waits for a target, until the hold is dropped.
+    pub(crate) fn hold(&mut self) -> Hold<'_> {
         self.0.has_waited = true;
+        self.0.observer.shard.hold()
     }
 
     /// Whether the request had to wait for a target.
@@ -167,6 +169,7 @@ impl Record {
         self.0.dispatched = Some(at);
         if let Some(details) = &mut self.0.details {
             details.target = Some(target.clone());
+            details.attempts += 1;
         }
     }
 
@@ -242,6 +245,7 @@ impl Details {
             action: "-",
             redirect_url: None,
             target: None,
+            attempts: 0,
             target_status: None,
             error_reason: None,
         }

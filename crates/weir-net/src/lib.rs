@@ -13,4 +13,5 @@ pub mod departures;
 pub mod dial;
 pub mod drain;
 pub mod relay;
+pub mod waiting_room;
 pub mod worker;

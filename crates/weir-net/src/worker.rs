@@ -14,6 +14,7 @@ use crate::buffers::Buffers;
 use crate::clock::Clock;
 use crate::departures::Departures;
 use crate::drain::{Drain, Tasks};
+use crate::waiting_room::WaitingRoom;
 
 /// What every connection of one worker shares. Nothing of it leaves the thread.
 #[derive(Clone, Debug)]
@@ -32,6 +33,24 @@ pub struct Worker {
     pub tasks: Tasks,
     /// The process's limit on client connections.
     pub limit: ConnectionLimit,
+    /// Where requests and flows wait for a target.
+    pub waiting_room: WaitingRoom,
+}
+
+impl Worker {
+    /// A worker without connections.
+    pub fn new(clock: Clock, publications: Publications, drain: Drain, limit: ConnectionLimit) -> Self {
+        Self {
+            clock,
+            buffers: Buffers::default(),
+            departures: Departures::default(),
+            waiting_room: WaitingRoom::new(publications.clone()),
+            publications,
+            drain,
+            tasks: Tasks::default(),
+            limit,
+        }
+    }
 }
 
 /// Says when a snapshot has been published: its generation.

@@ -1,9 +1,11 @@
 //! A flow, from the client's connection to its summary.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use weir_core::address::{ClientAddr, ListenAddr};
 use weir_core::balance::PickContext;
@@ -18,6 +20,7 @@ use weir_core::time::Timestamp;
 use weir_net::accept::Accepted;
 use weir_net::dial::{DialError, dial};
 use weir_net::relay::{Relay, RelaySummary};
+use weir_net::waiting_room::WaitError;
 use weir_net::worker::Worker;
 use weir_telemetry::access_log::{LogBuffer, LogWriter};
 use weir_telemetry::{ListenerShard, Telemetry};
@@ -27,18 +30,21 @@ use crate::line;
 /// Targets that one flow may be tried on: nothing has been sent yet, so another is as good as the first.
 const ATTEMPTS_MAX: usize = 4;
 
-/// Flows of one worker that may wait for a target at a time.
-const HELD_MAX: usize = 1024;
-
 /// Why a flow was not relayed. Named for the step that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError {
+    /// The client went away while it waited for a target.
+    #[error("the client left while it waited for a target")]
+    ClientLeft,
     /// No connection to any target that was tried.
     #[error("no connection to a target")]
     DialFailed(#[source] DialError),
-    /// The group waited for a target longer than it may, or too many flows waited already.
+    /// The group waited for a target longer than it may.
     #[error("no target within the hold time")]
     HoldExpired,
+    /// Too many requests and flows waited for a target already.
+    #[error("too many wait for a target already")]
+    HoldQueueFull,
     /// The listener was taken away by a reload.
     #[error("the listener is gone")]
     ListenerGone,
@@ -51,8 +57,10 @@ impl FlowError {
     /// The name in logs and metric labels.
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::ClientLeft => "client_left",
             Self::DialFailed(_) => "dial_failed",
             Self::HoldExpired => "hold_expired",
+            Self::HoldQueueFull => "hold_queue_full",
             Self::ListenerGone => "listener_gone",
             Self::NoTarget => "no_target",
         }
@@ -67,7 +75,6 @@ pub struct Flows {
     dispatcher: Rc<RefCell<Dispatcher>>,
     shard: Arc<ListenerShard>,
     log: Option<(LogBuffer, AccessLogFormat)>,
-    held: Cell<usize>,
 }
 
 /// What is known of a flow when it has ended.
@@ -98,7 +105,6 @@ impl Flows {
             dispatcher,
             shard: telemetry.listener_shard(listener),
             log: listener.access_log.as_ref().map(|log| (writer.buffer(log.path.clone()), log.format)),
-            held: Cell::new(0),
         }
     }
 
@@ -110,7 +116,11 @@ impl Flows {
         let began = self.worker.clock.now();
         let listener = self.dispatcher.borrow_mut().listener(self.listener);
         let connected = match &listener {
-            Some(listener) => self.connect(listener, client_addr, local_addr(&client, listener)).await,
+            Some(listener) => {
+                let local = local_addr(&client, listener);
+                let key = FlowKey { protocol: Protocol::Tcp, client: client_addr, listener: local }.hash();
+                self.connect(listener, &client, key).await
+            }
             None => Err(FlowError::ListenerGone),
         };
         match (connected, listener) {
@@ -160,17 +170,16 @@ impl Flows {
     async fn connect(
         &self,
         listener: &Listener,
-        client: ClientAddr,
-        local: ListenAddr,
+        client: &TcpStream,
+        key: u64,
     ) -> Result<(TcpStream, Lease), FlowError> {
         let (ListenerKind::NetworkTcp { group } | ListenerKind::ClassicTcp { group }) = &listener.kind else {
             return Err(FlowError::ListenerGone);
         };
-        let key = FlowKey { protocol: Protocol::Tcp, client, listener: local }.hash();
         let mut avoid = None;
         let mut attempts = 1;
         loop {
-            let lease = self.lease(*group, key, avoid).await?;
+            let lease = self.lease(*group, key, avoid, client).await?;
             match dial(lease.target().addr).await {
                 Ok(stream) => return Ok((stream, lease)),
                 Err(error) => {
@@ -186,37 +195,40 @@ impl Flows {
         }
     }
 
-    /// A lease on the target that the flow's key leads to; while the group holds, waits for one.
+    /// A lease on the target that the flow's key leads to; while the group holds, waits for one, and then takes
+    /// whatever is registered. A client that leaves meanwhile ends the wait.
     async fn lease(
         &self,
         group: GroupIndex,
         key: u64,
         avoid: Option<TargetSerial>,
+        client: &TcpStream,
     ) -> Result<Lease, FlowError> {
-        let mut deadline = None;
-        let mut news = self.worker.publications.from_now();
-        loop {
-            let now = self.worker.clock.now();
-            let outcome = self.dispatcher.borrow_mut().forward(group, &PickContext { key, now, avoid });
-            let limit = match outcome {
-                Outcome::Forward { lease, .. } => return Ok(lease),
-                Outcome::Unavailable { why: Unavailable::Hold(limit), .. } => limit,
-                Outcome::Redirect { .. } | Outcome::Respond(_) | Outcome::Unavailable { .. } => {
-                    return Err(FlowError::NoTarget);
-                }
-            };
-            if deadline.is_none() {
-                self.shard.held();
+        let pick = || {
+            let context = PickContext { key, now: self.worker.clock.now(), avoid };
+            self.dispatcher.borrow_mut().forward(group, &context)
+        };
+        let limit = match pick() {
+            Outcome::Forward { lease, .. } => return Ok(lease),
+            Outcome::Unavailable { why: Unavailable::Hold(limit), .. } => limit,
+            _ => return Err(FlowError::NoTarget),
+        };
+        let _hold = self.shard.hold();
+        let ask = || match pick() {
+            Outcome::Forward { lease, .. } => ControlFlow::Break(Ok(lease)),
+            Outcome::Unavailable { why: Unavailable::Hold(_), .. } => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(Err(FlowError::NoTarget)),
+        };
+        let waited = tokio::select! {
+            waited = self.worker.waiting_room.wait(group, limit, ask) => waited,
+            () = abandoned(client) => return Err(FlowError::ClientLeft),
+        };
+        waited.unwrap_or_else(|why| match why {
+            WaitError::Full => Err(FlowError::HoldQueueFull),
+            WaitError::TimeUp => {
+                self.dispatcher.borrow_mut().lease_unproven(group).ok_or(FlowError::HoldExpired)
             }
-            let deadline = *deadline.get_or_insert(now.after(limit));
-            if now >= deadline || self.held.get() >= HELD_MAX {
-                let unproven = self.dispatcher.borrow_mut().lease_unproven(group);
-                return unproven.ok_or(FlowError::HoldExpired);
-            }
-            self.held.set(self.held.get() + 1);
-            news.next_within(deadline.since(now)).await;
-            self.held.set(self.held.get() - 1);
-        }
+        })
     }
 
     async fn relay(
@@ -259,6 +271,15 @@ impl Flows {
         if let Some((log, _)) = &self.log {
             log.flush();
         }
+    }
+}
+
+/// Completes when the client has gone: reset, or closed without having sent anything. One that has sent something and
+/// then closed its side may well wait for the answer.
+async fn abandoned(client: &TcpStream) {
+    if let Ok(1..) = client.peek(&mut [0]).await {
+        // Only an error ends the readiness to hear of one.
+        let _ = client.ready(Interest::ERROR).await;
     }
 }
 

@@ -43,6 +43,8 @@ pub struct ListenerTotals {
     pub flows: u64,
     /// Connections open now.
     pub connections_open: u64,
+    /// Requests or flows that wait for a target now.
+    pub holding: u64,
     /// Requests that weir answered with an error of its own.
     pub request_errors: u64,
     /// Time from request head to response end.
@@ -74,6 +76,7 @@ impl Telemetry {
         for shard in self.listeners().get(&ListenerKey::of(listener)).into_iter().flatten() {
             totals.requests += read(&shard.requests);
             totals.flows += read(&shard.flows);
+            totals.holding += read(&shard.held).saturating_sub(read(&shard.held_ended));
             totals.connections_open +=
                 read(&shard.connections).saturating_sub(read(&shard.connections_closed));
             totals.request_errors +=
@@ -114,6 +117,8 @@ impl Telemetry {
             families.counter(names::RETRIES, &labels, sum(|s| read(&s.retries)));
             families.counter(names::RETRIES_REFUSED, &labels, sum(|s| read(&s.retries_refused)));
             families.counter(names::HELD, &labels, sum(|s| read(&s.held)));
+            let waiting = sum(|s| read(&s.held)).saturating_sub(sum(|s| read(&s.held_ended)));
+            families.gauge(names::HOLDING, &labels, waiting);
             families.counter(names::FLOWS, &labels, sum(|s| read(&s.flows)));
             let open = sum(|s| read(&s.flows)).saturating_sub(sum(|s| read(&s.flows_closed)));
             families.gauge(names::FLOWS_OPEN, &labels, open);

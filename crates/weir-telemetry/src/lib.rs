@@ -13,4 +13,4 @@ pub mod names;
 pub mod shard;
 
 pub use collector::Telemetry;
-pub use shard::{ListenerShard, ResponseSource};
+pub use shard::{Hold, ListenerShard, ResponseSource};

@@ -25,6 +25,7 @@ names! {
     FLOWS_OPEN = "weir_flows_open", "Flows relayed now, by listener.";
     FLOWS = "weir_flows_total", "Flows begun, by listener.";
     HELD = "weir_held_total", "Requests and flows that waited for a target, by listener.";
+    HOLDING = "weir_holding", "Requests and flows that wait for a target now, by listener.";
     REQUEST_DURATION = "weir_request_duration_seconds", "Time from a request's head to the end of its response, by listener.";
     REQUEST_ERRORS = "weir_request_errors_total", "Requests that weir answered with an error of its own, by listener and reason.";
     REQUESTS = "weir_requests_total", "Requests, by listener.";

@@ -26,6 +26,7 @@ pub struct ListenerShard {
     pub(crate) retries: AtomicU64,
     pub(crate) retries_refused: AtomicU64,
     pub(crate) held: AtomicU64,
+    pub(crate) held_ended: AtomicU64,
     pub(crate) flows: AtomicU64,
     pub(crate) flows_closed: AtomicU64,
     pub(crate) flow_bytes_of_client: AtomicU64,
@@ -92,9 +93,10 @@ impl ListenerShard {
         add(&self.retries_refused, 1);
     }
 
-    /// A request or flow waited for a target.
-    pub fn held(&self) {
+    /// A request or flow waits for a target, until the hold is dropped.
+    pub fn hold(&self) -> Hold<'_> {
         add(&self.held, 1);
+        Hold(self)
     }
 
     /// A flow began.
@@ -113,6 +115,16 @@ impl ListenerShard {
     pub(crate) fn lock_reasons(&self) -> std::sync::MutexGuard<'_, Reasons> {
         // Counting cannot leave the list half-written, so a poisoned lock is as good as any.
         self.reasons.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// A request or flow that waits for a target.
+#[derive(Debug)]
+pub struct Hold<'a>(&'a ListenerShard);
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        add(&self.0.held_ended, 1);
     }
 }
 

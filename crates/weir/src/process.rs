@@ -24,10 +24,8 @@ use weir_discovery::docker::EndpointError;
 use weir_discovery::{Report, docker, file};
 use weir_net::accept::ConnectionLimit;
 use weir_net::bind::BindError;
-use weir_net::buffers::Buffers;
 use weir_net::clock::Clock;
-use weir_net::departures::Departures;
-use weir_net::drain::{Drain, Tasks};
+use weir_net::drain::Drain;
 use weir_net::worker::{Publications, Worker, spawn};
 use weir_telemetry::Telemetry;
 use weir_telemetry::access_log::LogWriter;
@@ -155,15 +153,7 @@ impl Process {
                 (reader.clone(), limit.clone(), telemetry.clone(), log_writer.clone());
             let (publications, drain) = (publication_listener.clone(), drain_listener.clone());
             workers.push(spawn(format!("worker-{number}"), move || {
-                let worker = Worker {
-                    clock,
-                    buffers: Buffers::default(),
-                    departures: Departures::default(),
-                    publications,
-                    drain,
-                    tasks: Tasks::default(),
-                    limit,
-                };
+                let worker = Worker::new(clock, publications, drain, limit);
                 let dispatcher = Rc::new(RefCell::new(Dispatcher::new(reader, seed)));
                 Serving { worker, dispatcher, telemetry, log_writer }.run(assignments)
             })?);

@@ -94,6 +94,8 @@ pub(super) fn json(record: &Inner, details: &Details, now: Timestamp, line: &mut
         "target": details.target.as_ref().map(|target| target.addr.to_string()),
         "target_id": details.target.as_ref().map(|target| target.id.to_string()),
         "target_group": details.target.as_ref().map(|target| target.group.to_string()),
+        "attempts": details.attempts,
+        "held": record.has_waited,
         "request": details.request_line,
         "user_agent": details.user_agent,
         "status": record.logged_status(),

@@ -17,7 +17,8 @@ pub(crate) fn status(admin: &Admin, json: bool) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let view: Value = serde_json::from_str(&body).context("the admin port's answer is not JSON")?;
-    let mut rows = vec![["LISTENER", "TYPE", "REQUESTS", "ERRORS", "OPEN"].map(ToOwned::to_owned).to_vec()];
+    let mut rows =
+        vec![["LISTENER", "TYPE", "REQUESTS", "ERRORS", "OPEN", "WAITING"].map(ToOwned::to_owned).to_vec()];
     for load_balancer in list(&view["load_balancers"]) {
         for listener in list(&load_balancer["listeners"]) {
             rows.push(vec![
@@ -26,6 +27,7 @@ pub(crate) fn status(admin: &Admin, json: bool) -> anyhow::Result<ExitCode> {
                 text(&listener["requests"]),
                 text(&listener["errors"]),
                 text(&listener["connections"]),
+                text(&listener["holding"]),
             ]);
         }
     }

@@ -17,10 +17,8 @@ use weir_core::address::ListenAddr;
 use weir_core::rule::FixedResponse;
 use weir_http::{Answer, Connection, Request, Response, serve};
 use weir_net::accept::{ConnectionLimit, accept};
-use weir_net::buffers::Buffers;
 use weir_net::clock::Clock;
-use weir_net::departures::Departures;
-use weir_net::drain::{Drain, Tasks};
+use weir_net::drain::Drain;
 use weir_net::worker::{Publications, Worker, spawn};
 
 /// How long a task that was told to stop goes on accepting.
@@ -75,15 +73,7 @@ async fn work(options: Options) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{listener} {}", tcp.local_addr()?)?;
 
     let (drain_sender, drain) = Drain::new();
-    let worker = Worker {
-        clock: Clock::start(),
-        buffers: Buffers::default(),
-        departures: Departures::default(),
-        publications: Publications::new().1,
-        drain,
-        tasks: Tasks::default(),
-        limit: ConnectionLimit::new(10_000),
-    };
+    let worker = Worker::new(Clock::start(), Publications::new().1, drain, ConnectionLimit::new(10_000));
     let answer: Arc<str> = format!("{} {}", options.service, options.name).into();
     let http_server = worker.clone();
     let text = Rc::new(Text(answer.clone()));
