@@ -14,8 +14,12 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::flow_key::FLOW_SEED;
 use crate::snapshot::Member;
 
-/// Slots in a table: prime, and above a hundred times the members for shares within 1 %.
-const SLOTS: usize = 65_537;
+/// Slots of tables, all prime. The smallest with [`SLOTS_PER_MEMBER`] is taken: few sizes far apart, because a group
+/// that outgrows one has nearly all its slots moved.
+const SLOTS: [usize; 4] = [1_021, 8_191, 65_537, 524_287];
+
+/// Fewest slots per member: shares are then equal within 2 %.
+const SLOTS_PER_MEMBER: usize = 50;
 
 /// How many times a slot of an ineligible member is replaced by another before the next eligible one is taken.
 const PROBES_MAX: u64 = 32;
@@ -29,16 +33,23 @@ pub struct Maglev {
 impl Maglev {
     /// Builds a table over members given by stable name and weight, in that order.
     ///
-    /// Members should be sorted by name, so that every machine builds the same table. Cost: about 2 ms.
-    pub fn build<'a>(members: impl Iterator<Item = (&'a str, u16)>) -> Self {
+    /// Members should be sorted by name, so that every machine builds the same table. The table takes 2 KiB for up to
+    /// 20 members, 128 KiB for 1,000.
+    pub fn build<'a>(members: impl ExactSizeIterator<Item = (&'a str, u16)>) -> Self {
+        let wanted = members.len() * SLOTS_PER_MEMBER;
+        let slots = SLOTS.into_iter().find(|slots| *slots >= wanted).unwrap_or(SLOTS[SLOTS.len() - 1]);
+        Self::sized(slots, members)
+    }
+
+    fn sized<'a>(slots: usize, members: impl Iterator<Item = (&'a str, u16)>) -> Self {
         let steps: Vec<Steps> = members
             .map(|(name, weight)| {
-                let offset = xxh3_64_with_seed(name.as_bytes(), FLOW_SEED) % SLOTS as u64;
-                let skip = xxh3_64_with_seed(name.as_bytes(), FLOW_SEED ^ u64::MAX) % (SLOTS as u64 - 1) + 1;
+                let offset = xxh3_64_with_seed(name.as_bytes(), FLOW_SEED) % slots as u64;
+                let skip = xxh3_64_with_seed(name.as_bytes(), FLOW_SEED ^ u64::MAX) % (slots as u64 - 1) + 1;
                 Steps { next: offset as usize, skip: skip as usize, weight }
             })
             .collect();
-        Self { slots: populate(SLOTS, steps) }
+        Self { slots: populate(slots, steps) }
     }
 
     /// The rank of the member that takes `key`.
@@ -142,6 +153,17 @@ fn mix(key: u64) -> u64 {
 mod tests {
     use super::*;
 
+    /// The size of table that the paper measures.
+    const PUBLISHED: usize = 65_537;
+
+    #[test]
+    fn a_table_is_sized_to_its_group() {
+        for (members, slots) in [(1, 1_021), (20, 1_021), (21, 8_191), (1_000, 65_537), (20_000, 524_287)] {
+            let names: Vec<String> = (0..members).map(|n| format!("t{n}")).collect();
+            assert_eq!(Maglev::build(names.iter().map(|name| (name.as_str(), 1))).slots.len(), slots);
+        }
+    }
+
     fn steps(list: &[(usize, usize, u16)]) -> Vec<Steps> {
         list.iter().map(|&(next, skip, weight)| Steps { next, skip, weight }).collect()
     }
@@ -154,7 +176,7 @@ mod tests {
 
     #[test]
     fn weights_one_to_two_share_the_slots_one_to_two() {
-        let table = Maglev::build([("a", 1), ("b", 2)].into_iter());
+        let table = Maglev::sized(PUBLISHED, [("a", 1), ("b", 2)].into_iter());
         let ones = table.slots.iter().filter(|rank| **rank == 0).count();
         assert!((21_845..=21_847).contains(&ones), "{ones}");
     }
@@ -171,11 +193,11 @@ mod tests {
     #[test]
     fn losing_one_of_ten_members_moves_little_besides_its_own_slots() {
         let names: Vec<String> = (0..10).map(|n| format!("10.0.0.{n}:80")).collect();
-        let all = Maglev::build(names.iter().map(|name| (name.as_str(), 1)));
-        let fewer = Maglev::build(names[..9].iter().map(|name| (name.as_str(), 1)));
-        let needless =
-            (0..SLOTS).filter(|slot| all.slots[*slot] != 9 && all.slots[*slot] != fewer.slots[*slot]).count();
+        let all = Maglev::sized(PUBLISHED, names.iter().map(|name| (name.as_str(), 1)));
+        let fewer = Maglev::sized(PUBLISHED, names[..9].iter().map(|name| (name.as_str(), 1)));
+        let is_needless = |slot: &usize| all.slots[*slot] != 9 && all.slots[*slot] != fewer.slots[*slot];
+        let needless = (0..PUBLISHED).filter(is_needless).count();
         // Published disruption of this size of table: a quarter of a per cent.
-        assert!(needless < SLOTS / 200, "{needless}");
+        assert!(needless < PUBLISHED / 200, "{needless}");
     }
 }
