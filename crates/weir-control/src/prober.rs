@@ -1,6 +1,6 @@
 //! The prober: one task per target that asks it whether it is well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use weir_core::address::TargetAddr;
+use weir_core::definition::TargetGroup;
 use weir_core::health::{Health, HealthCheck, Probe, UnhealthyReason, Verdict};
 use weir_core::snapshot::{Group, Member, Snapshot};
 use weir_core::target::TargetSerial;
@@ -41,12 +42,23 @@ pub(crate) struct Prober {
 
 #[derive(Debug)]
 struct Running {
-    plan: Plan,
+    /// What its plan was made from.
+    settings: Arc<TargetGroup>,
+    own_path: Option<Arc<str>>,
     task: AbortHandle,
 }
 
+impl Running {
+    /// Whether it does what is to be done for `member`.
+    fn serves(&self, group: &Group, member: &Member) -> bool {
+        let is_same_check = Arc::ptr_eq(&self.settings, &group.settings)
+            || self.settings.health_check == group.settings.health_check;
+        is_same_check && self.own_path == member.health_check_path
+    }
+}
+
 /// What one target's probes do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Plan {
     addr: TargetAddr,
     check: HealthCheck,
@@ -58,32 +70,43 @@ impl Prober {
         Self { verdicts, probes: BTreeMap::new() }
     }
 
-    /// Probes exactly the targets of `snapshot` that are to be probed. Probes whose plan is unchanged go on.
-    pub(crate) fn follow(&mut self, snapshot: &Snapshot) {
-        let mut before = std::mem::take(&mut self.probes);
-        for (group, member) in snapshot.members().filter(|(group, member)| is_probed(group, member)) {
-            let serial = member.target.serial;
-            let plan = plan(group, member);
-            let running = match before.remove(&serial) {
-                Some(running) if running.plan == plan => running,
-                other => {
-                    if let Some(outdated) = other {
-                        outdated.task.abort();
-                    }
-                    let task = watch(plan.clone(), serial, member.health.is_healthy(), self.verdicts.clone());
-                    Running { plan, task: tokio::task::spawn_local(task).abort_handle() }
+    /// Goes on from `before` to `after`, and probes exactly its targets that are to be probed. Probes whose plan is
+    /// unchanged go on.
+    pub(crate) fn follow(&mut self, before: &Snapshot, after: &Snapshot) {
+        for (before, after) in after.changed_groups(before) {
+            let members = before.into_iter().flat_map(|group| &group.members);
+            let mut ended: BTreeSet<TargetSerial> = members.map(|member| member.target.serial).collect();
+            if let Some(group) = after {
+                for member in group.members.iter().filter(|member| is_probed(group, member)) {
+                    ended.remove(&member.target.serial);
+                    self.probe(group, member);
                 }
-            };
-            self.probes.insert(serial, running);
+            }
+            for running in ended.iter().filter_map(|serial| self.probes.remove(serial)) {
+                running.task.abort();
+            }
         }
-        for running in before.into_values() {
-            running.task.abort();
+    }
+
+    fn probe(&mut self, group: &Group, member: &Member) {
+        let serial = member.target.serial;
+        if self.probes.get(&serial).is_some_and(|running| running.serves(group, member)) {
+            return;
+        }
+        let task = watch(plan(group, member), serial, member.health.is_healthy(), self.verdicts.clone());
+        let new = Running {
+            settings: group.settings.clone(),
+            own_path: member.health_check_path.clone(),
+            task: tokio::task::spawn_local(task).abort_handle(),
+        };
+        if let Some(outdated) = self.probes.insert(serial, new) {
+            outdated.task.abort();
         }
     }
 }
 
 /// Only targets of used groups are probed, and neither those that leave nor those known to be frozen.
-fn is_probed(group: &Arc<Group>, member: &Member) -> bool {
+fn is_probed(group: &Group, member: &Member) -> bool {
     let is_out = matches!(
         member.health,
         Health::Draining | Health::Unused | Health::Unhealthy(UnhealthyReason::Paused)
@@ -91,7 +114,7 @@ fn is_probed(group: &Arc<Group>, member: &Member) -> bool {
     group.is_used && !is_out
 }
 
-fn plan(group: &Arc<Group>, member: &Member) -> Plan {
+fn plan(group: &Group, member: &Member) -> Plan {
     let mut check = group.settings.health_check.clone();
     if let (Probe::Http { path, .. }, Some(own)) = (&mut check.probe, &member.health_check_path) {
         *path = own.to_string();

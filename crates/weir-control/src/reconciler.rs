@@ -179,7 +179,8 @@ impl Reconciler {
     }
 
     fn publish(&mut self, snapshot: Snapshot) {
-        self.prober.follow(&snapshot);
+        let (before, snapshot) = (self.handle.snapshot(), Arc::new(snapshot));
+        self.prober.follow(&before, &snapshot);
         let generation = snapshot.generation;
         self.writer.publish(snapshot);
         self.publications.send_replace(generation);

@@ -7,8 +7,10 @@
 mod registration;
 mod wanted;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use ahash::AHashMap;
 
 use crate::address::ListenAddr;
 use crate::definition::{Definitions, TargetGroup};
@@ -85,12 +87,17 @@ pub struct State {
     definitions: Arc<Definitions>,
     tasks: BTreeMap<SourceKind, Vec<Task>>,
     groups: BTreeMap<GroupName, GroupState>,
+    /// The group of every target.
+    homes: AHashMap<TargetSerial, GroupName>,
+    /// When draining targets are removed. One that has left already, or came back, is passed over.
+    leaving: BTreeSet<(Timestamp, TargetSerial)>,
     group_indices: BTreeMap<GroupName, GroupIndex>,
     listener_indices: BTreeMap<(LoadBalancerName, ListenAddr, &'static str), ListenerIndex>,
     listeners: Vec<Option<Arc<Listener>>>,
     targets_ever: u64,
     generation: u64,
-    published_group_count: usize,
+    /// By group index, as last published.
+    published: Vec<Option<Arc<Group>>>,
 }
 
 /// One group and what is registered in it.
@@ -102,7 +109,8 @@ struct GroupState {
     is_defined: bool,
     is_used: bool,
     records: Vec<Record>,
-    built: Option<Arc<Group>>,
+    /// Whether anything about it may have changed since it was built.
+    is_touched: bool,
 }
 
 /// One target and what the reconciler remembers of it. Its counts live in the target itself.
@@ -134,7 +142,7 @@ impl State {
 
     /// When [`Event::Due`] is next worth sending: the end of the nearest deregistration delay.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.groups.values().flat_map(|group| &group.records).filter_map(|record| record.leaves_at).min()
+        self.leaving.first().map(|(at, _)| *at)
     }
 
     /// What the operator last asked for.
@@ -150,12 +158,13 @@ pub fn reconcile(state: &mut State, event: Event, now: Timestamp) -> Reconciled 
     match event {
         Event::Definitions(definitions) => {
             listeners_changed = state.define(definitions);
-            state.register_all("configuration", now, &mut transitions);
+            state.register("configuration", now, &mut transitions);
         }
         Event::Due => {}
         Event::Tasks(set) => {
-            state.tasks.insert(set.source, set.tasks);
-            state.register_all(set.source.as_str(), now, &mut transitions);
+            let source = set.source;
+            state.see(set);
+            state.register(source.as_str(), now, &mut transitions);
         }
         Event::Verdict { serial, verdict } => state.judge(serial, verdict, now, &mut transitions),
     }
@@ -170,6 +179,7 @@ impl State {
         for group in self.groups.values_mut() {
             group.is_defined = false;
             group.is_used = false;
+            group.is_touched = true;
         }
         for settings in &definitions.target_groups {
             let next = GroupIndex(self.group_indices.len() as u32);
@@ -180,7 +190,7 @@ impl State {
                 is_defined: true,
                 is_used: false,
                 records: Vec::new(),
-                built: None,
+                is_touched: true,
             });
             group.is_defined = true;
             if *group.settings != *settings {
@@ -219,6 +229,16 @@ impl State {
         changed
     }
 
+    /// Takes in what a source sees; touches the groups that a difference to what it saw before concerns.
+    fn see(&mut self, TaskSet { source, tasks }: TaskSet) {
+        let before = self.tasks.insert(source, tasks).unwrap_or_default();
+        let changed = differing(&before, &self.tasks[&source]);
+        for group in self.groups.values_mut() {
+            let concerns = |task: &&Task| wanted::concerns(&group.settings, source, task);
+            group.is_touched |= changed.iter().any(concerns);
+        }
+    }
+
     /// Records a verdict about a target.
     fn judge(
         &mut self,
@@ -227,65 +247,63 @@ impl State {
         now: Timestamp,
         transitions: &mut Vec<Transition>,
     ) {
-        for group in self.groups.values_mut() {
-            let thresholds = group.settings.health_check.thresholds;
-            let someone_at_full_speed = group.records.iter().any(|record| {
-                record.member.health.is_healthy()
-                    && record
-                        .member
-                        .target
-                        .tally
-                        .slow_start_age(now)
-                        .is_none_or(|age| age >= group.settings.slow_start)
-            });
-            let Some(record) = group.records.iter_mut().find(|r| r.member.target.serial == serial) else {
-                continue;
-            };
-            let health = record.member.health;
-            // A paused task is known to be frozen, whatever a probe that was under way says.
-            if health == Health::Unhealthy(UnhealthyReason::Paused) {
-                return;
-            }
-            if let Some(next) = record.count.record(health, verdict, thresholds) {
-                let tally = &record.member.target.tally;
-                // AWS: a target ramps up only beside one that already carries its full share.
-                if next.is_healthy() && !group.settings.slow_start.is_zero() && someone_at_full_speed {
-                    tally.begin_slow_start(now);
-                } else {
-                    tally.end_slow_start();
-                }
-                let cause = match verdict {
-                    Ok(()) => "health check passed".to_owned(),
-                    Err(_) => format!("health check: {}", next.description().unwrap_or_default()),
-                };
-                registration::turn(record, next, &cause, now, transitions);
-            }
+        let Some(group) = self.homes.get(&serial).and_then(|home| self.groups.get_mut(home)) else { return };
+        let Some(at) = group.records.iter().position(|record| record.member.target.serial == serial) else {
+            return;
+        };
+        let health = group.records[at].member.health;
+        // A paused task is known to be frozen, whatever a probe that was under way says.
+        if health == Health::Unhealthy(UnhealthyReason::Paused) {
             return;
         }
-    }
-
-    /// Removes draining targets whose delay has ended, and groups that are no longer defined and empty.
-    fn remove_due(&mut self, now: Timestamp, transitions: &mut Vec<Transition>) {
-        for group in self.groups.values_mut() {
-            group.records.retain(|record| {
-                let due = record.leaves_at.is_some_and(|at| at <= now);
-                if due {
-                    let cause = "deregistration delay ended";
-                    transitions.push(registration::transition(&record.member, Change::Removed, cause));
-                }
-                !due
-            });
+        let thresholds = group.settings.health_check.thresholds;
+        let Some(next) = group.records[at].count.record(health, verdict, thresholds) else { return };
+        // AWS: a target ramps up only beside one that already carries its full share.
+        let ramps_up = next.is_healthy() && group.has_target_at_full_speed(now);
+        let record = &mut group.records[at];
+        if ramps_up {
+            record.member.target.tally.begin_slow_start(now);
+        } else {
+            record.member.target.tally.end_slow_start();
         }
-        self.groups.retain(|_, group| group.is_defined || !group.records.is_empty());
+        let cause = match verdict {
+            Ok(()) => "health check passed".to_owned(),
+            Err(_) => format!("health check: {}", next.description().unwrap_or_default()),
+        };
+        registration::turn(record, next, &cause, now, transitions);
+        group.is_touched = true;
     }
 
-    /// Builds the next snapshot if anything that a reader sees has changed. Unchanged groups are shared with the one
-    /// before.
+    /// Removes draining targets whose delay has ended.
+    fn remove_due(&mut self, now: Timestamp, transitions: &mut Vec<Transition>) {
+        while let Some((at, serial)) = self.leaving.first().copied().filter(|(at, _)| *at <= now) {
+            self.leaving.remove(&(at, serial));
+            let Some(group) = self.homes.get(&serial).and_then(|home| self.groups.get_mut(home)) else {
+                continue;
+            };
+            let is_due = |record: &Record| {
+                record.member.target.serial == serial && record.leaves_at.is_some_and(|leaves| leaves <= now)
+            };
+            if let Some(at) = group.records.iter().position(is_due) {
+                let record = group.records.remove(at);
+                let cause = "deregistration delay ended";
+                transitions.push(registration::transition(&record.member, Change::Removed, cause));
+                group.is_touched = true;
+                record.member.target.leave();
+                self.homes.remove(&serial);
+            }
+        }
+    }
+
+    /// Builds the next snapshot if anything that a reader sees has changed. Groups that nothing touched are shared
+    /// with the one before.
     fn rebuild(&mut self, listeners_changed: bool) -> Option<Snapshot> {
         let mut changed = listeners_changed;
-        let mut groups: Vec<Option<Arc<Group>>> = vec![None; self.group_indices.len()];
-        for group in self.groups.values_mut() {
-            let is_same = group.built.as_ref().is_some_and(|built| {
+        self.published.resize(self.group_indices.len(), None);
+        for group in self.groups.values_mut().filter(|group| group.is_touched) {
+            group.is_touched = false;
+            let published = &mut self.published[group.index.0 as usize];
+            let is_same = published.as_ref().is_some_and(|built| {
                 built.is_used == group.is_used
                     && Arc::ptr_eq(&built.settings, &group.settings)
                     && built.members.iter().eq(group.records.iter().map(|record| &record.member))
@@ -293,21 +311,46 @@ impl State {
             if !is_same {
                 changed = true;
                 let members = group.records.iter().map(|record| record.member.clone()).collect();
-                let before = group.built.as_deref();
+                let before = published.as_deref();
                 let built = Group::build(group.index, group.settings.clone(), members, group.is_used, before);
-                group.built = Some(Arc::new(built));
+                *published = Some(Arc::new(built));
             }
-            groups[group.index.0 as usize].clone_from(&group.built);
         }
-        // A group that went away leaves a hole where the last snapshot had it.
-        let group_count = self.groups.len();
-        if !changed && group_count == self.published_group_count {
+        // A group that is no longer defined goes with its last target.
+        self.groups.retain(|_, group| {
+            let stays = group.is_defined || !group.records.is_empty();
+            if !stays {
+                self.published[group.index.0 as usize] = None;
+                changed = true;
+            }
+            stays
+        });
+        if !changed {
             return None;
         }
-        self.published_group_count = group_count;
         self.generation += 1;
-        Some(Snapshot::new(self.generation, self.listeners.clone(), groups))
+        Some(Snapshot::new(self.generation, self.listeners.clone(), self.published.clone()))
     }
+}
+
+impl GroupState {
+    /// Whether slow start is on and some target already carries its full share.
+    fn has_target_at_full_speed(&self, now: Timestamp) -> bool {
+        let window = self.settings.slow_start;
+        !window.is_zero()
+            && self.records.iter().any(|record| {
+                let age = record.member.target.tally.slow_start_age(now);
+                record.member.health.is_healthy() && age.is_none_or(|age| age >= window)
+            })
+    }
+}
+
+/// Every task in which two sets may differ: what is left of both without their common beginning and end.
+fn differing<'t>(before: &'t [Task], after: &'t [Task]) -> Vec<&'t Task> {
+    let start = before.iter().zip(after).take_while(|(a, b)| a == b).count();
+    let (before, after) = (&before[start..], &after[start..]);
+    let end = before.iter().rev().zip(after.iter().rev()).take_while(|(a, b)| a == b).count();
+    before[..before.len() - end].iter().chain(&after[..after.len() - end]).collect()
 }
 
 #[cfg(test)]

@@ -63,7 +63,22 @@ impl Snapshot {
         self.groups.iter().flatten()
     }
 
-    /// Whether a target is still registered or draining.
+    /// The groups that differ from `before`, as they were and as they are. Groups that both share are passed over, so
+    /// that following a change costs what the change is.
+    pub fn changed_groups<'s>(
+        &'s self,
+        before: &'s Self,
+    ) -> impl Iterator<Item = (Option<&'s Arc<Group>>, Option<&'s Arc<Group>>)> {
+        let count = self.groups.len().max(before.groups.len());
+        let pair = |at| (before.group(GroupIndex(at)), self.group(GroupIndex(at)));
+        (0..count as u32).map(pair).filter(|pair| match pair {
+            (Some(before), Some(after)) => !Arc::ptr_eq(before, after),
+            (None, None) => false,
+            _ => true,
+        })
+    }
+
+    /// Every target that is registered or draining, with its group.
     pub fn members(&self) -> impl Iterator<Item = (&Arc<Group>, &Member)> {
         self.groups().flat_map(|group| group.members.iter().map(move |member| (group, member)))
     }
@@ -232,7 +247,6 @@ pub(crate) mod testing {
     use crate::definition::{Algorithm, TargetProtocol};
     use crate::health::{HealthCheck, Probe, Thresholds};
     use crate::name::GroupName;
-    use crate::tally::Tally;
     use crate::target::TargetId;
     use crate::task::Provenance;
 
@@ -243,14 +257,13 @@ pub(crate) mod testing {
             .map(|&(port, weight)| {
                 let addr = TargetAddr(([127, 0, 0, 1], port).into());
                 Member {
-                    target: Arc::new(Target {
-                        tally: Tally::default(),
-                        serial: TargetSerial(u64::from(port)),
+                    target: Arc::new(Target::new(
+                        TargetSerial(u64::from(port)),
                         addr,
-                        id: TargetId::Address(addr),
-                        group: GroupName::parse("g").unwrap(),
-                        provenance: Arc::new(Provenance { source: "test", origin: String::new() }),
-                    }),
+                        TargetId::Address(addr),
+                        GroupName::parse("g").unwrap(),
+                        Arc::new(Provenance { source: "test", origin: String::new() }),
+                    )),
                     weight: Weight::new(weight).unwrap(),
                     health: Health::Healthy,
                     since: Timestamp::default(),

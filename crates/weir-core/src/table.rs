@@ -21,8 +21,8 @@ pub struct Writer {
 
 impl Writer {
     /// Makes `snapshot` current. Readers that are in the middle of a decision finish it on the one they have.
-    pub fn publish(&mut self, snapshot: Snapshot) {
-        self.cell.store(Arc::new(snapshot));
+    pub fn publish(&mut self, snapshot: Arc<Snapshot>) {
+        self.cell.store(snapshot);
     }
 }
 

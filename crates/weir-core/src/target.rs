@@ -3,6 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::address::TargetAddr;
 use crate::name::GroupName;
@@ -44,7 +45,8 @@ pub struct TargetSerial(pub u64);
 
 /// One address that can take traffic, with the counts that belong to its identity.
 ///
-/// Never changes while the target lives; what may change (weight, health) stands beside it in the snapshot.
+/// Never changes while the target lives, but for its end; what may change (weight, health) stands beside it in the
+/// snapshot.
 #[derive(Debug)]
 pub struct Target {
     /// The shared counts. First, so that the reference count and the counts share cache lines.
@@ -59,6 +61,31 @@ pub struct Target {
     pub group: GroupName,
     /// Where weir learned of it.
     pub provenance: Arc<Provenance>,
+    /// Set once, when it has left its group for good.
+    has_left: AtomicBool,
+}
+
+impl Target {
+    /// A target that has just been registered.
+    pub fn new(
+        serial: TargetSerial,
+        addr: TargetAddr,
+        id: TargetId,
+        group: GroupName,
+        provenance: Arc<Provenance>,
+    ) -> Self {
+        Self { tally: Tally::default(), serial, addr, id, group, provenance, has_left: false.into() }
+    }
+
+    /// Whether it has left its group for good, or is about to: no later snapshot has it.
+    pub fn has_left(&self) -> bool {
+        self.has_left.load(Relaxed)
+    }
+
+    /// It leaves for good. Reconciliation alone says so.
+    pub fn leave(&self) {
+        self.has_left.store(true, Relaxed);
+    }
 }
 
 /// A target's share of its group relative to the others: 1 to 1000.

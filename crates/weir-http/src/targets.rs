@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::AHashMap;
@@ -53,14 +54,14 @@ impl Targets {
     /// A connection to `target`: the one used last, if one is ready, else a new one.
     pub(crate) async fn connect(
         &self,
-        target: &Target,
+        target: &Arc<Target>,
         is_idempotent: bool,
     ) -> Result<TargetConnection, DialError> {
         match self.take(target.serial, is_idempotent) {
             Some(connection) => Ok(connection),
             None => {
                 let pool = Pool { targets: self.clone(), serial: target.serial };
-                TargetConnection::open(target.addr, self.departures.of(target.serial), pool).await
+                TargetConnection::open(target.addr, self.departures.of(target), pool).await
             }
         }
     }

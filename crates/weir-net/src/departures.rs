@@ -1,11 +1,12 @@
 //! Departures: how a connection learns that its target has left for good.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use tokio::sync::Notify;
-use weir_core::target::TargetSerial;
+use weir_core::target::{Target, TargetSerial};
 
 /// One worker's watch over the targets that its connections lead to.
 #[derive(Clone, Debug, Default)]
@@ -15,34 +16,33 @@ pub struct Departures(Rc<RefCell<BTreeMap<TargetSerial, Weak<Awaited>>>>);
 #[derive(Clone, Debug)]
 pub struct Departure(Rc<Awaited>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Awaited {
-    has_happened: Cell<bool>,
+    target: Arc<Target>,
     happens: Notify,
 }
 
 impl Departures {
     /// The departure of one target.
-    pub fn of(&self, serial: TargetSerial) -> Departure {
+    pub fn of(&self, target: &Arc<Target>) -> Departure {
         let mut awaited = self.0.borrow_mut();
-        if let Some(known) = awaited.get(&serial).and_then(Weak::upgrade) {
+        if let Some(known) = awaited.get(&target.serial).and_then(Weak::upgrade) {
             return Departure(known);
         }
-        let new = Rc::new(Awaited::default());
-        awaited.insert(serial, Rc::downgrade(&new));
+        let new = Rc::new(Awaited { target: target.clone(), happens: Notify::new() });
+        awaited.insert(target.serial, Rc::downgrade(&new));
         Departure(new)
     }
 
-    /// Tells everyone whose target `is_present` no longer knows.
-    pub fn announce(&self, is_present: impl Fn(TargetSerial) -> bool) {
-        self.0.borrow_mut().retain(|serial, awaited| match awaited.upgrade() {
+    /// Tells everyone whose target has left. Cost: a look at every target that connections lead to.
+    pub fn announce(&self) {
+        self.0.borrow_mut().retain(|_, awaited| match awaited.upgrade() {
             None => false,
-            Some(_) if is_present(*serial) => true,
-            Some(awaited) => {
-                awaited.has_happened.set(true);
+            Some(awaited) if awaited.target.has_left() => {
                 awaited.happens.notify_waiters();
                 false
             }
+            Some(_) => true,
         });
     }
 }
@@ -50,7 +50,7 @@ impl Departures {
 impl Departure {
     /// Whether the target has left.
     pub fn has_happened(&self) -> bool {
-        self.0.has_happened.get()
+        self.0.target.has_left()
     }
 
     /// Completes when the target has left.
@@ -63,16 +63,38 @@ impl Departure {
 
 #[cfg(test)]
 mod tests {
+    use weir_core::address::TargetAddr;
+    use weir_core::name::GroupName;
+    use weir_core::target::TargetId;
+    use weir_core::task::Provenance;
+
     use super::*;
+
+    fn target(serial: u64) -> Arc<Target> {
+        let addr = TargetAddr("127.0.0.1:9".parse().unwrap());
+        let provenance = Arc::new(Provenance { source: "test", origin: String::new() });
+        let (id, group) = (TargetId::Address(addr), GroupName::parse("g").unwrap());
+        Arc::new(Target::new(TargetSerial(serial), addr, id, group, provenance))
+    }
 
     #[tokio::test]
     async fn only_connections_of_the_departed_target_are_told() {
         let departures = Departures::default();
-        let (stays, leaves) = (departures.of(TargetSerial(1)), departures.of(TargetSerial(2)));
-        let again = departures.of(TargetSerial(2));
-        departures.announce(|serial| serial == TargetSerial(1));
-        leaves.happened().await;
-        again.happened().await;
-        assert!(!stays.has_happened());
+        let (stays, leaves) = (target(1), target(2));
+        let (here, gone, gone_too) = (departures.of(&stays), departures.of(&leaves), departures.of(&leaves));
+        leaves.leave();
+        departures.announce();
+        gone.happened().await;
+        gone_too.happened().await;
+        assert!(!here.has_happened());
+    }
+
+    #[tokio::test]
+    async fn a_connection_to_a_target_that_has_left_already_learns_so_at_once() {
+        let leaves = target(1);
+        leaves.leave();
+        let departures = Departures::default();
+        departures.announce();
+        departures.of(&leaves).happened().await;
     }
 }

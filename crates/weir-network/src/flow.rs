@@ -238,7 +238,7 @@ impl Flows {
         lease: &Lease,
         listener: &Listener,
     ) -> RelaySummary {
-        let departure = self.worker.departures.of(lease.target().serial);
+        let departure = self.worker.departures.of(lease.target());
         let cut = async {
             departure.happened().await;
             // AWS: flows may outlive the deregistration delay, unless the group terminates connections.

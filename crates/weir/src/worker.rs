@@ -15,7 +15,6 @@ use weir_control::Assignment;
 use weir_core::definition::ListenerKind;
 use weir_core::dispatcher::Dispatcher;
 use weir_core::snapshot::{Listener, ListenerIndex};
-use weir_core::target::TargetSerial;
 use weir_http::Exchange;
 use weir_http::record::Observer;
 use weir_net::accept::{Accepted, accept};
@@ -50,7 +49,7 @@ impl Serving {
     /// Serves what the control thread assigns, until the process ends.
     pub(crate) async fn run(self, mut assignments: UnboundedReceiver<Assignment>) {
         let exchange = Exchange::start(self.worker.clone(), self.dispatcher.clone());
-        spawn_local(announce_departures(self.worker.clone(), self.dispatcher.clone()));
+        spawn_local(announce_departures(self.worker.clone()));
         let mut stops: BTreeMap<ListenerIndex, Rc<Notify>> = BTreeMap::new();
         loop {
             let assignment = tokio::select! {
@@ -172,14 +171,11 @@ impl Server {
     }
 }
 
-/// Tells connections of every target that is no longer in the snapshot.
-async fn announce_departures(worker: Worker, dispatcher: Rc<RefCell<Dispatcher>>) {
+/// Tells the connections of every target that has left, with each publication.
+async fn announce_departures(worker: Worker) {
     let mut publications = worker.publications.clone();
     loop {
         publications.next().await;
-        let snapshot = dispatcher.borrow_mut().snapshot();
-        let present: std::collections::BTreeSet<TargetSerial> =
-            snapshot.members().map(|(_, member)| member.target.serial).collect();
-        worker.departures.announce(|serial| present.contains(&serial));
+        worker.departures.announce();
     }
 }

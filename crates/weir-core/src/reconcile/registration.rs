@@ -1,68 +1,77 @@
 //! Registration and deregistration: what a group has against what it should have.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+
+use ahash::AHashMap;
 
 use super::wanted::{Wanted, wanted};
 use super::{
     Change, GroupState, Health, HealthCount, InitialReason, Record, State, Transition, UnhealthyReason,
 };
+use crate::definition::TargetGroup;
 use crate::snapshot::Member;
-use crate::tally::Tally;
 use crate::target::{Target, TargetId, TargetSerial};
 use crate::task::{Departure, SourceKind, Task, TaskState};
 use crate::time::Timestamp;
 
 impl State {
-    /// Brings every group to what it should have. `event` names what led here, for targets that leave.
-    pub(super) fn register_all(&mut self, event: &str, now: Timestamp, transitions: &mut Vec<Transition>) {
-        let Self { tasks, groups, targets_ever, .. } = self;
-        for group in groups.values_mut() {
-            let mut wanted = if group.is_defined { wanted(&group.settings, tasks) } else { Vec::new() };
+    /// Brings every touched group to what it should have. `event` names what led here, for targets that leave.
+    pub(super) fn register(&mut self, event: &str, now: Timestamp, transitions: &mut Vec<Transition>) {
+        let Self { tasks, groups, targets_ever, homes, leaving, .. } = self;
+        for (name, group) in groups.iter_mut().filter(|(_, group)| group.is_touched) {
+            let wanted = if group.is_defined { wanted(&group.settings, tasks) } else { Vec::new() };
+            let at: AHashMap<TargetId, usize> =
+                wanted.iter().enumerate().map(|(at, wanted)| (wanted.id.clone(), at)).collect();
+            let mut wanted: Vec<Option<Wanted<'_>>> = wanted.into_iter().map(Some).collect();
             group.records.retain_mut(|record| {
-                let at = wanted.iter().position(|w| w.id == record.member.target.id);
-                match at.map(|at| wanted.remove(at)) {
-                    Some(w) if w.addr == record.member.target.addr => {
-                        keep(record, w, &group.settings, group.is_used, now, transitions);
-                        true
-                    }
-                    Some(moved) => {
-                        // The same identity at another address: its old sockets lead nowhere.
-                        let cause = format!("{}: moved to {}", moved.cause, moved.addr);
-                        transitions.push(transition(&record.member, Change::Removed, &cause));
-                        wanted.push(moved);
-                        false
-                    }
-                    None => leave(record, &group.settings, tasks, event, now, transitions),
+                let found = at.get(&record.member.target.id).copied();
+                let stays =
+                    match found.and_then(|at| wanted[at].take_if(|w| w.addr == record.member.target.addr)) {
+                        Some(kept) => {
+                            keep(record, &kept, &group.settings, group.is_used, now, transitions);
+                            true
+                        }
+                        None => match found.and_then(|at| wanted[at].as_ref()) {
+                            // The same identity at another address: its old sockets lead nowhere.
+                            Some(moved) => {
+                                let cause = format!("{}: moved to {}", moved.cause(), moved.addr);
+                                transitions.push(transition(&record.member, Change::Removed, &cause));
+                                false
+                            }
+                            None => leave(record, &group.settings, tasks, event, now, transitions),
+                        },
+                    };
+                if stays {
+                    leaving.extend(record.leaves_at.map(|at| (at, record.member.target.serial)));
+                } else {
+                    record.member.target.leave();
+                    homes.remove(&record.member.target.serial);
                 }
+                stays
             });
             // A task that is already stopping when it is first seen is not worth registering.
-            for w in wanted.into_iter().filter(|w| w.state != TaskState::Stopping) {
+            for new in wanted.into_iter().flatten().filter(|w| w.state != TaskState::Stopping) {
                 *targets_ever += 1;
-                let record = register(group, w, TargetSerial(*targets_ever), now);
+                let serial = TargetSerial(*targets_ever);
+                let record = register(group, &new, serial, now);
                 transitions.push(transition(&record.member, Change::Registered, &record.member.cause));
+                homes.insert(serial, name.clone());
                 group.records.push(record);
             }
         }
     }
 }
 
-fn register(group: &GroupState, wanted: Wanted, serial: TargetSerial, now: Timestamp) -> Record {
-    let target = Arc::new(Target {
-        tally: Tally::default(),
-        serial,
-        addr: wanted.addr,
-        id: wanted.id,
-        group: group.settings.name.clone(),
-        provenance: wanted.provenance,
-    });
+fn register(group: &GroupState, wanted: &Wanted<'_>, serial: TargetSerial, now: Timestamp) -> Record {
+    let (name, provenance) = (group.settings.name.clone(), wanted.provenance());
+    let target = Target::new(serial, wanted.addr, wanted.id.clone(), name, provenance);
     let member = Member {
-        target,
+        target: target.into(),
         weight: wanted.weight,
         health: starting_health(group.is_used, wanted.state),
         since: now,
-        cause: wanted.cause.into(),
-        health_check_path: wanted.health_check_path,
+        cause: wanted.cause().into(),
+        health_check_path: wanted.health_check_path.map(Into::into),
     };
     Record { member, count: HealthCount::default(), leaves_at: None }
 }
@@ -79,23 +88,25 @@ fn starting_health(is_used: bool, state: TaskState) -> Health {
 /// A target that its group has and should have.
 fn keep(
     record: &mut Record,
-    wanted: Wanted,
-    settings: &crate::definition::TargetGroup,
+    wanted: &Wanted<'_>,
+    settings: &TargetGroup,
     is_used: bool,
     now: Timestamp,
     transitions: &mut Vec<Transition>,
 ) {
     record.member.weight = wanted.weight;
-    record.member.health_check_path = wanted.health_check_path;
+    if record.member.health_check_path.as_deref() != wanted.health_check_path {
+        record.member.health_check_path = wanted.health_check_path.map(Into::into);
+    }
     let health = record.member.health;
     let is_paused = health == Health::Unhealthy(UnhealthyReason::Paused);
     match wanted.state {
         TaskState::Stopping => {
-            drain(record, settings, &wanted.cause, now, transitions);
+            drain(record, settings, &wanted.cause(), now, transitions);
         }
         TaskState::Paused if health != Health::Draining && !is_paused => {
             record.count = HealthCount::default();
-            turn(record, Health::Unhealthy(UnhealthyReason::Paused), &wanted.cause, now, transitions);
+            turn(record, Health::Unhealthy(UnhealthyReason::Paused), &wanted.cause(), now, transitions);
         }
         TaskState::Paused => {}
         TaskState::Running => {
@@ -104,7 +115,7 @@ fn keep(
             if starts_anew {
                 record.leaves_at = None;
                 record.count = HealthCount::default();
-                turn(record, starting_health(is_used, wanted.state), &wanted.cause, now, transitions);
+                turn(record, starting_health(is_used, wanted.state), &wanted.cause(), now, transitions);
             }
         }
     }
@@ -113,7 +124,7 @@ fn keep(
 /// A target that its group has and should no longer have; whether it stays for a while.
 fn leave(
     record: &mut Record,
-    settings: &crate::definition::TargetGroup,
+    settings: &TargetGroup,
     tasks: &BTreeMap<SourceKind, Vec<Task>>,
     event: &str,
     now: Timestamp,
@@ -140,7 +151,7 @@ fn has_vanished(id: &TargetId, source: &str, tasks: &BTreeMap<SourceKind, Vec<Ta
 
 fn drain(
     record: &mut Record,
-    settings: &crate::definition::TargetGroup,
+    settings: &TargetGroup,
     cause: &str,
     now: Timestamp,
     transitions: &mut Vec<Transition>,

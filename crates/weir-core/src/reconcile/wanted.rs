@@ -3,51 +3,90 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ahash::AHashSet;
+
 use crate::address::TargetAddr;
 use crate::definition::{TargetGroup, TargetSelector, TaskSelector};
+use crate::name::GroupName;
 use crate::target::{TargetId, Weight};
 use crate::task::{Provenance, SourceKind, Task, TaskState};
 
 /// A target that a group should have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
+#[derive(Clone, Debug)]
+pub(super) struct Wanted<'s> {
     pub(super) id: TargetId,
     pub(super) addr: TargetAddr,
     pub(super) weight: Weight,
     pub(super) state: TaskState,
-    pub(super) health_check_path: Option<Arc<str>>,
-    pub(super) provenance: Arc<Provenance>,
-    pub(super) cause: String,
+    pub(super) health_check_path: Option<&'s str>,
+    origin: Origin<'s>,
+}
+
+/// What asks for a target.
+#[derive(Clone, Copy, Debug)]
+enum Origin<'s> {
+    Configuration(&'s GroupName),
+    Task(&'s Task),
+}
+
+impl Wanted<'_> {
+    /// Where the target comes from.
+    pub(super) fn provenance(&self) -> Arc<Provenance> {
+        match self.origin {
+            Origin::Configuration(group) => {
+                Arc::new(Provenance { source: "configuration", origin: format!("target group {group}") })
+            }
+            Origin::Task(task) => task.provenance.clone(),
+        }
+    }
+
+    /// What brought it there, or into its present state.
+    pub(super) fn cause(&self) -> String {
+        match self.origin {
+            Origin::Configuration(_) => "configured".to_owned(),
+            Origin::Task(task) => format!("{} {}", task.provenance.origin, task.cause),
+        }
+    }
 }
 
 /// Every target that `group` should have, in the order of its selectors; of two with one identity the first.
-pub(super) fn wanted(group: &TargetGroup, tasks: &BTreeMap<SourceKind, Vec<Task>>) -> Vec<Wanted> {
-    let mut wanted: Vec<Wanted> = Vec::new();
-    let mut add = |new: Wanted| {
-        if wanted.iter().all(|w| w.id != new.id) {
-            wanted.push(new);
-        }
-    };
+pub(super) fn wanted<'s>(
+    group: &'s TargetGroup,
+    tasks: &'s BTreeMap<SourceKind, Vec<Task>>,
+) -> Vec<Wanted<'s>> {
+    let mut wanted: Vec<Wanted<'s>> = Vec::new();
     for selector in &group.targets {
         match selector {
-            TargetSelector::Address { addr, weight } => add(fixed(group, *addr, *weight)),
-            TargetSelector::Tasks(selector) => tasks
-                .get(&selector.source)
-                .into_iter()
-                .flatten()
-                .filter(|task| selects(selector, task))
-                .filter_map(|task| of_task(task, selector.container_port, selector.weight))
-                .for_each(&mut add),
+            TargetSelector::Address { addr, weight } => wanted.push(fixed(group, *addr, *weight)),
+            TargetSelector::Tasks(selector) => wanted.extend(
+                tasks
+                    .get(&selector.source)
+                    .into_iter()
+                    .flatten()
+                    .filter(|task| selects(selector, task))
+                    .filter_map(|task| of_task(task, selector.container_port, selector.weight)),
+            ),
         }
     }
-    // Tasks that name this group in a label of their own.
-    tasks
-        .values()
-        .flatten()
-        .filter(|task| task.labels.enable && task.labels.target_group.as_ref() == Some(&group.name))
-        .filter_map(|task| of_task(task, None, Weight::ONE))
-        .for_each(add);
+    let labelled = tasks.values().flatten().filter(|task| names(task, group));
+    wanted.extend(labelled.filter_map(|task| of_task(task, None, Weight::ONE)));
+    let mut seen = AHashSet::with_capacity(wanted.len());
+    wanted.retain(|target| seen.insert(target.id.clone()));
     wanted
+}
+
+/// Whether a task of `source` can become a target of `group`.
+pub(super) fn concerns(group: &TargetGroup, source: SourceKind, task: &Task) -> bool {
+    let is_selected = |selector: &TargetSelector| match selector {
+        TargetSelector::Tasks(selector) => selector.source == source && selects(selector, task),
+        TargetSelector::Address { .. } => false,
+    };
+    names(task, group) || group.targets.iter().any(is_selected)
+}
+
+/// Whether a label of the task's own names the group.
+fn names(task: &Task, group: &TargetGroup) -> bool {
+    task.labels.enable && task.labels.target_group.as_ref() == Some(&group.name)
 }
 
 fn selects(selector: &TaskSelector, task: &Task) -> bool {
@@ -56,7 +95,7 @@ fn selects(selector: &TaskSelector, task: &Task) -> bool {
 }
 
 /// The target that a task becomes; `None` while the port is not published.
-fn of_task(task: &Task, container_port: Option<u16>, weight: Weight) -> Option<Wanted> {
+fn of_task(task: &Task, container_port: Option<u16>, weight: Weight) -> Option<Wanted<'_>> {
     let port = task.port(container_port)?;
     let id = match &task.id {
         Some(id) => TargetId::Task { task: id.clone(), container_port: port.container_port },
@@ -67,23 +106,18 @@ fn of_task(task: &Task, container_port: Option<u16>, weight: Weight) -> Option<W
         addr: port.addr,
         weight: task.labels.weight.unwrap_or(weight),
         state: task.state,
-        health_check_path: task.labels.health_check_path.as_deref().map(Arc::from),
-        provenance: task.provenance.clone(),
-        cause: format!("{} {}", task.provenance.origin, task.cause),
+        health_check_path: task.labels.health_check_path.as_deref(),
+        origin: Origin::Task(task),
     })
 }
 
-fn fixed(group: &TargetGroup, addr: TargetAddr, weight: Weight) -> Wanted {
+fn fixed(group: &TargetGroup, addr: TargetAddr, weight: Weight) -> Wanted<'_> {
     Wanted {
         id: TargetId::Address(addr),
         addr,
         weight,
         state: TaskState::Running,
         health_check_path: None,
-        provenance: Arc::new(Provenance {
-            source: "configuration",
-            origin: format!("target group {}", group.name),
-        }),
-        cause: "configured".into(),
+        origin: Origin::Configuration(&group.name),
     }
 }

@@ -34,7 +34,7 @@ pub(super) async fn run(
     if target.write_all(&from_client).await.is_err() || client.write_all(&from_target).await.is_err() {
         return;
     }
-    let departure = worker.departures.of(lease.target().serial);
+    let departure = worker.departures.of(lease.target());
     Relay { client, target, buffers: &worker.buffers, clock: worker.clock, idle_timeout }
         .run(departure.happened())
         .await;
