@@ -6,6 +6,7 @@
 mod floor;
 mod load;
 mod peers;
+mod publish;
 mod report;
 mod schedule;
 mod sockets;
@@ -49,6 +50,7 @@ struct Comparison {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Scenario {
     /// HTTP/1.1 keep-alive, 64 connections, 128 B responses.
+    #[value(name = "http-128")]
     Http128,
     /// HTTP/1.1 keep-alive, 64 connections, 4 KiB responses.
     #[value(name = "http-4k")]
@@ -76,6 +78,8 @@ enum Role {
     /// The backends, and the generator, told on standard input what to load and for how long.
     #[command(hide = true)]
     Load { scenario: Scenario },
+    /// What a change of one target costs the control thread, by size and number of groups.
+    Publish,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -83,6 +87,7 @@ fn main() -> anyhow::Result<()> {
     match arguments.role {
         Some(Role::Floor { listen, backends }) => floor::relay(listen, &backends),
         Some(Role::Load { scenario }) => load::generate(scenario),
+        Some(Role::Publish) => publish::measure(),
         None => schedule::compare(&arguments.comparison),
     }
 }

@@ -32,7 +32,7 @@ struct Service {
 ///
 /// A service is served at `<service>.localhost`; where two projects have services of one name, each at
 /// `<service>.<project>.localhost`. A group never fails open: a port that does not answer HTTP is not served.
-pub fn definitions(tasks: &[Task], bind: ListenAddr) -> Definitions {
+pub fn definitions(tasks: &[Arc<Task>], bind: ListenAddr) -> Definitions {
     let services: BTreeSet<Service> = tasks
         .iter()
         .filter(|task| task.labels.enable && !task.ports.is_empty())
@@ -144,7 +144,8 @@ mod tests {
     }
 
     fn hosts(tasks: &[Task]) -> Vec<String> {
-        let definitions = definitions(tasks, ListenAddr("127.0.0.1:8080".parse().unwrap()));
+        let tasks: Vec<Arc<Task>> = tasks.iter().cloned().map(Arc::new).collect();
+        let definitions = definitions(&tasks, ListenAddr("127.0.0.1:8080".parse().unwrap()));
         let ListenerKind::Application { rules, .. } = &definitions.load_balancers[0].listeners[0].kind else {
             unreachable!()
         };

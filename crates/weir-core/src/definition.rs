@@ -10,7 +10,7 @@ use crate::health::HealthCheck;
 use crate::name::{GroupName, LoadBalancerName};
 use crate::rule::{Action, Rule};
 use crate::target::Weight;
-use crate::task::SourceKind;
+use crate::task::{SourceKind, Task};
 
 /// All load balancers and target groups of one weir.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -235,4 +235,12 @@ pub struct TaskSelector {
     pub container_port: Option<u16>,
     /// Their weight, unless a label says otherwise.
     pub weight: Weight,
+}
+
+impl TaskSelector {
+    /// Whether it selects `task`, a task of its source.
+    pub fn selects(&self, task: &Task) -> bool {
+        let fits = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
+        task.labels.enable && fits(&self.service, &task.service) && fits(&self.project, &task.project)
+    }
 }

@@ -5,6 +5,7 @@
 //! else writes.
 
 mod registration;
+mod seen;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,13 +13,14 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
+use self::seen::Seen;
 use crate::address::ListenAddr;
 use crate::definition::{Definitions, TargetGroup};
 use crate::health::{Health, HealthCount, InitialReason, UnhealthyReason, Verdict};
 use crate::name::{GroupName, LoadBalancerName};
 use crate::snapshot::{Group, GroupIndex, Listener, ListenerIndex, Member, Snapshot};
 use crate::target::TargetSerial;
-use crate::task::{Provenance, SourceKind, Task, TaskSet};
+use crate::task::{Provenance, TaskSet};
 use crate::time::Timestamp;
 
 /// Something that may change the snapshot.
@@ -85,7 +87,7 @@ pub struct Reconciled {
 #[derive(Debug, Default)]
 pub struct State {
     definitions: Arc<Definitions>,
-    tasks: BTreeMap<SourceKind, Vec<Task>>,
+    seen: Seen,
     groups: BTreeMap<GroupName, GroupState>,
     /// The group of every target.
     homes: AHashMap<TargetSerial, GroupName>,
@@ -230,12 +232,11 @@ impl State {
     }
 
     /// Takes in what a source sees; touches the groups that a difference to what it saw before concerns.
-    fn see(&mut self, TaskSet { source, tasks }: TaskSet) {
-        let before = self.tasks.insert(source, tasks).unwrap_or_default();
-        let changed = differing(&before, &self.tasks[&source]);
+    fn see(&mut self, set: TaskSet) {
+        let source = set.source;
+        let changed = self.seen.take_in(set);
         for group in self.groups.values_mut() {
-            let concerns = |task: &&Task| wanted::concerns(&group.settings, source, task);
-            group.is_touched |= changed.iter().any(concerns);
+            group.is_touched |= changed.iter().any(|task| wanted::concerns(&group.settings, source, task));
         }
     }
 
@@ -343,14 +344,6 @@ impl GroupState {
                 record.member.health.is_healthy() && age.is_none_or(|age| age >= window)
             })
     }
-}
-
-/// Every task in which two sets may differ: what is left of both without their common beginning and end.
-fn differing<'t>(before: &'t [Task], after: &'t [Task]) -> Vec<&'t Task> {
-    let start = before.iter().zip(after).take_while(|(a, b)| a == b).count();
-    let (before, after) = (&before[start..], &after[start..]);
-    let end = before.iter().rev().zip(after.iter().rev()).take_while(|(a, b)| a == b).count();
-    before[..before.len() - end].iter().chain(&after[..after.len() - end]).collect()
 }
 
 #[cfg(test)]

@@ -48,6 +48,9 @@ pub enum SourceKind {
 }
 
 impl SourceKind {
+    /// Every source.
+    pub const ALL: [Self; 2] = [Self::Docker, Self::File];
+
     /// The name used in configuration, logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -141,6 +144,11 @@ impl Default for TaskLabels {
 }
 
 impl Task {
+    /// Whether a label of its own names `group`.
+    pub fn names(&self, group: &GroupName) -> bool {
+        self.labels.enable && self.labels.target_group.as_ref() == Some(group)
+    }
+
     /// The port that serves traffic: the one asked for, else the label's, else the only or lowest one.
     pub fn port(&self, wanted: Option<u16>) -> Option<&TaskPort> {
         match wanted.or(self.labels.port) {
@@ -157,6 +165,7 @@ impl Task {
 pub struct TaskSet {
     /// The source that saw them.
     pub source: SourceKind,
-    /// All of them, in no particular order.
-    pub tasks: Vec<Task>,
+    /// All of them, in an order of the source's own. A task that has not changed is the same `Arc` as in the set
+    /// before, which makes the difference between two sets cheap to find.
+    pub tasks: Vec<Arc<Task>>,
 }

@@ -9,6 +9,7 @@ mod endpoint;
 mod model;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -199,7 +200,10 @@ impl Watcher {
                 self.reports.send(report).await.map_err(|_| Gone)?;
             }
         }
-        let set = TaskSet { source: SourceKind::Docker, tasks: self.model.tasks() };
+        let set = TaskSet {
+            source: SourceKind::Docker,
+            tasks: self.model.tasks().into_iter().map(Arc::new).collect(),
+        };
         if self.told.as_ref() != Some(&set) {
             self.told = Some(set.clone());
             self.reports.send(Report::Tasks(set)).await.map_err(|_| Gone)?;

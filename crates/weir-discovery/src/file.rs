@@ -89,7 +89,7 @@ fn watch_folder(folder: &Path) -> (Option<notify::RecommendedWatcher>, Unbounded
 struct Files {
     path: PathBuf,
     /// The last good reading of each file.
-    good: BTreeMap<PathBuf, Vec<Task>>,
+    good: BTreeMap<PathBuf, Vec<Arc<Task>>>,
     /// Mistakes that have been reported: the owner and what is wrong.
     reported: BTreeSet<(String, String)>,
 }
@@ -166,7 +166,7 @@ struct Element {
 
 #[derive(Debug, Default)]
 struct Entries {
-    tasks: Vec<Task>,
+    tasks: Vec<Arc<Task>>,
     mistakes: Vec<(String, String)>,
 }
 
@@ -196,7 +196,7 @@ fn parse(text: &str, path: &Path) -> Result<Entries, String> {
     for (at, element) in elements.into_iter().enumerate() {
         let owner = format!("{}, entry {}", path.display(), at + 1);
         match tasks(&element, &file) {
-            Ok(tasks) => entries.tasks.extend(tasks),
+            Ok(tasks) => entries.tasks.extend(tasks.into_iter().map(Arc::new)),
             Err(problem) => entries.mistakes.push((owner, problem)),
         }
     }

@@ -1,9 +1,8 @@
 //! Registration and deregistration: what a group has against what it should have.
 
-use std::collections::BTreeMap;
-
 use ahash::AHashMap;
 
+use super::seen::Seen;
 use super::wanted::{Wanted, wanted};
 use super::{
     Change, GroupState, Health, HealthCount, InitialReason, Record, State, Transition, UnhealthyReason,
@@ -11,36 +10,31 @@ use super::{
 use crate::definition::TargetGroup;
 use crate::snapshot::Member;
 use crate::target::{Target, TargetId, TargetSerial};
-use crate::task::{Departure, SourceKind, Task, TaskState};
+use crate::task::{Departure, SourceKind, TaskState};
 use crate::time::Timestamp;
 
 impl State {
     /// Brings every touched group to what it should have. `event` names what led here, for targets that leave.
     pub(super) fn register(&mut self, event: &str, now: Timestamp, transitions: &mut Vec<Transition>) {
-        let Self { tasks, groups, targets_ever, homes, leaving, .. } = self;
+        let Self { seen, groups, targets_ever, homes, leaving, .. } = self;
         for (name, group) in groups.iter_mut().filter(|(_, group)| group.is_touched) {
-            let wanted = if group.is_defined { wanted(&group.settings, tasks) } else { Vec::new() };
-            let at: AHashMap<TargetId, usize> =
-                wanted.iter().enumerate().map(|(at, wanted)| (wanted.id.clone(), at)).collect();
-            let mut wanted: Vec<Option<Wanted<'_>>> = wanted.into_iter().map(Some).collect();
+            let wanted = if group.is_defined { wanted(&group.settings, seen) } else { Vec::new() };
+            let mut wanted = ById::new(wanted);
             group.records.retain_mut(|record| {
-                let found = at.get(&record.member.target.id).copied();
-                let stays =
-                    match found.and_then(|at| wanted[at].take_if(|w| w.addr == record.member.target.addr)) {
-                        Some(kept) => {
-                            keep(record, &kept, &group.settings, group.is_used, now, transitions);
-                            true
-                        }
-                        None => match found.and_then(|at| wanted[at].as_ref()) {
-                            // The same identity at another address: its old sockets lead nowhere.
-                            Some(moved) => {
-                                let cause = format!("{}: moved to {}", moved.cause(), moved.addr);
-                                transitions.push(transition(&record.member, Change::Removed, &cause));
-                                false
-                            }
-                            None => leave(record, &group.settings, tasks, event, now, transitions),
-                        },
-                    };
+                let stays = match wanted.take(&record.member.target.id) {
+                    Some(kept) if kept.addr == record.member.target.addr => {
+                        keep(record, &kept, &group.settings, group.is_used, now, transitions);
+                        true
+                    }
+                    Some(moved) => {
+                        // The same identity at another address: its old sockets lead nowhere.
+                        let cause = format!("{}: moved to {}", moved.cause(), moved.addr);
+                        transitions.push(transition(&record.member, Change::Removed, &cause));
+                        wanted.give_back(moved);
+                        false
+                    }
+                    None => leave(record, &group.settings, seen, event, now, transitions),
+                };
                 if stays {
                     leaving.extend(record.leaves_at.map(|at| (at, record.member.target.serial)));
                 } else {
@@ -50,7 +44,7 @@ impl State {
                 stays
             });
             // A task that is already stopping when it is first seen is not worth registering.
-            for new in wanted.into_iter().flatten().filter(|w| w.state != TaskState::Stopping) {
+            for new in wanted.rest().filter(|w| w.state != TaskState::Stopping) {
                 *targets_ever += 1;
                 let serial = TargetSerial(*targets_ever);
                 let record = register(group, &new, serial, now);
@@ -59,6 +53,40 @@ impl State {
                 group.records.push(record);
             }
         }
+    }
+}
+
+/// Wanted targets, to be taken by identity.
+struct ById<'s> {
+    wanted: Vec<Option<Wanted<'s>>>,
+    at: AHashMap<TargetId, usize>,
+}
+
+impl<'s> ById<'s> {
+    /// Of two with one identity the first counts.
+    fn new(wanted: Vec<Wanted<'s>>) -> Self {
+        let mut by_id = Self { at: AHashMap::with_capacity(wanted.len()), wanted: Vec::new() };
+        for new in wanted {
+            by_id.at.entry(new.id.clone()).or_insert_with(|| {
+                by_id.wanted.push(Some(new));
+                by_id.wanted.len() - 1
+            });
+        }
+        by_id
+    }
+
+    fn take(&mut self, id: &TargetId) -> Option<Wanted<'s>> {
+        self.wanted[*self.at.get(id)?].take()
+    }
+
+    fn give_back(&mut self, wanted: Wanted<'s>) {
+        let at = self.at[&wanted.id];
+        self.wanted[at] = Some(wanted);
+    }
+
+    /// Those that nobody has taken, in order.
+    fn rest(self) -> impl Iterator<Item = Wanted<'s>> {
+        self.wanted.into_iter().flatten()
     }
 }
 
@@ -125,12 +153,12 @@ fn keep(
 fn leave(
     record: &mut Record,
     settings: &TargetGroup,
-    tasks: &BTreeMap<SourceKind, Vec<Task>>,
+    seen: &Seen,
     event: &str,
     now: Timestamp,
     transitions: &mut Vec<Transition>,
 ) -> bool {
-    if has_vanished(&record.member.target.id, record.member.target.provenance.source, tasks) {
+    if has_vanished(&record.member.target.id, record.member.target.provenance.source, seen) {
         let cause = format!("{} is gone", record.member.target.provenance.origin);
         transitions.push(transition(&record.member, Change::Removed, &cause));
         return false;
@@ -141,12 +169,10 @@ fn leave(
 }
 
 /// Whether the task behind a target is gone from a source whose tasks do not leave in order.
-fn has_vanished(id: &TargetId, source: &str, tasks: &BTreeMap<SourceKind, Vec<Task>>) -> bool {
-    let TargetId::Task { task: id, .. } = id else { return false };
-    tasks
-        .iter()
-        .filter(|(kind, _)| kind.as_str() == source && kind.departure() == Departure::Vanished)
-        .any(|(_, tasks)| tasks.iter().all(|task| task.id.as_ref() != Some(id)))
+fn has_vanished(id: &TargetId, source: &str, seen: &Seen) -> bool {
+    let TargetId::Task { task, .. } = id else { return false };
+    let source = SourceKind::ALL.into_iter().find(|kind| kind.as_str() == source);
+    source.is_some_and(|source| source.departure() == Departure::Vanished && !seen.has(source, task))
 }
 
 fn drain(

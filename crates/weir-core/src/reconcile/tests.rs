@@ -8,7 +8,7 @@ use crate::balance::{PickContext, WorkerState};
 use crate::definition::{Algorithm, ListenerKind, LoadBalancer, TargetSelector, TaskSelector};
 use crate::snapshot::testing::settings;
 use crate::target::Weight;
-use crate::task::{TaskId, TaskLabels, TaskPort, TaskState};
+use crate::task::{SourceKind, Task, TaskId, TaskLabels, TaskPort, TaskState};
 
 const SICK: Verdict = Err(UnhealthyReason::Timeout);
 
@@ -65,7 +65,10 @@ impl Control {
     }
 
     fn see(&mut self, tasks: &[Task]) -> Vec<Transition> {
-        self.tell(Event::Tasks(TaskSet { source: SourceKind::Docker, tasks: tasks.to_vec() }))
+        self.tell(Event::Tasks(TaskSet {
+            source: SourceKind::Docker,
+            tasks: tasks.iter().cloned().map(Arc::new).collect(),
+        }))
     }
 
     fn judge(&mut self, port: u16, verdict: Verdict) -> Vec<Transition> {

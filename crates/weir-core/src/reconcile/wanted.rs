@@ -1,12 +1,10 @@
 //! Which targets a group should have: its selectors against what the sources see.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ahash::AHashSet;
-
+use super::seen::Seen;
 use crate::address::TargetAddr;
-use crate::definition::{TargetGroup, TargetSelector, TaskSelector};
+use crate::definition::{TargetGroup, TargetSelector};
 use crate::name::GroupName;
 use crate::target::{TargetId, Weight};
 use crate::task::{Provenance, SourceKind, Task, TaskState};
@@ -49,49 +47,29 @@ impl Wanted<'_> {
     }
 }
 
-/// Every target that `group` should have, in the order of its selectors; of two with one identity the first.
-pub(super) fn wanted<'s>(
-    group: &'s TargetGroup,
-    tasks: &'s BTreeMap<SourceKind, Vec<Task>>,
-) -> Vec<Wanted<'s>> {
+/// Every target that `group` should have, in the order of its selectors. Of two with one identity the first counts.
+pub(super) fn wanted<'s>(group: &'s TargetGroup, seen: &'s Seen) -> Vec<Wanted<'s>> {
     let mut wanted: Vec<Wanted<'s>> = Vec::new();
     for selector in &group.targets {
         match selector {
             TargetSelector::Address { addr, weight } => wanted.push(fixed(group, *addr, *weight)),
             TargetSelector::Tasks(selector) => wanted.extend(
-                tasks
-                    .get(&selector.source)
-                    .into_iter()
-                    .flatten()
-                    .filter(|task| selects(selector, task))
+                seen.selected(selector)
                     .filter_map(|task| of_task(task, selector.container_port, selector.weight)),
             ),
         }
     }
-    let labelled = tasks.values().flatten().filter(|task| names(task, group));
-    wanted.extend(labelled.filter_map(|task| of_task(task, None, Weight::ONE)));
-    let mut seen = AHashSet::with_capacity(wanted.len());
-    wanted.retain(|target| seen.insert(target.id.clone()));
+    wanted.extend(seen.labelled(&group.name).filter_map(|task| of_task(task, None, Weight::ONE)));
     wanted
 }
 
 /// Whether a task of `source` can become a target of `group`.
 pub(super) fn concerns(group: &TargetGroup, source: SourceKind, task: &Task) -> bool {
     let is_selected = |selector: &TargetSelector| match selector {
-        TargetSelector::Tasks(selector) => selector.source == source && selects(selector, task),
+        TargetSelector::Tasks(selector) => selector.source == source && selector.selects(task),
         TargetSelector::Address { .. } => false,
     };
-    names(task, group) || group.targets.iter().any(is_selected)
-}
-
-/// Whether a label of the task's own names the group.
-fn names(task: &Task, group: &TargetGroup) -> bool {
-    task.labels.enable && task.labels.target_group.as_ref() == Some(&group.name)
-}
-
-fn selects(selector: &TaskSelector, task: &Task) -> bool {
-    let fits = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
-    task.labels.enable && fits(&selector.service, &task.service) && fits(&selector.project, &task.project)
+    task.names(&group.name) || group.targets.iter().any(is_selected)
 }
 
 /// The target that a task becomes; `None` while the port is not published.
