@@ -8,6 +8,7 @@ mod classic;
 mod config_examples;
 mod deregistration;
 mod docker;
+mod docker_health;
 mod file_targets;
 mod flows;
 mod guards;

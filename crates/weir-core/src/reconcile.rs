@@ -243,7 +243,7 @@ impl State {
             };
             let health = record.member.health;
             // A paused task is known to be frozen, whatever a probe that was under way says.
-            if health == Health::Unhealthy(UnhealthyReason::Paused) {
+            if health.is_said_by_engine() {
                 return;
             }
             if let Some(next) = record.count.record(health, verdict, thresholds) {

@@ -79,10 +79,14 @@ pub enum Departure {
 /// What a task is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TaskState {
+    /// Running, but its engine's own health check fails: it finishes what it has, and may come back.
+    Failing,
     /// Frozen by its engine: it accepts connections and answers nothing.
     Paused,
     /// Running, and nothing says that it will end.
     Running,
+    /// Running, and its engine's own health check has not passed yet.
+    Starting,
     /// Running, but told to stop: it finishes what it has and gets nothing new.
     Stopping,
 }

@@ -69,10 +69,20 @@ fn register(group: &GroupState, wanted: Wanted, serial: TargetSerial, now: Times
 
 /// The health of a target that nothing is known of yet.
 fn starting_health(is_used: bool, state: TaskState) -> Health {
-    match (is_used, state) {
-        (_, TaskState::Paused) => Health::Unhealthy(UnhealthyReason::Paused),
-        (false, _) => Health::Unused,
-        (true, _) => Health::Initial(InitialReason::InitialHealthChecking),
+    match (engine_health(state), is_used) {
+        (Some(said), _) => said,
+        (None, false) => Health::Unused,
+        (None, true) => Health::Initial(InitialReason::InitialHealthChecking),
+    }
+}
+
+/// The health that a target has because its engine says so, whatever probes say.
+fn engine_health(state: TaskState) -> Option<Health> {
+    match state {
+        TaskState::Failing => Some(Health::Unhealthy(UnhealthyReason::EngineHealthCheck)),
+        TaskState::Paused => Some(Health::Unhealthy(UnhealthyReason::Paused)),
+        TaskState::Starting => Some(Health::Initial(InitialReason::EngineHealthChecking)),
+        TaskState::Running | TaskState::Stopping => None,
     }
 }
 
@@ -88,25 +98,20 @@ fn keep(
     record.member.weight = wanted.weight;
     record.member.health_check_path = wanted.health_check_path;
     let health = record.member.health;
-    let is_paused = health == Health::Unhealthy(UnhealthyReason::Paused);
-    match wanted.state {
-        TaskState::Stopping => {
-            drain(record, settings, &wanted.cause, now, transitions);
+    if wanted.state == TaskState::Stopping {
+        return drain(record, settings, &wanted.cause, now, transitions);
+    }
+    let starts_anew = match engine_health(wanted.state) {
+        Some(said) => health != said,
+        None => {
+            health == Health::Draining || health.is_said_by_engine() || (health == Health::Unused) == is_used
         }
-        TaskState::Paused if health != Health::Draining && !is_paused => {
-            record.count = HealthCount::default();
-            turn(record, Health::Unhealthy(UnhealthyReason::Paused), &wanted.cause, now, transitions);
-        }
-        TaskState::Paused => {}
-        TaskState::Running => {
-            let starts_anew =
-                health == Health::Draining || is_paused || (health == Health::Unused) == is_used;
-            if starts_anew {
-                record.leaves_at = None;
-                record.count = HealthCount::default();
-                turn(record, starting_health(is_used, wanted.state), &wanted.cause, now, transitions);
-            }
-        }
+    };
+    if starts_anew {
+        record.leaves_at = None;
+        record.count = HealthCount::default();
+        record.member.target.tally.end_slow_start();
+        turn(record, starting_health(is_used, wanted.state), &wanted.cause, now, transitions);
     }
 }
 
