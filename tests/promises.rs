@@ -9,6 +9,7 @@ mod config_examples;
 mod deregistration;
 mod docker;
 mod docker_health;
+mod docker_identity;
 mod file_targets;
 mod flows;
 mod guards;

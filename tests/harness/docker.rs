@@ -77,7 +77,9 @@ impl Engine {
         let mut arguments = vec!["run", "-d", "--name", &name, "--label", &mark];
         arguments.extend(options);
         arguments.extend([image, "/weir", "task", "--service", &self.mark, "--name", container]);
-        arguments.extend(["--http", &http, "--tcp", &tcp]);
+        if !task_options.contains(&"--http") {
+            arguments.extend(["--http", &http, "--tcp", &tcp]);
+        }
         arguments.extend(task_options);
         docker(&arguments).expect("a container can be run");
     }
@@ -101,6 +103,17 @@ impl Engine {
         image
     }
 
+    /// Makes a network; its name.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub fn network(&self, network: &str) -> String {
+        let name = self.name(network);
+        let label = format!("{MARK_LABEL}={}", self.mark);
+        docker(&["network", "create", "--label", &label, &name]).expect("a network can be made");
+        name
+    }
+
     /// Makes a container's health check pass or fail.
     ///
     /// # Panics
@@ -112,14 +125,14 @@ impl Engine {
         docker(&["cp", &file, &place]).expect("a file can be copied into a container");
     }
 
-    /// Does something with a container: `stop`, `kill`, `restart`, `pause`.
+    /// Does something with containers: `stop`, `kill`, `restart`, `pause`, `rename`.
     ///
     /// # Panics
     /// When the engine refuses.
-    pub fn tell(&self, what: &[&str], container: &str) {
-        let name = self.name(container);
+    pub fn tell(&self, what: &[&str], containers: &[&str]) {
+        let names: Vec<String> = containers.iter().map(|container| self.name(container)).collect();
         let mut arguments = what.to_vec();
-        arguments.push(&name);
+        arguments.extend(names.iter().map(String::as_str));
         docker(&arguments).unwrap_or_else(|error| panic!("docker {}: {error}", what.join(" ")));
     }
 
@@ -146,6 +159,11 @@ impl Drop for Engine {
             for id in ids.split_whitespace() {
                 // Gone already is as good.
                 let _ = docker(&["rm", "-f", id]);
+            }
+        }
+        if let Ok(ids) = docker(&["network", "ls", "-q", "--filter", &filter]) {
+            for id in ids.split_whitespace() {
+                let _ = docker(&["network", "rm", id]);
             }
         }
         if let Ok(images) = docker(&["images", "-q", &self.mark]) {

@@ -260,7 +260,7 @@ fn target_view(group: &Group, position: usize, member: &Member, handle: &Handle)
         cause: member.cause.to_string(),
         since_seconds: handle.clock.now().since(member.since).as_secs_f64(),
         is_eligible: group.is_eligible(position),
-        provenance: target.provenance.to_string(),
+        provenance: member.provenance.to_string(),
         in_flight: target.tally.in_flight(),
         picked: target.tally.picked(),
         failed: target.tally.failed(),

@@ -2,12 +2,11 @@
 
 use std::fmt;
 use std::num::NonZeroU16;
-use std::sync::Arc;
 
 use crate::address::TargetAddr;
 use crate::name::GroupName;
 use crate::tally::Tally;
-use crate::task::{Provenance, TaskId};
+use crate::task::TaskId;
 
 /// What makes a target the same target as before, within its group.
 ///
@@ -44,7 +43,7 @@ pub struct TargetSerial(pub u64);
 
 /// One address that can take traffic, with the counts that belong to its identity.
 ///
-/// Never changes while the target lives; what may change (weight, health) stands beside it in the snapshot.
+/// Never changes while the target lives; what may change (weight, health, provenance) stands beside it in the snapshot.
 #[derive(Debug)]
 pub struct Target {
     /// The shared counts. First, so that the reference count and the counts share cache lines.
@@ -57,8 +56,6 @@ pub struct Target {
     pub id: TargetId,
     /// The group it is registered in.
     pub group: GroupName,
-    /// Where weir learned of it.
-    pub provenance: Arc<Provenance>,
 }
 
 /// A target's share of its group relative to the others: 1 to 1000.

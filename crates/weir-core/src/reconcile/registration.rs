@@ -54,7 +54,6 @@ fn register(group: &GroupState, wanted: Wanted, serial: TargetSerial, now: Times
         addr: wanted.addr,
         id: wanted.id,
         group: group.settings.name.clone(),
-        provenance: wanted.provenance,
     });
     let member = Member {
         target,
@@ -63,6 +62,7 @@ fn register(group: &GroupState, wanted: Wanted, serial: TargetSerial, now: Times
         since: now,
         cause: wanted.cause.into(),
         health_check_path: wanted.health_check_path,
+        provenance: wanted.provenance,
     };
     Record { member, count: HealthCount::default(), leaves_at: None }
 }
@@ -97,6 +97,7 @@ fn keep(
 ) {
     record.member.weight = wanted.weight;
     record.member.health_check_path = wanted.health_check_path;
+    record.member.provenance = wanted.provenance;
     let health = record.member.health;
     if wanted.state == TaskState::Stopping {
         return drain(record, settings, &wanted.cause, now, transitions);
@@ -124,8 +125,8 @@ fn leave(
     now: Timestamp,
     transitions: &mut Vec<Transition>,
 ) -> bool {
-    if has_vanished(&record.member.target.id, record.member.target.provenance.source, tasks) {
-        let cause = format!("{} is gone", record.member.target.provenance.origin);
+    if has_vanished(&record.member.target.id, record.member.provenance.source, tasks) {
+        let cause = format!("{} is gone", record.member.provenance.origin);
         transitions.push(transition(&record.member, Change::Removed, &cause));
         return false;
     }
@@ -178,6 +179,6 @@ pub(super) fn transition(member: &Member, change: Change, cause: &str) -> Transi
         addr: member.target.addr,
         change,
         cause: cause.to_owned(),
-        provenance: member.target.provenance.clone(),
+        provenance: member.provenance.clone(),
     }
 }

@@ -190,6 +190,47 @@ fn a_restart_in_place_is_another_target() {
 }
 
 #[test]
+fn a_renamed_task_is_the_same_target_under_another_name() {
+    let mut control = Control::start();
+    control.see(&[task("a", "1", 1)]);
+    control.judge(1, Ok(()));
+    let before = control.member(1).target.clone();
+    let origin = "container renamed".to_owned();
+    let renamed = || Task {
+        name: "renamed".into(),
+        provenance: Arc::new(Provenance { source: "docker", origin: origin.clone() }),
+        cause: "rename".into(),
+        ..task("a", "1", 1)
+    };
+    assert!(control.see(&[renamed()]).is_empty());
+    assert!(Arc::ptr_eq(&before, &control.member(1).target));
+    assert_eq!(control.member(1).provenance.origin, origin);
+    assert_eq!(control.ports(), [(1, "healthy")]);
+    assert_eq!(control.see(&[])[0].cause, "container renamed is gone");
+}
+
+#[test]
+fn a_recycled_port_of_another_service_is_another_target_in_another_group() {
+    let mut control = Control::start();
+    let mut definitions = (**control.state.definitions()).clone();
+    let mut other = definitions.target_groups[0].clone();
+    other.name = GroupName::parse("other").unwrap();
+    let TargetSelector::Tasks(selector) = &mut other.targets[0] else { unreachable!() };
+    selector.service = Some("other".into());
+    definitions.target_groups.push(other);
+    control.tell(Event::Definitions(Arc::new(definitions)));
+    control.see(&[task("a", "1", 1)]);
+    control.judge(1, Ok(()));
+    let before = control.member(1).target.clone();
+    // Docker may tell of the end of one and the start of the other in one set.
+    control.see(&[Task { service: Some("other".into()), ..task("b", "1", 1) }]);
+    let after = control.member(1);
+    assert_eq!((after.target.group.as_str(), control.ports()), ("other", vec![(1, "unused")]));
+    assert_ne!(after.target.serial, before.serial);
+    assert_eq!(after.target.tally.picked(), 0);
+}
+
+#[test]
 fn an_unchanged_target_keeps_its_counts_and_health_through_a_change_beside_it() {
     let mut control = Control::start();
     control.see(&[task("a", "1", 1)]);

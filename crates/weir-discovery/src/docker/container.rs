@@ -232,6 +232,40 @@ mod tests {
         assert_eq!(check(&[binding("", "80")]).as_deref(), Some("127.0.0.1:80"));
     }
 
+    /// The ports of a running container, from what an engine says when it is asked to inspect one.
+    fn ports_of(config: &str, network_mode: &str, published: &str) -> Vec<String> {
+        let document = format!(
+            r#"{{ "Id": "3f2a91c07b1d", "Name": "/c",
+                 "State": {{ "Running": true, "Paused": false, "StartedAt": "2026-01-01T00:00:00.1Z" }},
+                 "Config": {{ "ExposedPorts": {{ "9000/tcp": {{}}, "53/udp": {{}} }}, "Labels": {{ {config} }} }},
+                 "HostConfig": {{ "NetworkMode": "{network_mode}" }},
+                 "NetworkSettings": {{ "Ports": {{ {published} }}, "Networks": {{
+                    "{network_mode}": {{ "IPAddress": "172.18.0.2" }}, "second": {{ "IPAddress": "172.19.0.2" }} }} }} }}"#
+        );
+        let inspected: ContainerInspectResponse = serde_json::from_str(&document).unwrap();
+        let container = Container::read(&inspected, "127.0.0.1".parse().unwrap(), "start").unwrap();
+        let ports = container.task.unwrap().ports;
+        ports.iter().map(|port| format!("{} at {}", port.container_port, port.addr)).collect()
+    }
+
+    #[test]
+    fn a_container_in_the_host_s_network_is_reached_at_the_ports_that_it_exposes_or_names() {
+        assert_eq!(ports_of("", "host", ""), ["9000 at 127.0.0.1:9000"]);
+        let named = ["8080 at 127.0.0.1:8080", "9000 at 127.0.0.1:9000"];
+        assert_eq!(ports_of(r#""weir.port": "8080""#, "host", ""), named);
+        assert_eq!(ports_of(r#""weir.port": "9000""#, "host", ""), ["9000 at 127.0.0.1:9000"]);
+    }
+
+    #[test]
+    fn a_container_in_networks_of_the_user_s_is_reached_once_at_what_it_publishes() {
+        let published = r#""9000/tcp": [ { "HostIp": "0.0.0.0", "HostPort": "32768" },
+                                         { "HostIp": "::", "HostPort": "32768" } ], "8080/tcp": null"#;
+        for network in ["bridge", "shop_default"] {
+            assert_eq!(ports_of("", network, published), ["9000 at 127.0.0.1:32768"]);
+            assert_eq!(ports_of("", network, ""), [""; 0]);
+        }
+    }
+
     #[test]
     fn a_stop_signal_is_a_number_or_a_name() {
         for (text, number) in [

@@ -21,8 +21,6 @@ const HEALTH_CHECK_PASSES: &str = "the engine's health check passes";
 pub(super) struct Model {
     host: IpAddr,
     containers: BTreeMap<String, Followed>,
-    /// Removed since [`Model::take_removed`] was asked last.
-    removed: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -35,7 +33,7 @@ struct Followed {
 /// Something that happened to a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Event {
-    id: String,
+    pub(super) id: String,
     action: String,
     signal: Option<u32>,
 }
@@ -83,7 +81,7 @@ impl Followed {
 
 impl Model {
     pub(super) fn new(host: IpAddr) -> Self {
-        Self { host, containers: BTreeMap::new(), removed: Vec::new() }
+        Self { host, containers: BTreeMap::new() }
     }
 
     /// Takes in one event.
@@ -96,10 +94,9 @@ impl Model {
         match event.action.as_str() {
             // An `oom` ends a process of the container, and the container only if that was its first: `die` says so.
             action @ ("start" | "unpause" | "pause" | "rename" | "update" | "oom") => inspect(action),
-            "die" | "destroy" if self.containers.remove(&event.id).is_some() => {
-                self.removed.push(event.id.clone());
-                Effect::Changed
-            }
+            "die" | "destroy" if self.containers.remove(&event.id).is_some() => Effect::Changed,
+            // It may be in the list that is being made.
+            "die" => inspect("die"),
             "kill" => self.kill(event, now),
             _ => Effect::Nothing,
         }
@@ -122,11 +119,7 @@ impl Model {
     /// Takes in what the engine says of one container now; `None` when it is gone.
     pub(super) fn put(&mut self, id: String, inspected: Option<ContainerInspectResponse>, cause: &str) {
         match inspected.and_then(|inspected| Container::read(&inspected, self.host, cause)) {
-            None => {
-                if self.containers.remove(&id).is_some() {
-                    self.removed.push(id);
-                }
-            }
+            None => drop(self.containers.remove(&id)),
             Some(container) => {
                 let before = self.containers.remove(&id);
                 self.containers.insert(id, Followed::after(before, container));
@@ -171,11 +164,6 @@ impl Model {
                 }
             }
         }
-    }
-
-    /// The ids of containers removed since this was asked last.
-    pub(super) fn take_removed(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.removed)
     }
 
     /// All tasks, in the order of their ids.
