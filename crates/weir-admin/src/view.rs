@@ -64,6 +64,8 @@ pub struct RuleView {
     pub action: String,
     /// The groups it can forward to, with their weights.
     pub target_groups: Vec<(String, u16)>,
+    /// Whose labels it is made of; `None` when it is written in the configuration.
+    pub provenance: Option<String>,
 }
 
 /// A target group.
@@ -193,12 +195,15 @@ fn rules(kind: &ListenerKind<GroupIndex>, snapshot: &Snapshot) -> Vec<RuleView> 
             }
         };
         let conditions = conditions.iter().map(condition).collect();
-        RuleView { priority, conditions, action: text, target_groups }
+        RuleView { priority, conditions, action: text, target_groups, provenance: None }
     };
     match kind {
         ListenerKind::Application { rules, default_action } => rules
             .iter()
-            .map(|r| rule(r.priority.to_string(), &r.conditions, &r.action))
+            .map(|r| RuleView {
+                provenance: r.provenance.as_ref().map(ToString::to_string),
+                ..rule(r.priority.to_string(), &r.conditions, &r.action)
+            })
             .chain([rule("default".to_owned(), &[], default_action)])
             .collect(),
         ListenerKind::ClassicHttp { group }
@@ -208,6 +213,7 @@ fn rules(kind: &ListenerKind<GroupIndex>, snapshot: &Snapshot) -> Vec<RuleView> 
             conditions: Vec::new(),
             action: "forward".to_owned(),
             target_groups: vec![(name(*group), 1)],
+            provenance: None,
         }],
     }
 }

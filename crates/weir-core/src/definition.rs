@@ -10,7 +10,7 @@ use crate::health::HealthCheck;
 use crate::name::{GroupName, LoadBalancerName};
 use crate::rule::{Action, Rule};
 use crate::target::Weight;
-use crate::task::SourceKind;
+use crate::task::{SourceKind, Task};
 
 /// All load balancers and target groups of one weir.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,6 +117,7 @@ impl<G> ListenerKind<G> {
                         priority: rule.priority,
                         conditions: rule.conditions.clone(),
                         action: rule.action.map_groups(&mut resolve),
+                        provenance: rule.provenance.clone(),
                     })
                     .collect(),
                 default_action: default_action.map_groups(resolve),
@@ -235,4 +236,12 @@ pub struct TaskSelector {
     pub container_port: Option<u16>,
     /// Their weight, unless a label says otherwise.
     pub weight: Weight,
+}
+
+impl TaskSelector {
+    /// Whether a task of the selector's source becomes a target, if it publishes the port.
+    pub fn selects(&self, task: &Task) -> bool {
+        let fits = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
+        task.labels.enable && fits(&self.service, &task.service) && fits(&self.project, &task.project)
+    }
 }

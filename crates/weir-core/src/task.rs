@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::address::TargetAddr;
 use crate::name::GroupName;
+use crate::rule::LabelRule;
 use crate::target::Weight;
 
 /// A container or task in one start generation. A restarted container keeps its id and gets another generation.
@@ -136,11 +137,20 @@ pub struct TaskLabels {
     pub weight: Option<Weight>,
     /// `weir.health_check.path`: the path of its HTTP probes, in place of the group's.
     pub health_check_path: Option<String>,
+    /// `weir.listener` with `weir.priority`, `weir.host` and `weir.path`: the rule that leads to it.
+    pub rule: Option<LabelRule>,
 }
 
 impl Default for TaskLabels {
     fn default() -> Self {
-        Self { enable: true, target_group: None, port: None, weight: None, health_check_path: None }
+        Self {
+            enable: true,
+            target_group: None,
+            port: None,
+            weight: None,
+            health_check_path: None,
+            rule: None,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::address::TargetAddr;
-use crate::definition::{TargetGroup, TargetSelector, TaskSelector};
+use crate::definition::{TargetGroup, TargetSelector};
 use crate::target::{TargetId, Weight};
 use crate::task::{Provenance, SourceKind, Task, TaskState};
 
@@ -35,7 +35,7 @@ pub(super) fn wanted(group: &TargetGroup, tasks: &BTreeMap<SourceKind, Vec<Task>
                 .get(&selector.source)
                 .into_iter()
                 .flatten()
-                .filter(|task| selects(selector, task))
+                .filter(|task| selector.selects(task))
                 .filter_map(|task| of_task(task, selector.container_port, selector.weight))
                 .for_each(&mut add),
         }
@@ -48,11 +48,6 @@ pub(super) fn wanted(group: &TargetGroup, tasks: &BTreeMap<SourceKind, Vec<Task>
         .filter_map(|task| of_task(task, None, Weight::ONE))
         .for_each(add);
     wanted
-}
-
-fn selects(selector: &TaskSelector, task: &Task) -> bool {
-    let fits = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
-    task.labels.enable && fits(&selector.service, &task.service) && fits(&selector.project, &task.project)
 }
 
 /// The target that a task becomes; `None` while the port is not published.

@@ -108,13 +108,17 @@ fn task_state(state: &ContainerState) -> (TaskState, Option<String>) {
 
 /// How a health check fails: `the engine's health check fails: exit status 1: connection refused`.
 fn failure(health: &Health) -> String {
-    let mut text = format!("{HEALTH_CHECK} fails");
-    let Some(last) = health.log.as_ref().and_then(|log| log.last()) else { return text };
-    if let Some(status) = last.exit_code {
-        text.push_str(&format!(": exit status {status}"));
-    }
-    let line =
-        last.output.as_deref().unwrap_or_default().lines().map(str::trim).find(|line| !line.is_empty());
+    let last = health.log.as_ref().and_then(|log| log.last());
+    let mut text = match last.and_then(|last| last.exit_code) {
+        Some(status) => format!("{HEALTH_CHECK} fails: exit status {status}"),
+        None => format!("{HEALTH_CHECK} fails"),
+    };
+    let line = last
+        .and_then(|last| last.output.as_deref())
+        .unwrap_or_default()
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty());
     if let Some(line) = line {
         text.push_str(": ");
         text.extend(line.chars().filter(|c| !c.is_control()).take(HEALTH_OUTPUT_CHARS_MAX));
