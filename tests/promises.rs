@@ -10,6 +10,7 @@ mod deregistration;
 mod docker;
 mod docker_health;
 mod docker_identity;
+mod docker_labels;
 mod file_targets;
 mod flows;
 mod guards;
