@@ -65,14 +65,14 @@ fn containers_are_followed_through_their_whole_life() {
     let old = engine.addr("one", HTTP_PORT);
     followed(
         "a container that is killed is gone",
-        || engine.tell(&["kill"], "one"),
+        || engine.tell(&["kill"], &["one"]),
         || weir.member(old).is_none(),
     );
     assert_eq!(answering(listener, 8), names(&["two", "three"]));
 
     followed(
         "a container that is started again is a new target",
-        || engine.tell(&["start"], "one"),
+        || engine.tell(&["start"], &["one"]),
         || healthy(&weir) == 3,
     );
     assert!(answering(listener, 12).contains("one"));
@@ -80,20 +80,20 @@ fn containers_are_followed_through_their_whole_life() {
     let before = weir.member(engine.addr("two", HTTP_PORT)).unwrap().target.serial;
     followed(
         "a restart is another generation",
-        || engine.tell(&["restart", "-t", "5"], "two"),
+        || engine.tell(&["restart", "-t", "5"], &["two"]),
         || healthy(&weir) == 3 && weir.snapshot().members().all(|(_, member)| member.target.serial != before),
     );
 
     let frozen = engine.addr("three", HTTP_PORT);
     followed(
         "a paused container gets nothing",
-        || engine.tell(&["pause"], "three"),
+        || engine.tell(&["pause"], &["three"]),
         || weir.member(frozen).is_some_and(|member| !member.health.is_healthy()),
     );
     assert_eq!(answering(listener, 8), names(&["one", "two"]));
-    followed("until it goes on", || engine.tell(&["unpause"], "three"), || healthy(&weir) == 3);
+    followed("until it goes on", || engine.tell(&["unpause"], &["three"]), || healthy(&weir) == 3);
 
-    engine.tell(&["rm", "-f"], "two");
+    engine.tell(&["rm", "-f"], &["two"]);
     followed(
         "a container that is recreated on another port is found there",
         || {
@@ -113,7 +113,7 @@ fn a_stop_signal_begins_the_draining_before_the_container_is_gone() {
     wait_until("both are healthy", || healthy(&weir) == 2);
     let leaving = engine.addr("one", HTTP_PORT);
     let stopping = std::thread::scope(|scope| {
-        scope.spawn(|| engine.tell(&["stop", "-t", "5"], "one"));
+        scope.spawn(|| engine.tell(&["stop", "-t", "5"], &["one"]));
         wait_until("it drains", || {
             weir.member(leaving).is_none_or(|member| member.health == Health::Draining)
         });
@@ -126,7 +126,7 @@ fn a_stop_signal_begins_the_draining_before_the_container_is_gone() {
 
     // A signal that is not the container's stop signal means nothing. The task ignores HUP's like: WINCH.
     let staying = engine.addr("two", HTTP_PORT);
-    engine.tell(&["kill", "--signal", "WINCH"], "two");
+    engine.tell(&["kill", "--signal", "WINCH"], &["two"]);
     assert_eq!(answering(weir.listener(0), 4), names(&["two"]));
     assert_eq!(weir.member(staying).unwrap().health, Health::Healthy);
 }
@@ -198,8 +198,8 @@ fn recreate_under_load(mark: &str, task_options: &[&str], methods: &[Method]) ->
     for number in 1..=3 {
         engine.run(&format!("new-{number}"), &[], task_options);
         wait_until("the new one is healthy", || healthy(&weir) == 4);
-        engine.tell(&["stop", "-t", "5"], &format!("old-{number}"));
-        engine.tell(&["rm"], &format!("old-{number}"));
+        engine.tell(&["stop", "-t", "5"], &[&format!("old-{number}")]);
+        engine.tell(&["rm"], &[&format!("old-{number}")]);
         wait_until("the old one is gone", || weir.snapshot().members().count() == 3);
     }
     let outcome = load.stop();

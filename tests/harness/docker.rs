@@ -18,8 +18,14 @@ pub const TCP_PORT: u16 = 9090;
 pub struct Engine {
     /// Part of every name, so that tests keep out of each other's way.
     mark: String,
-    _folder: Folder,
+    folder: Folder,
 }
+
+/// The label of everything that a test has made.
+const MARK_LABEL: &str = "weir-test";
+
+/// The file in a container that its health check looks at.
+const HEALTH_FILE: &str = "/tmp/health.yaml";
 
 impl Engine {
     /// An engine with an image of weir's own binary; `None` when no engine answers and that is allowed.
@@ -36,7 +42,7 @@ impl Engine {
         let folder = Folder::new();
         image::import(&Binary::path(), folder.path(), &format!("{mark}:task"))
             .expect("an image can be imported");
-        Some(Self { mark, _folder: folder })
+        Some(Self { mark, folder })
     }
 
     /// The service of all containers, as weir sees it.
@@ -44,7 +50,8 @@ impl Engine {
         &self.mark
     }
 
-    fn name(&self, container: &str) -> String {
+    /// A container's name in the engine.
+    pub fn name(&self, container: &str) -> String {
         format!("{}-{container}", self.mark)
     }
 
@@ -53,27 +60,79 @@ impl Engine {
     /// # Panics
     /// When the engine refuses.
     pub fn run(&self, container: &str, options: &[&str], task_options: &[&str]) {
-        let name = self.name(container);
         let label = format!("weir.service={}", self.mark);
+        let mut all = vec!["--label", &label, "-p", "127.0.0.1::8080", "-p", "127.0.0.1::9090"];
+        all.extend(options);
+        self.run_bare(&self.image(), container, &all, task_options);
+    }
+
+    /// Runs a task of any image of this engine's as a container, with no label that weir reads and no published port.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub fn run_bare(&self, image: &str, container: &str, options: &[&str], task_options: &[&str]) {
+        let name = self.name(container);
+        let mark = format!("{MARK_LABEL}={}", self.mark);
         let (http, tcp) = (format!("0.0.0.0:{HTTP_PORT}"), format!("0.0.0.0:{TCP_PORT}"));
-        let image = format!("{}:task", self.mark);
-        let mut arguments = vec!["run", "-d", "--name", &name, "--label", &label];
-        arguments.extend(["-p", "127.0.0.1::8080", "-p", "127.0.0.1::9090"]);
+        let mut arguments = vec!["run", "-d", "--name", &name, "--label", &mark];
         arguments.extend(options);
-        arguments.extend([&image, "/weir", "task", "--service", &self.mark, "--name", container]);
-        arguments.extend(["--http", &http, "--tcp", &tcp]);
+        arguments.extend([image, "/weir", "task", "--service", &self.mark, "--name", container]);
+        if !task_options.contains(&"--http") {
+            arguments.extend(["--http", &http, "--tcp", &tcp]);
+        }
         arguments.extend(task_options);
         docker(&arguments).expect("a container can be run");
     }
 
-    /// Does something with a container: `stop`, `kill`, `restart`, `pause`.
+    /// The image of the task.
+    pub fn image(&self) -> String {
+        format!("{}:task", self.mark)
+    }
+
+    /// An image of the task whose health check passes while [`Engine::set_health`] says so, and fails at first.
     ///
     /// # Panics
     /// When the engine refuses.
-    pub fn tell(&self, what: &[&str], container: &str) {
-        let name = self.name(container);
+    pub fn image_with_health_check(&self) -> String {
+        let image = format!("{}:checked", self.mark);
+        let change = format!(
+            "HEALTHCHECK --interval=100ms --retries=1 CMD [\"/weir\", \"check\", \"-c\", \"{HEALTH_FILE}\"]"
+        );
+        let archive = self.folder.path().join("image.tar").display().to_string();
+        docker(&["import", "--change", &change, &archive, &image]).expect("an image can be imported");
+        image
+    }
+
+    /// Makes a network; its name.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub fn network(&self, network: &str) -> String {
+        let name = self.name(network);
+        let label = format!("{MARK_LABEL}={}", self.mark);
+        docker(&["network", "create", "--label", &label, &name]).expect("a network can be made");
+        name
+    }
+
+    /// Makes a container's health check pass or fail.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub fn set_health(&self, container: &str, passes: bool) {
+        let text = if passes { "target_groups: []\n" } else { "nonsense\n" };
+        let file = self.folder.write("health.yaml", text).display().to_string();
+        let place = format!("{}:{HEALTH_FILE}", self.name(container));
+        docker(&["cp", &file, &place]).expect("a file can be copied into a container");
+    }
+
+    /// Does something with containers: `stop`, `kill`, `restart`, `pause`, `rename`.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub fn tell(&self, what: &[&str], containers: &[&str]) {
+        let names: Vec<String> = containers.iter().map(|container| self.name(container)).collect();
         let mut arguments = what.to_vec();
-        arguments.push(&name);
+        arguments.extend(names.iter().map(String::as_str));
         docker(&arguments).unwrap_or_else(|error| panic!("docker {}: {error}", what.join(" ")));
     }
 
@@ -95,13 +154,22 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        let filter = format!("label=weir.service={}", self.mark);
+        let filter = format!("label={MARK_LABEL}={}", self.mark);
         if let Ok(ids) = docker(&["ps", "-aq", "--filter", &filter]) {
             for id in ids.split_whitespace() {
                 // Gone already is as good.
                 let _ = docker(&["rm", "-f", id]);
             }
         }
-        let _ = docker(&["rmi", &format!("{}:task", self.mark)]);
+        if let Ok(ids) = docker(&["network", "ls", "-q", "--filter", &filter]) {
+            for id in ids.split_whitespace() {
+                let _ = docker(&["network", "rm", id]);
+            }
+        }
+        if let Ok(images) = docker(&["images", "-q", &self.mark]) {
+            for image in images.split_whitespace() {
+                let _ = docker(&["rmi", image]);
+            }
+        }
     }
 }

@@ -94,6 +94,7 @@ fn rule_row(rule: &RuleView) -> Markup {
                     @if at > 0 { "," } " " a href={ "#" (group) } { (group) }
                     @if rule.target_groups.len() > 1 { " (" (weight) ")" }
                 }
+                @if let Some(provenance) = &rule.provenance { br; small { (provenance) } }
             }
         }
     }

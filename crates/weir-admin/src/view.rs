@@ -66,6 +66,8 @@ pub struct RuleView {
     pub action: String,
     /// The groups it can forward to, with their weights.
     pub target_groups: Vec<(String, u16)>,
+    /// Whose labels it is made of; `None` when it is written in the configuration.
+    pub provenance: Option<String>,
 }
 
 /// A target group.
@@ -196,12 +198,15 @@ fn rules(kind: &ListenerKind<GroupIndex>, snapshot: &Snapshot) -> Vec<RuleView> 
             }
         };
         let conditions = conditions.iter().map(condition).collect();
-        RuleView { priority, conditions, action: text, target_groups }
+        RuleView { priority, conditions, action: text, target_groups, provenance: None }
     };
     match kind {
         ListenerKind::Application { rules, default_action } => rules
             .iter()
-            .map(|r| rule(r.priority.to_string(), &r.conditions, &r.action))
+            .map(|r| RuleView {
+                provenance: r.provenance.as_ref().map(ToString::to_string),
+                ..rule(r.priority.to_string(), &r.conditions, &r.action)
+            })
             .chain([rule("default".to_owned(), &[], default_action)])
             .collect(),
         ListenerKind::ClassicHttp { group }
@@ -211,6 +216,7 @@ fn rules(kind: &ListenerKind<GroupIndex>, snapshot: &Snapshot) -> Vec<RuleView> 
             conditions: Vec::new(),
             action: "forward".to_owned(),
             target_groups: vec![(name(*group), 1)],
+            provenance: None,
         }],
     }
 }
@@ -263,7 +269,7 @@ fn target_view(group: &Group, position: usize, member: &Member, handle: &Handle)
         cause: member.cause.to_string(),
         since_seconds: handle.clock.now().since(member.since).as_secs_f64(),
         is_eligible: group.is_eligible(position),
-        provenance: target.provenance.to_string(),
+        provenance: member.provenance.to_string(),
         in_flight: target.tally.in_flight(),
         picked: target.tally.picked(),
         failed: target.tally.failed(),

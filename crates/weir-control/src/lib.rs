@@ -6,6 +6,7 @@
 //! the snapshot.
 
 mod handle;
+mod labels;
 mod listeners;
 mod prober;
 pub mod reconciler;

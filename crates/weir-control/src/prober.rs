@@ -105,13 +105,10 @@ impl Prober {
     }
 }
 
-/// Only targets of used groups are probed, and neither those that leave nor those known to be frozen.
+/// Only targets of used groups are probed, and neither those that leave nor those that their engine has spoken about.
 fn is_probed(group: &Group, member: &Member) -> bool {
-    let is_out = matches!(
-        member.health,
-        Health::Draining | Health::Unused | Health::Unhealthy(UnhealthyReason::Paused)
-    );
-    group.is_used && !is_out
+    let is_out = matches!(member.health, Health::Draining | Health::Unused);
+    group.is_used && !is_out && !member.health.is_said_by_engine()
 }
 
 fn plan(group: &Group, member: &Member) -> Plan {

@@ -12,16 +12,18 @@ use weir_core::address::ListenAddr;
 use weir_core::automatic;
 use weir_core::definition::Definitions;
 use weir_core::health::Verdict;
+use weir_core::label_rules::{Labelled, Quarantined};
 use weir_core::reconcile::{Change, Event, State, Transition, reconcile};
 use weir_core::snapshot::Snapshot;
 use weir_core::table::Writer;
 use weir_core::target::TargetSerial;
-use weir_core::task::SourceKind;
+use weir_core::task::{SourceKind, TaskSet};
 use weir_discovery::Report;
 use weir_net::bind::BindError;
 use weir_telemetry::names;
 
 use crate::handle::{Command, Handle, Reloaded};
+use crate::labels::Labels;
 use crate::listeners::Listeners;
 use crate::prober::Prober;
 use crate::timeline::Entry;
@@ -53,6 +55,7 @@ pub enum StartError {
 pub struct Reconciler {
     origin: Origin,
     state: State,
+    labels: Labels,
     writer: Writer,
     publications: watch::Sender<u64>,
     listeners: Listeners,
@@ -116,6 +119,7 @@ impl Reconciler {
         let mut reconciler = Self {
             origin: parts.origin,
             state: State::new(),
+            labels: Labels::default(),
             writer: parts.table.0,
             publications: parts.publications,
             listeners: parts.listeners,
@@ -144,7 +148,12 @@ impl Reconciler {
                     // Whoever asked may have gone; the reload stands.
                     let _ = reply.send(outcome);
                 }
-                Input::Due => self.reconcile(Event::Due),
+                Input::Due => {
+                    if self.labels.forget(self.handle.clock.now()) {
+                        self.follow_labels();
+                    }
+                    self.reconcile(Event::Due);
+                }
                 Input::Report(report) => self.take_in(report),
                 Input::Verdict(serial, verdict) => self.reconcile(Event::Verdict { serial, verdict }),
             }
@@ -152,7 +161,8 @@ impl Reconciler {
     }
 
     async fn next_input(&mut self) -> Option<Input> {
-        let due = self.state.next_due().map(|due| self.handle.clock.instant(due));
+        let due = self.state.next_due().into_iter().chain(self.labels.next_due()).min();
+        let due = due.map(|due| self.handle.clock.instant(due));
         let wait = async {
             match due {
                 Some(due) => tokio::time::sleep_until(due).await,
@@ -192,13 +202,11 @@ impl Reconciler {
             Report::Tasks(set) => {
                 let source = set.source;
                 if let Origin::Automatic(bind) = &self.origin {
-                    let definitions = automatic::definitions(&set.tasks, *bind);
-                    if definitions != **self.state.definitions() {
-                        // The listener is the same, so no socket can be refused.
-                        self.reconcile(Event::Definitions(Arc::new(definitions)));
-                    }
+                    // The listener is the same, so no socket can be refused.
+                    self.labels.write(automatic::definitions(&set.tasks, *bind));
                 }
-                self.reconcile(Event::Tasks(set));
+                self.labels.see(set, self.handle.clock.now());
+                self.follow_labels();
                 self.awaited.retain(|awaited| *awaited != source);
                 self.note_readiness();
             }
@@ -269,8 +277,24 @@ impl Reconciler {
         {
             *bind = listener.bind;
         }
-        self.reconcile(Event::Definitions(Arc::new(definitions)));
+        self.labels.write(definitions);
+        self.follow_labels();
         Ok(self.listeners.commit(prepared))
+    }
+
+    /// Brings the state to what is written and what labels add to it.
+    fn follow_labels(&mut self) {
+        let Labelled { definitions, tasks, quarantined } = self.labels.add();
+        // Tasks first: of a service whose last task is gone, the target goes before the group that labels made for it.
+        for (source, tasks) in tasks {
+            self.reconcile(Event::Tasks(TaskSet { source, tasks }));
+        }
+        if definitions != *self.state.definitions() {
+            self.reconcile(Event::Definitions(definitions));
+        }
+        for Quarantined { source, owner, error } in self.labels.news_of(quarantined) {
+            self.take_in(Report::Quarantined { source, owner, problem: error.to_string() });
+        }
     }
 
     fn note_readiness(&self) {

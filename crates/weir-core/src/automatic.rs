@@ -60,8 +60,9 @@ pub fn definitions(tasks: &[Arc<Task>], bind: ListenAddr) -> Definitions {
             priority,
             conditions: vec![Condition::HostHeader(vec![pattern])],
             action: Action::Forward(Forward::to(group.clone())),
+            provenance: None,
         });
-        target_groups.push(target_group(group, service));
+        target_groups.push(target_group(group, vec![tasks_of(service)]));
     }
     let nothing = FixedResponse {
         status: 404,
@@ -88,7 +89,18 @@ fn host(service: &Service, is_alone: bool) -> String {
     }
 }
 
-fn target_group(name: GroupName, service: &Service) -> TargetGroup {
+fn tasks_of(service: &Service) -> TargetSelector {
+    TargetSelector::Tasks(TaskSelector {
+        source: SourceKind::Docker,
+        service: Some(service.name.clone()),
+        project: service.project.clone(),
+        container_port: None,
+        weight: Weight::ONE,
+    })
+}
+
+/// A group that nobody wrote, with settings that suit whatever answers HTTP.
+pub(crate) fn target_group(name: GroupName, targets: Vec<TargetSelector>) -> TargetGroup {
     TargetGroup {
         name,
         protocol: TargetProtocol::Http,
@@ -110,13 +122,7 @@ fn target_group(name: GroupName, service: &Service) -> TargetGroup {
             timeout: Duration::from_secs(2),
             thresholds: Thresholds { healthy: 2, unhealthy: 2 },
         },
-        targets: vec![TargetSelector::Tasks(TaskSelector {
-            source: SourceKind::Docker,
-            service: Some(service.name.clone()),
-            project: service.project.clone(),
-            container_port: None,
-            weight: Weight::ONE,
-        })],
+        targets,
     }
 }
 

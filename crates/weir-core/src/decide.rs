@@ -133,6 +133,7 @@ mod tests {
             priority: Priority::new(priority).unwrap(),
             conditions: vec![Condition::PathPattern(vec![pattern])],
             action,
+            provenance: None,
         }
     }
 

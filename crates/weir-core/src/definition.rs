@@ -117,6 +117,7 @@ impl<G> ListenerKind<G> {
                         priority: rule.priority,
                         conditions: rule.conditions.clone(),
                         action: rule.action.map_groups(&mut resolve),
+                        provenance: rule.provenance.clone(),
                     })
                     .collect(),
                 default_action: default_action.map_groups(resolve),
@@ -238,7 +239,7 @@ pub struct TaskSelector {
 }
 
 impl TaskSelector {
-    /// Whether it selects `task`, a task of its source.
+    /// Whether a task of the selector's source becomes a target, if it publishes the port.
     pub fn selects(&self, task: &Task) -> bool {
         let fits = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
         task.labels.enable && fits(&self.service, &task.service) && fits(&self.project, &task.project)

@@ -23,6 +23,8 @@ pub enum Health {
 /// Why a target is `initial`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum InitialReason {
+    /// Its engine's own health check has not passed yet. Ours: AWS's targets have no health check of their own.
+    EngineHealthChecking,
     /// Registered; its first health checks are under way.
     InitialHealthChecking,
     /// Being registered.
@@ -32,6 +34,8 @@ pub enum InitialReason {
 /// Why a target is `unhealthy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UnhealthyReason {
+    /// Its engine's own health check fails. Ours: Amazon ECS would replace the task.
+    EngineHealthCheck,
     /// The connection failed, or the answer was malformed or cut short.
     FailedHealthChecks,
     /// The task is paused by its engine. Ours: AWS has no paused targets, and would say `Target.Timeout` later.
@@ -59,9 +63,11 @@ impl Health {
         match self {
             Self::Healthy => None,
             Self::Draining => Some("Target.DeregistrationInProgress"),
+            Self::Initial(InitialReason::EngineHealthChecking) => Some("Target.EngineHealthChecking"),
             Self::Initial(InitialReason::InitialHealthChecking) => Some("Elb.InitialHealthChecking"),
             Self::Initial(InitialReason::RegistrationInProgress) => Some("Elb.RegistrationInProgress"),
             Self::Unused => Some("Target.NotInUse"),
+            Self::Unhealthy(UnhealthyReason::EngineHealthCheck) => Some("Target.FailedEngineHealthCheck"),
             Self::Unhealthy(UnhealthyReason::FailedHealthChecks) => Some("Target.FailedHealthChecks"),
             Self::Unhealthy(UnhealthyReason::Paused) => Some("Target.Paused"),
             Self::Unhealthy(UnhealthyReason::ResponseCodeMismatch(_)) => Some("Target.ResponseCodeMismatch"),
@@ -74,6 +80,9 @@ impl Health {
         match self {
             Self::Healthy => None,
             Self::Draining => Some("Target deregistration is in progress".into()),
+            Self::Initial(InitialReason::EngineHealthChecking) => {
+                Some("The engine's health check has not passed yet".into())
+            }
             Self::Initial(InitialReason::InitialHealthChecking) => {
                 Some("Initial health checks in progress".into())
             }
@@ -82,6 +91,9 @@ impl Health {
             }
             Self::Unused => {
                 Some("Target group is not configured to receive traffic from the load balancer".into())
+            }
+            Self::Unhealthy(UnhealthyReason::EngineHealthCheck) => {
+                Some("The engine's health check fails".into())
             }
             Self::Unhealthy(UnhealthyReason::FailedHealthChecks) => Some("Health checks failed".into()),
             Self::Unhealthy(UnhealthyReason::Paused) => Some("The task is paused".into()),
@@ -95,6 +107,15 @@ impl Health {
     /// Whether the target counts as healthy.
     pub fn is_healthy(self) -> bool {
         self == Self::Healthy
+    }
+
+    /// Whether the engine has said so: no probe changes it, only the engine's next word.
+    pub fn is_said_by_engine(self) -> bool {
+        matches!(
+            self,
+            Self::Initial(InitialReason::EngineHealthChecking)
+                | Self::Unhealthy(UnhealthyReason::EngineHealthCheck | UnhealthyReason::Paused)
+        )
     }
 
     /// Whether the target is registered and may be used when its group fails open.

@@ -15,6 +15,7 @@ pub mod dispatcher;
 pub mod flow_key;
 pub mod head;
 pub mod health;
+pub mod label_rules;
 pub mod lease;
 pub mod name;
 pub mod pattern;

@@ -254,7 +254,7 @@ impl State {
         };
         let health = group.records[at].member.health;
         // A paused task is known to be frozen, whatever a probe that was under way says.
-        if health == Health::Unhealthy(UnhealthyReason::Paused) {
+        if health.is_said_by_engine() {
             return;
         }
         let thresholds = group.settings.health_check.thresholds;

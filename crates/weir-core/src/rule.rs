@@ -12,7 +12,9 @@ pub use condition::{Condition, QueryPattern};
 
 use crate::address::ClientAddr;
 use crate::head::Head;
+use crate::name::LoadBalancerName;
 use crate::redirect::Redirect;
+use crate::task::Provenance;
 
 /// Where a rule stands among the rules of its listener: 1 to 50000, lowest first, unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,9 +51,45 @@ pub struct Rule<G> {
     pub conditions: Vec<Condition>,
     /// What is done with a request that matches.
     pub action: Action<G>,
+    /// Whose labels it is made of; `None` when it is written in the configuration.
+    pub provenance: Option<Arc<Provenance>>,
+}
+
+/// A rule that a task asks for: `weir.listener`, `weir.priority`, `weir.host`, `weir.path`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelRule {
+    /// The load balancer whose listener gets the rule.
+    pub load_balancer: LoadBalancerName,
+    /// The port of that listener; `None` where the load balancer has only one application listener.
+    pub port: Option<u16>,
+    /// Its place among the rules of the listener.
+    pub priority: Priority,
+    /// A host, a path or both. At least one.
+    pub conditions: Vec<Condition>,
+}
+
+impl LabelRule {
+    /// The listener as the label names it: `edge:8080`, or `edge`.
+    pub fn listener(&self) -> String {
+        match self.port {
+            Some(port) => format!("{}:{port}", self.load_balancer),
+            None => self.load_balancer.to_string(),
+        }
+    }
 }
 
 impl<G> Rule<G> {
+    /// Whether both are made of labels and do the same: two tasks of one service ask for one rule.
+    pub fn is_same_label_rule(&self, other: &Self) -> bool
+    where
+        G: PartialEq,
+    {
+        self.provenance.is_some()
+            && other.provenance.is_some()
+            && (self.priority, &self.conditions, &self.action)
+                == (other.priority, &other.conditions, &other.action)
+    }
+
     /// Whether every condition matches.
     pub fn matches(&self, head: &Head<'_>, client: ClientAddr) -> bool {
         self.conditions.iter().all(|condition| condition.matches(head, client))

@@ -13,6 +13,7 @@ use crate::health::Health;
 use crate::lease::Lease;
 use crate::name::LoadBalancerName;
 use crate::target::{Target, TargetSerial, Weight};
+use crate::task::Provenance;
 use crate::time::Timestamp;
 
 /// A number that this process gives to one group name, and never to another.
@@ -131,6 +132,8 @@ pub struct Member {
     pub cause: Arc<str>,
     /// The path of its HTTP probes, where its label asks for one of its own.
     pub health_check_path: Option<Arc<str>>,
+    /// Where weir learned of it, by the name that it has now: a container may be renamed.
+    pub provenance: Arc<Provenance>,
 }
 
 impl PartialEq for Member {
@@ -141,6 +144,7 @@ impl PartialEq for Member {
             && self.health == other.health
             && self.cause == other.cause
             && self.health_check_path == other.health_check_path
+            && self.provenance == other.provenance
     }
 }
 
@@ -248,7 +252,6 @@ pub(crate) mod testing {
     use crate::health::{HealthCheck, Probe, Thresholds};
     use crate::name::GroupName;
     use crate::target::TargetId;
-    use crate::task::Provenance;
 
     /// Healthy members, one per `(port, weight)`.
     pub(crate) fn members(ports_and_weights: &[(u16, u16)]) -> Vec<Member> {
@@ -262,13 +265,13 @@ pub(crate) mod testing {
                         addr,
                         TargetId::Address(addr),
                         GroupName::parse("g").unwrap(),
-                        Arc::new(Provenance { source: "test", origin: String::new() }),
                     )),
                     weight: Weight::new(weight).unwrap(),
                     health: Health::Healthy,
                     since: Timestamp::default(),
                     cause: "test".into(),
                     health_check_path: None,
+                    provenance: Arc::new(Provenance { source: "test", origin: String::new() }),
                 }
             })
             .collect()

@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::num::NonZeroU16;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::address::TargetAddr;
 use crate::name::GroupName;
 use crate::tally::Tally;
-use crate::task::{Provenance, TaskId};
+use crate::task::TaskId;
 
 /// What makes a target the same target as before, within its group.
 ///
@@ -45,8 +44,8 @@ pub struct TargetSerial(pub u64);
 
 /// One address that can take traffic, with the counts that belong to its identity.
 ///
-/// Never changes while the target lives, but for its end; what may change (weight, health) stands beside it in the
-/// snapshot.
+/// Never changes while the target lives, but for its end; what may change (weight, health, provenance) stands beside it
+/// in the snapshot.
 #[derive(Debug)]
 pub struct Target {
     /// The shared counts. First, so that the reference count and the counts share cache lines.
@@ -59,22 +58,14 @@ pub struct Target {
     pub id: TargetId,
     /// The group it is registered in.
     pub group: GroupName,
-    /// Where weir learned of it.
-    pub provenance: Arc<Provenance>,
     /// Set once, when it has left its group for good.
     has_left: AtomicBool,
 }
 
 impl Target {
     /// A target that has just been registered.
-    pub fn new(
-        serial: TargetSerial,
-        addr: TargetAddr,
-        id: TargetId,
-        group: GroupName,
-        provenance: Arc<Provenance>,
-    ) -> Self {
-        Self { tally: Tally::default(), serial, addr, id, group, provenance, has_left: false.into() }
+    pub fn new(serial: TargetSerial, addr: TargetAddr, id: TargetId, group: GroupName) -> Self {
+        Self { tally: Tally::default(), serial, addr, id, group, has_left: false.into() }
     }
 
     /// Whether it has left its group for good, or is about to: no later snapshot has it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::address::TargetAddr;
 use crate::name::GroupName;
+use crate::rule::LabelRule;
 use crate::target::Weight;
 
 /// A container or task in one start generation. A restarted container keeps its id and gets another generation.
@@ -82,10 +83,14 @@ pub enum Departure {
 /// What a task is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TaskState {
+    /// Running, but its engine's own health check fails: it finishes what it has, and may come back.
+    Failing,
     /// Frozen by its engine: it accepts connections and answers nothing.
     Paused,
     /// Running, and nothing says that it will end.
     Running,
+    /// Running, and its engine's own health check has not passed yet.
+    Starting,
     /// Running, but told to stop: it finishes what it has and gets nothing new.
     Stopping,
 }
@@ -135,11 +140,20 @@ pub struct TaskLabels {
     pub weight: Option<Weight>,
     /// `weir.health_check.path`: the path of its HTTP probes, in place of the group's.
     pub health_check_path: Option<String>,
+    /// `weir.listener` with `weir.priority`, `weir.host` and `weir.path`: the rule that leads to it.
+    pub rule: Option<LabelRule>,
 }
 
 impl Default for TaskLabels {
     fn default() -> Self {
-        Self { enable: true, target_group: None, port: None, weight: None, health_check_path: None }
+        Self {
+            enable: true,
+            target_group: None,
+            port: None,
+            weight: None,
+            health_check_path: None,
+            rule: None,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ mod container;
 mod endpoint;
 mod model;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,14 +104,16 @@ impl Watcher {
             let effect = tokio::select! {
                 biased;
                 () = self.reports.closed() => return Ok(Gone),
-                event = events.next() => self.take_in(event)?,
+                event = events.next() => match read(event)? {
+                    Some(event) => self.model.apply(&event, Instant::now()),
+                    None => Effect::Nothing,
+                },
                 () = survival => {
                     self.model.note_survivals(Instant::now());
                     Effect::Changed
                 }
                 () = sleep_until(relist_at) => {
-                    let listed = self.list(docker, &mut events).await?;
-                    self.model.replace(listed);
+                    let Ok(()) = self.list(docker, &mut events).await? else { return Ok(Gone) };
                     *pause = PAUSE;
                     if self.recover().await.is_err() {
                         return Ok(Gone);
@@ -137,28 +139,12 @@ impl Watcher {
         }
     }
 
-    fn take_in(
-        &mut self,
-        event: Option<Result<bollard::models::EventMessage, Error>>,
-    ) -> Result<Effect, Error> {
-        match event {
-            Some(Ok(message)) => match Event::read(&message) {
-                Some(event) => Ok(self.model.apply(&event, Instant::now())),
-                None => Ok(Effect::Nothing),
-            },
-            Some(Err(error)) => Err(error),
-            None => {
-                Err(Error::IOError { err: std::io::Error::other("the engine ended the stream of events") })
-            }
-        }
-    }
-
-    /// Every running container. Events that arrive meanwhile are applied at once.
+    /// Takes in every running container. Events that arrive meanwhile are applied at once.
     async fn list(
         &mut self,
         docker: &Docker,
         events: &mut (impl Stream<Item = Result<bollard::models::EventMessage, Error>> + Unpin),
-    ) -> Result<Vec<(String, Option<bollard::models::ContainerInspectResponse>)>, Error> {
+    ) -> Result<Result<(), Gone>, Error> {
         let listing = async {
             let options = ListContainersOptionsBuilder::new().all(false).build();
             let summaries = answered(docker.list_containers(Some(options))).await?;
@@ -170,26 +156,31 @@ impl Watcher {
             Ok::<_, Error>(found)
         };
         tokio::pin!(listing);
-        let mut gone_meanwhile = BTreeSet::new();
-        let mut found = loop {
+        // The list may have been made before or after such an event: these containers are looked at once more.
+        let mut changed_meanwhile = BTreeMap::new();
+        let found = loop {
             tokio::select! {
                 biased;
                 event = events.next() => {
-                    if let Effect::Nothing = self.take_in(event)? {
-                        continue;
+                    let Some(event) = read(event)? else { continue };
+                    match self.model.apply(&event, Instant::now()) {
+                        Effect::Nothing => continue,
+                        Effect::Changed => drop(changed_meanwhile.insert(event.id, "listed".to_owned())),
+                        Effect::Inspect { id, cause } => drop(changed_meanwhile.insert(id, cause)),
                     }
-                    gone_meanwhile.extend(self.model.take_removed());
-                    // Whatever else an event asks for, the list under way will show.
                     if self.tell().await.is_err() {
-                        return Ok(Vec::new());
+                        return Ok(Err(Gone));
                     }
                 }
                 found = &mut listing => break found?,
             }
         };
-        // A container that died while it was being listed must not come back for the time of one list.
-        found.retain(|(id, _): &(String, _)| !gone_meanwhile.contains(id));
-        Ok(found)
+        self.model.replace(found);
+        for (id, cause) in changed_meanwhile {
+            let inspected = inspect(docker, &id).await?;
+            self.model.put(id, inspected, &cause);
+        }
+        Ok(Ok(()))
     }
 
     /// Reports the set if it differs from the one reported last, and every mistake that is new.
@@ -225,6 +216,14 @@ impl Watcher {
             Some(_) => self.reports.send(Report::Recovered(SourceKind::Docker)).await.map_err(|_| Gone),
             None => Ok(()),
         }
+    }
+}
+
+/// What the stream of events says next; `None` when that is about nothing that matters here.
+fn read(event: Option<Result<bollard::models::EventMessage, Error>>) -> Result<Option<Event>, Error> {
+    match event {
+        Some(message) => Ok(Event::read(&message?)),
+        None => Err(Error::IOError { err: std::io::Error::other("the engine ended the stream of events") }),
     }
 }
 

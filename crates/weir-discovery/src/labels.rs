@@ -2,15 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use weir_core::name::{GroupName, NameError};
+use weir_core::name::{GroupName, LoadBalancerName, NameError};
+use weir_core::pattern::{Case, Pattern, PatternError};
+use weir_core::rule::{Condition, LabelRule, Priority};
 use weir_core::target::Weight;
 use weir_core::task::TaskLabels;
 
 /// Every label that weir knows.
-pub const KNOWN: [&str; 7] = [
+pub const KNOWN: [&str; 11] = [
     "weir.enable",
     "weir.health_check.path",
+    "weir.host",
+    "weir.listener",
+    "weir.path",
     "weir.port",
+    "weir.priority",
     "weir.project",
     "weir.service",
     "weir.target_group",
@@ -26,18 +32,40 @@ pub enum LabelError {
     /// Not `true` or `false`.
     #[error("label `{0}` is {1:?}; write true or false")]
     NotABoolean(&'static str, String),
+    /// Not a listener.
+    #[error(
+        "label `weir.listener` is {0:?}; write a load balancer's name and the port of its application listener, like `edge:8080`"
+    )]
+    NotAListener(String),
     /// Not the name of a target group.
     #[error("label `weir.target_group` {0}")]
     NotAName(#[from] NameError),
     /// Not a path.
     #[error("label `weir.health_check.path` is {0:?}; a path starts with `/`")]
     NotAPath(String),
+    /// Not a pattern.
+    #[error("label `{0}` {1}")]
+    NotAPattern(&'static str, PatternError),
+    /// Not a pattern that a path could match.
+    #[error("label `weir.path` is {0:?}; a path starts with `/`, like `/api/*`")]
+    NotAPathPattern(String),
     /// Not a port.
     #[error("label `weir.port` is {0:?}; write the container port, 1 to 65535")]
     NotAPort(String),
+    /// Not a priority.
+    #[error("label `weir.priority` is {0:?}; write a number from 1 to 50000")]
+    NotAPriority(String),
     /// Not a weight.
     #[error("label `weir.weight` is {0:?}; write a number from 1 to 1000")]
     NotAWeight(String),
+    /// Labels that make a rule only together.
+    #[error("label `{there}` makes a rule only together with {missing}")]
+    RuleIncomplete {
+        /// The one that is there.
+        there: &'static str,
+        /// What is missing.
+        missing: &'static str,
+    },
     /// A label with weir's prefix that weir does not know.
     #[error("label `{label}` is unknown; did you mean `{nearest}`?")]
     Unknown {
@@ -65,6 +93,7 @@ pub struct Labels {
 /// The first [`LabelError`], in the order of the labels' names.
 pub fn read(labels: &BTreeMap<String, String>) -> Result<Labels, LabelError> {
     let mut read = Labels::default();
+    let mut rule = RuleLabels::default();
     for (label, value) in labels.iter().filter(|(label, _)| label.starts_with(PREFIX)) {
         match label.as_str() {
             "weir.enable" => {
@@ -76,6 +105,24 @@ pub fn read(labels: &BTreeMap<String, String>) -> Result<Labels, LabelError> {
                     return Err(LabelError::NotAPath(value.clone()));
                 }
                 read.task.health_check_path = Some(value.clone());
+            }
+            "weir.host" => {
+                let pattern = Pattern::parse(value, Case::Insensitive);
+                rule.host = Some(pattern.map_err(|error| LabelError::NotAPattern("weir.host", error))?);
+            }
+            "weir.listener" => {
+                rule.listener = Some(listener(value).ok_or_else(|| LabelError::NotAListener(value.clone()))?);
+            }
+            "weir.path" => {
+                if !value.starts_with(['/', '*', '?']) {
+                    return Err(LabelError::NotAPathPattern(value.clone()));
+                }
+                let pattern = Pattern::parse(value, Case::Sensitive);
+                rule.path = Some(pattern.map_err(|error| LabelError::NotAPattern("weir.path", error))?);
+            }
+            "weir.priority" => {
+                let priority = value.parse().ok().and_then(Priority::new);
+                rule.priority = Some(priority.ok_or_else(|| LabelError::NotAPriority(value.clone()))?);
             }
             "weir.port" => {
                 let port = value.parse().ok().filter(|port| *port != 0);
@@ -91,7 +138,54 @@ pub fn read(labels: &BTreeMap<String, String>) -> Result<Labels, LabelError> {
             _ => return Err(LabelError::Unknown { label: label.clone(), nearest: nearest(label) }),
         }
     }
+    read.task.rule = rule.whole()?;
     Ok(read)
+}
+
+/// The labels that make a rule together.
+#[derive(Debug, Default)]
+struct RuleLabels {
+    listener: Option<(LoadBalancerName, Option<u16>)>,
+    priority: Option<Priority>,
+    host: Option<Pattern>,
+    path: Option<Pattern>,
+}
+
+impl RuleLabels {
+    /// The rule; `None` when no label asks for one.
+    fn whole(self) -> Result<Option<LabelRule>, LabelError> {
+        let incomplete = |there, missing| Err(LabelError::RuleIncomplete { there, missing });
+        let Some((load_balancer, port)) = self.listener else {
+            let there = [
+                ("weir.host", self.host.is_some()),
+                ("weir.path", self.path.is_some()),
+                ("weir.priority", self.priority.is_some()),
+            ];
+            return match there.into_iter().find(|(_, is_there)| *is_there) {
+                Some((label, _)) => incomplete(label, "`weir.listener`, like `edge:8080`"),
+                None => Ok(None),
+            };
+        };
+        let Some(priority) = self.priority else {
+            return incomplete("weir.listener", "`weir.priority`, a number from 1 to 50000");
+        };
+        let host = self.host.map(|pattern| Condition::HostHeader(vec![pattern]));
+        let path = self.path.map(|pattern| Condition::PathPattern(vec![pattern]));
+        let conditions: Vec<Condition> = host.into_iter().chain(path).collect();
+        if conditions.is_empty() {
+            return incomplete("weir.listener", "`weir.path` or `weir.host`, like `/api/*`");
+        }
+        Ok(Some(LabelRule { load_balancer, port, priority, conditions }))
+    }
+}
+
+/// `edge:8080`, or `edge`.
+fn listener(text: &str) -> Option<(LoadBalancerName, Option<u16>)> {
+    let (name, port) = match text.split_once(':') {
+        Some((name, port)) => (name, Some(port.parse().ok().filter(|port| *port != 0)?)),
+        None => (text, None),
+    };
+    Some((LoadBalancerName::parse(name).ok()?, port))
 }
 
 fn nearest(label: &str) -> &'static str {
@@ -123,6 +217,41 @@ mod tests {
         assert_eq!(path.as_deref(), Some("/healthz"));
     }
 
+    fn rule(labels: &[(&str, &str)]) -> Result<Option<LabelRule>, String> {
+        let labels = labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned()));
+        read(&labels.collect()).map(|labels| labels.task.rule).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn four_labels_make_a_rule() {
+        let labels = [
+            ("weir.listener", "edge:8080"),
+            ("weir.priority", "10"),
+            ("weir.host", "api.localhost"),
+            ("weir.path", "/api/*"),
+        ];
+        let all = rule(&labels).unwrap().unwrap();
+        assert_eq!((all.listener().as_str(), all.priority.get()), ("edge:8080", 10));
+        let names: Vec<&str> = all.conditions.iter().map(Condition::as_str).collect();
+        assert_eq!(names, ["host_header", "path_pattern"]);
+        let without_path = rule(&labels[..3]).unwrap().unwrap();
+        assert_eq!(without_path.conditions.len(), 1);
+        assert_eq!(rule(&[]), Ok(None));
+    }
+
+    #[test]
+    fn a_rule_that_is_not_whole_says_what_is_missing() {
+        for (labels, missing) in [
+            (vec![("weir.path", "/a")], "`weir.listener`"),
+            (vec![("weir.priority", "1")], "`weir.listener`"),
+            (vec![("weir.listener", "edge"), ("weir.path", "/a")], "`weir.priority`"),
+            (vec![("weir.listener", "edge"), ("weir.priority", "1")], "`weir.path` or `weir.host`"),
+        ] {
+            let error = rule(&labels).unwrap_err();
+            assert!(error.contains(missing), "{error}");
+        }
+    }
+
     #[test]
     fn a_misspelt_label_is_reported_with_its_nearest_match() {
         let error = check("weir.prot", "80").unwrap_err().to_string();
@@ -136,6 +265,11 @@ mod tests {
             ("weir.port", "0"),
             ("weir.weight", "1001"),
             ("weir.target_group", "a b"),
+            ("weir.listener", "edge:0"),
+            ("weir.listener", "a b:80"),
+            ("weir.path", "api/*"),
+            ("weir.host", ""),
+            ("weir.priority", "50001"),
         ] {
             let error = check(label, value).unwrap_err().to_string();
             assert!(error.contains(label), "{error}");

@@ -66,15 +66,13 @@ mod tests {
     use weir_core::address::TargetAddr;
     use weir_core::name::GroupName;
     use weir_core::target::TargetId;
-    use weir_core::task::Provenance;
 
     use super::*;
 
     fn target(serial: u64) -> Arc<Target> {
         let addr = TargetAddr("127.0.0.1:9".parse().unwrap());
-        let provenance = Arc::new(Provenance { source: "test", origin: String::new() });
         let (id, group) = (TargetId::Address(addr), GroupName::parse("g").unwrap());
-        Arc::new(Target::new(TargetSerial(serial), addr, id, group, provenance))
+        Arc::new(Target::new(TargetSerial(serial), addr, id, group))
     }
 
     #[tokio::test]

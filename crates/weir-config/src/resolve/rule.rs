@@ -99,7 +99,7 @@ fn read<'n>(
         }
         action::read(actions.first()?, groups, reader)
     });
-    Some((priority_node?, Rule { priority: priority?, conditions, action: action? }))
+    Some((priority_node?, Rule { priority: priority?, conditions, action: action?, provenance: None }))
 }
 
 fn condition(node: &Node, reader: &mut Reader<'_>) -> Vec<Condition> {

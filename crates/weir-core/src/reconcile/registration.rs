@@ -91,8 +91,7 @@ impl<'s> ById<'s> {
 }
 
 fn register(group: &GroupState, wanted: &Wanted<'_>, serial: TargetSerial, now: Timestamp) -> Record {
-    let (name, provenance) = (group.settings.name.clone(), wanted.provenance());
-    let target = Target::new(serial, wanted.addr, wanted.id.clone(), name, provenance);
+    let target = Target::new(serial, wanted.addr, wanted.id.clone(), group.settings.name.clone());
     let member = Member {
         target: target.into(),
         weight: wanted.weight,
@@ -100,16 +99,27 @@ fn register(group: &GroupState, wanted: &Wanted<'_>, serial: TargetSerial, now: 
         since: now,
         cause: wanted.cause().into(),
         health_check_path: wanted.health_check_path.map(Into::into),
+        provenance: wanted.provenance(),
     };
     Record { member, count: HealthCount::default(), leaves_at: None }
 }
 
 /// The health of a target that nothing is known of yet.
 fn starting_health(is_used: bool, state: TaskState) -> Health {
-    match (is_used, state) {
-        (_, TaskState::Paused) => Health::Unhealthy(UnhealthyReason::Paused),
-        (false, _) => Health::Unused,
-        (true, _) => Health::Initial(InitialReason::InitialHealthChecking),
+    match (engine_health(state), is_used) {
+        (Some(said), _) => said,
+        (None, false) => Health::Unused,
+        (None, true) => Health::Initial(InitialReason::InitialHealthChecking),
+    }
+}
+
+/// The health that a target has because its engine says so, whatever probes say.
+fn engine_health(state: TaskState) -> Option<Health> {
+    match state {
+        TaskState::Failing => Some(Health::Unhealthy(UnhealthyReason::EngineHealthCheck)),
+        TaskState::Paused => Some(Health::Unhealthy(UnhealthyReason::Paused)),
+        TaskState::Starting => Some(Health::Initial(InitialReason::EngineHealthChecking)),
+        TaskState::Running | TaskState::Stopping => None,
     }
 }
 
@@ -126,26 +136,22 @@ fn keep(
     if record.member.health_check_path.as_deref() != wanted.health_check_path {
         record.member.health_check_path = wanted.health_check_path.map(Into::into);
     }
+    record.member.provenance = wanted.provenance();
     let health = record.member.health;
-    let is_paused = health == Health::Unhealthy(UnhealthyReason::Paused);
-    match wanted.state {
-        TaskState::Stopping => {
-            drain(record, settings, &wanted.cause(), now, transitions);
+    if wanted.state == TaskState::Stopping {
+        return drain(record, settings, &wanted.cause(), now, transitions);
+    }
+    let starts_anew = match engine_health(wanted.state) {
+        Some(said) => health != said,
+        None => {
+            health == Health::Draining || health.is_said_by_engine() || (health == Health::Unused) == is_used
         }
-        TaskState::Paused if health != Health::Draining && !is_paused => {
-            record.count = HealthCount::default();
-            turn(record, Health::Unhealthy(UnhealthyReason::Paused), &wanted.cause(), now, transitions);
-        }
-        TaskState::Paused => {}
-        TaskState::Running => {
-            let starts_anew =
-                health == Health::Draining || is_paused || (health == Health::Unused) == is_used;
-            if starts_anew {
-                record.leaves_at = None;
-                record.count = HealthCount::default();
-                turn(record, starting_health(is_used, wanted.state), &wanted.cause(), now, transitions);
-            }
-        }
+    };
+    if starts_anew {
+        record.leaves_at = None;
+        record.count = HealthCount::default();
+        record.member.target.tally.end_slow_start();
+        turn(record, starting_health(is_used, wanted.state), &wanted.cause(), now, transitions);
     }
 }
 
@@ -158,8 +164,8 @@ fn leave(
     now: Timestamp,
     transitions: &mut Vec<Transition>,
 ) -> bool {
-    if has_vanished(&record.member.target.id, record.member.target.provenance.source, seen) {
-        let cause = format!("{} is gone", record.member.target.provenance.origin);
+    if has_vanished(&record.member.target.id, record.member.provenance.source, seen) {
+        let cause = format!("{} is gone", record.member.provenance.origin);
         transitions.push(transition(&record.member, Change::Removed, &cause));
         return false;
     }
@@ -210,6 +216,6 @@ pub(super) fn transition(member: &Member, change: Change, cause: &str) -> Transi
         addr: member.target.addr,
         change,
         cause: cause.to_owned(),
-        provenance: member.target.provenance.clone(),
+        provenance: member.provenance.clone(),
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::models::{ContainerInspectResponse, PortBinding};
+use bollard::models::{ContainerInspectResponse, ContainerState, Health, HealthStatusEnum, PortBinding};
 use weir_core::address::TargetAddr;
 use weir_core::task::{Provenance, Task, TaskId, TaskPort, TaskState};
 
@@ -23,6 +23,12 @@ pub(super) struct Container {
     /// How long it may take to stop.
     pub(super) stop_timeout: Duration,
 }
+
+/// Who speaks when a container is `starting` or `unhealthy`.
+pub(super) const HEALTH_CHECK: &str = "the engine's health check";
+
+/// Longest part of a health check's output that is shown, in characters.
+const HEALTH_OUTPUT_CHARS_MAX: usize = 120;
 
 /// A container's stop timeout where it names none.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,6 +50,7 @@ impl Container {
         }
         let name = inspected.name.as_deref().unwrap_or(id).trim_start_matches('/').to_owned();
         let owner = format!("container {name} ({})", id.get(..12).unwrap_or(id));
+        let (task_state, said) = task_state(state);
         let task = labels::read(&labels).map(|read| Task {
             id: Some(TaskId { id: id.into(), generation: started_at.into() }),
             service: read
@@ -58,9 +65,9 @@ impl Container {
             name: name.clone(),
             ports: ports(inspected, host, read.task.port),
             labels: read.task,
-            state: if state.paused == Some(true) { TaskState::Paused } else { TaskState::Running },
+            state: task_state,
             provenance: Arc::new(Provenance { source: "docker", origin: owner.clone() }),
-            cause: cause.to_owned(),
+            cause: said.unwrap_or_else(|| cause.to_owned()),
         });
         Some(Self {
             task,
@@ -72,6 +79,51 @@ impl Container {
                 .map_or(STOP_TIMEOUT, Duration::from_secs),
         })
     }
+
+    /// Whether this is the start of the container that `other` is, too; of two with mistakes nobody knows.
+    pub(super) fn is_same_start(&self, other: &Self) -> bool {
+        match (&self.task, &other.task) {
+            (Ok(one), Ok(other)) => one.id == other.id,
+            _ => false,
+        }
+    }
+}
+
+/// What a running container is doing, and in the words of its engine's health check why, where that has a say.
+fn task_state(state: &ContainerState) -> (TaskState, Option<String>) {
+    if state.paused == Some(true) {
+        return (TaskState::Paused, None);
+    }
+    let Some(health) = &state.health else { return (TaskState::Running, None) };
+    match health.status {
+        Some(HealthStatusEnum::STARTING) => {
+            (TaskState::Starting, Some(format!("{HEALTH_CHECK} has not passed yet")))
+        }
+        Some(HealthStatusEnum::UNHEALTHY) => (TaskState::Failing, Some(failure(health))),
+        Some(HealthStatusEnum::EMPTY | HealthStatusEnum::HEALTHY | HealthStatusEnum::NONE) | None => {
+            (TaskState::Running, None)
+        }
+    }
+}
+
+/// How a health check fails: `the engine's health check fails: exit status 1: connection refused`.
+fn failure(health: &Health) -> String {
+    let last = health.log.as_ref().and_then(|log| log.last());
+    let mut text = match last.and_then(|last| last.exit_code) {
+        Some(status) => format!("{HEALTH_CHECK} fails: exit status {status}"),
+        None => format!("{HEALTH_CHECK} fails"),
+    };
+    let line = last
+        .and_then(|last| last.output.as_deref())
+        .unwrap_or_default()
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty());
+    if let Some(line) = line {
+        text.push_str(": ");
+        text.extend(line.chars().filter(|c| !c.is_control()).take(HEALTH_OUTPUT_CHARS_MAX));
+    }
+    text
 }
 
 /// Where a container's TCP ports are reached from here.
@@ -98,9 +150,9 @@ fn ports(inspected: &ContainerInspectResponse, host: IpAddr, asked: Option<u16>)
         ports = own
             .map(|port| TaskPort { container_port: port, addr: TargetAddr((host, port).into()) })
             .collect();
-        ports.dedup();
     }
     ports.sort_unstable();
+    ports.dedup();
     ports
 }
 
@@ -182,6 +234,40 @@ mod tests {
         assert_eq!(check(&[binding("::", "32768")]).as_deref(), Some("[::1]:32768"));
         assert_eq!(check(&[binding("192.0.2.1", "80")]).as_deref(), Some("192.0.2.1:80"));
         assert_eq!(check(&[binding("", "80")]).as_deref(), Some("127.0.0.1:80"));
+    }
+
+    /// The ports of a running container, from what an engine says when it is asked to inspect one.
+    fn ports_of(config: &str, network_mode: &str, published: &str) -> Vec<String> {
+        let document = format!(
+            r#"{{ "Id": "3f2a91c07b1d", "Name": "/c",
+                 "State": {{ "Running": true, "Paused": false, "StartedAt": "2026-01-01T00:00:00.1Z" }},
+                 "Config": {{ "ExposedPorts": {{ "9000/tcp": {{}}, "53/udp": {{}} }}, "Labels": {{ {config} }} }},
+                 "HostConfig": {{ "NetworkMode": "{network_mode}" }},
+                 "NetworkSettings": {{ "Ports": {{ {published} }}, "Networks": {{
+                    "{network_mode}": {{ "IPAddress": "172.18.0.2" }}, "second": {{ "IPAddress": "172.19.0.2" }} }} }} }}"#
+        );
+        let inspected: ContainerInspectResponse = serde_json::from_str(&document).unwrap();
+        let container = Container::read(&inspected, "127.0.0.1".parse().unwrap(), "start").unwrap();
+        let ports = container.task.unwrap().ports;
+        ports.iter().map(|port| format!("{} at {}", port.container_port, port.addr)).collect()
+    }
+
+    #[test]
+    fn a_container_in_the_host_s_network_is_reached_at_the_ports_that_it_exposes_or_names() {
+        assert_eq!(ports_of("", "host", ""), ["9000 at 127.0.0.1:9000"]);
+        let named = ["8080 at 127.0.0.1:8080", "9000 at 127.0.0.1:9000"];
+        assert_eq!(ports_of(r#""weir.port": "8080""#, "host", ""), named);
+        assert_eq!(ports_of(r#""weir.port": "9000""#, "host", ""), ["9000 at 127.0.0.1:9000"]);
+    }
+
+    #[test]
+    fn a_container_in_networks_of_the_user_s_is_reached_once_at_what_it_publishes() {
+        let published = r#""9000/tcp": [ { "HostIp": "0.0.0.0", "HostPort": "32768" },
+                                         { "HostIp": "::", "HostPort": "32768" } ], "8080/tcp": null"#;
+        for network in ["bridge", "shop_default"] {
+            assert_eq!(ports_of("", network, published), ["9000 at 127.0.0.1:32768"]);
+            assert_eq!(ports_of("", network, ""), [""; 0]);
+        }
     }
 
     #[test]

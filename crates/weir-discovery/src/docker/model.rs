@@ -13,13 +13,14 @@ use super::container::{Container, SIGKILL, signal_number};
 /// How much longer than its stop timeout a container may take before it is thought to have survived its stop signal.
 const SURVIVAL_MARGIN: Duration = Duration::from_secs(5);
 
+/// What is said of a container whose health check turned out well; when it did not, the container's own words count.
+const HEALTH_CHECK_PASSES: &str = "the engine's health check passes";
+
 /// The running containers of one engine.
 #[derive(Debug)]
 pub(super) struct Model {
     host: IpAddr,
     containers: BTreeMap<String, Followed>,
-    /// Removed since [`Model::take_removed`] was asked last.
-    removed: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -32,7 +33,7 @@ struct Followed {
 /// Something that happened to a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Event {
-    id: String,
+    pub(super) id: String,
     action: String,
     signal: Option<u32>,
 }
@@ -60,20 +61,42 @@ impl Event {
     }
 }
 
+impl Followed {
+    /// A container as it is now, with what is remembered of it if this is still the same start.
+    fn after(before: Option<Self>, mut container: Container) -> Self {
+        let Some(before) = before.filter(|before| before.container.is_same_start(&container)) else {
+            return Self { container, stopping: None };
+        };
+        if let (Ok(task), Ok(known)) = (&mut container.task, before.container.task)
+            && task.state == TaskState::Starting
+            && matches!(known.state, TaskState::Running | TaskState::Failing)
+        {
+            // An engine that was restarted, and let its containers run, has forgotten what its health checks found.
+            task.state = known.state;
+            task.cause = known.cause;
+        }
+        Self { container, stopping: before.stopping }
+    }
+}
+
 impl Model {
     pub(super) fn new(host: IpAddr) -> Self {
-        Self { host, containers: BTreeMap::new(), removed: Vec::new() }
+        Self { host, containers: BTreeMap::new() }
     }
 
     /// Takes in one event.
     pub(super) fn apply(&mut self, event: &Event, now: Instant) -> Effect {
-        let inspect = || Effect::Inspect { id: event.id.clone(), cause: event.action.clone() };
+        let inspect = |cause: &str| Effect::Inspect { id: event.id.clone(), cause: cause.to_owned() };
+        // Engines write `health_status: unhealthy`, and have changed their mind about what follows the colon.
+        if event.action.starts_with("health_status") {
+            return inspect(HEALTH_CHECK_PASSES);
+        }
         match event.action.as_str() {
-            "start" | "unpause" | "pause" | "rename" | "update" => inspect(),
-            "die" | "destroy" | "oom" if self.containers.remove(&event.id).is_some() => {
-                self.removed.push(event.id.clone());
-                Effect::Changed
-            }
+            // An `oom` ends a process of the container, and the container only if that was its first: `die` says so.
+            action @ ("start" | "unpause" | "pause" | "rename" | "update" | "oom") => inspect(action),
+            "die" | "destroy" if self.containers.remove(&event.id).is_some() => Effect::Changed,
+            // It may be in the list that is being made.
+            "die" => inspect("die"),
             "kill" => self.kill(event, now),
             _ => Effect::Nothing,
         }
@@ -96,17 +119,10 @@ impl Model {
     /// Takes in what the engine says of one container now; `None` when it is gone.
     pub(super) fn put(&mut self, id: String, inspected: Option<ContainerInspectResponse>, cause: &str) {
         match inspected.and_then(|inspected| Container::read(&inspected, self.host, cause)) {
-            None => {
-                if self.containers.remove(&id).is_some() {
-                    self.removed.push(id);
-                }
-            }
+            None => drop(self.containers.remove(&id)),
             Some(container) => {
                 let before = self.containers.remove(&id);
-                let same_start =
-                    before.filter(|before| generation(&before.container) == generation(&container));
-                let stopping = same_start.and_then(|before| before.stopping);
-                self.containers.insert(id, Followed { container, stopping });
+                self.containers.insert(id, Followed::after(before, container));
             }
         }
     }
@@ -115,21 +131,21 @@ impl Model {
     pub(super) fn replace(&mut self, listed: Vec<(String, Option<ContainerInspectResponse>)>) {
         let mut before = std::mem::take(&mut self.containers);
         for (id, inspected) in listed {
-            let Some(mut container) =
+            let Some(container) =
                 inspected.and_then(|inspected| Container::read(&inspected, self.host, "listed"))
             else {
                 continue;
             };
-            let known =
-                before.remove(&id).filter(|known| generation(&known.container) == generation(&container));
-            let mut stopping = None;
-            if let Some(known) = known {
-                stopping = known.stopping;
-                if let (Ok(task), Ok(known)) = (&mut container.task, &known.container.task) {
-                    task.cause.clone_from(&known.cause);
-                }
+            let known = before.remove(&id);
+            let known_task = known.as_ref().and_then(|known| known.container.task.clone().ok());
+            let mut followed = Followed::after(known, container);
+            if let (Ok(task), Some(known)) = (&mut followed.container.task, known_task)
+                && task.id == known.id
+                && task.state == known.state
+            {
+                task.cause = known.cause;
             }
-            self.containers.insert(id, Followed { container, stopping });
+            self.containers.insert(id, followed);
         }
     }
 
@@ -148,11 +164,6 @@ impl Model {
                 }
             }
         }
-    }
-
-    /// The ids of containers removed since this was asked last.
-    pub(super) fn take_removed(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.removed)
     }
 
     /// All tasks, in the order of their ids.
@@ -177,13 +188,12 @@ impl Model {
     }
 }
 
-fn generation(container: &Container) -> Option<&weir_core::task::TaskId> {
-    container.task.as_ref().ok()?.id.as_ref()
-}
-
 #[cfg(test)]
 mod tests {
-    use bollard::models::{ContainerConfig, ContainerState, NetworkSettings, PortBinding};
+    use bollard::models::{
+        ContainerConfig, ContainerState, Health, HealthStatusEnum, HealthcheckResult, NetworkSettings,
+        PortBinding,
+    };
 
     use super::*;
 
@@ -269,6 +279,70 @@ mod tests {
         model.put("a".into(), Some(inspected("a", "t2", &[])), "start");
         assert_eq!(states(&model), [TaskState::Running]);
         assert_ne!(model.tasks()[0].id, before);
+    }
+
+    fn checked(status: HealthStatusEnum) -> ContainerInspectResponse {
+        let mut inspected = inspected("a", "t1", &[]);
+        let result = HealthcheckResult {
+            exit_code: Some(1),
+            output: Some("\n refused\u{7} \nmore".into()),
+            ..Default::default()
+        };
+        let health = Health { status: Some(status), log: Some(vec![result]), ..Default::default() };
+        inspected.state.as_mut().unwrap().health = Some(health);
+        inspected
+    }
+
+    fn look(
+        model: &mut Model,
+        inspected: Option<ContainerInspectResponse>,
+        action: &str,
+    ) -> (TaskState, String) {
+        let Effect::Inspect { id, cause } = model.apply(&event("a", action, None), Instant::now()) else {
+            panic!("{action} is not looked at")
+        };
+        model.put(id, inspected, &cause);
+        let task = &model.tasks()[0];
+        (task.state, task.cause.clone())
+    }
+
+    #[tokio::test]
+    async fn the_engine_s_health_check_has_a_say_and_a_cause() {
+        let mut model = model();
+        let starting = Some(checked(HealthStatusEnum::STARTING));
+        let waits = "the engine's health check has not passed yet".to_owned();
+        assert_eq!(look(&mut model, starting, "start"), (TaskState::Starting, waits));
+        let passes = "the engine's health check passes".to_owned();
+        let healthy = || Some(checked(HealthStatusEnum::HEALTHY));
+        assert_eq!(
+            look(&mut model, healthy(), "health_status: healthy"),
+            (TaskState::Running, passes.clone())
+        );
+        let fails = "the engine's health check fails: exit status 1: refused".to_owned();
+        let unhealthy = Some(checked(HealthStatusEnum::UNHEALTHY));
+        assert_eq!(look(&mut model, unhealthy, "health_status: unhealthy"), (TaskState::Failing, fails));
+        assert_eq!(look(&mut model, healthy(), "health_status: healthy"), (TaskState::Running, passes));
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_was_restarted_and_has_forgotten_its_health_checks_is_not_believed_that_they_start()
+     {
+        let mut model = model();
+        model.put("a".into(), Some(checked(HealthStatusEnum::HEALTHY), "start");
+        model.replace(vec![("a".into(), Some(checked(HealthStatusEnum::STARTING)))]);
+        assert_eq!(states(&model), [TaskState::Running]);
+        model.replace(vec![("a".into(), Some(checked(HealthStatusEnum::UNHEALTHY)))]);
+        assert_eq!(states(&model), [TaskState::Failing]);
+        assert!(model.tasks()[0].cause.starts_with("the engine's health check fails"));
+        model.replace(vec![("a".into(), Some(checked(HealthStatusEnum::STARTING)))]);
+        assert_eq!(states(&model), [TaskState::Failing]);
+    }
+
+    #[tokio::test]
+    async fn running_out_of_memory_ends_a_container_only_if_the_engine_says_so() {
+        let mut model = started("a");
+        look(&mut model, Some(inspected("a", "t1", &[])), "oom");
+        assert_eq!(states(&model), [TaskState::Running]);
     }
 
     #[tokio::test]
