@@ -8,6 +8,7 @@ mod classic;
 mod config_examples;
 mod deregistration;
 mod docker;
+mod docker_compose;
 mod docker_health;
 mod docker_identity;
 mod docker_labels;

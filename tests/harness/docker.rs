@@ -22,7 +22,7 @@ pub struct Engine {
 }
 
 /// The label of everything that a test has made.
-const MARK_LABEL: &str = "weir-test";
+pub(crate) const MARK_LABEL: &str = "weir-test";
 
 /// The file in a container that its health check looks at.
 const HEALTH_FILE: &str = "/tmp/health.yaml";
@@ -87,6 +87,11 @@ impl Engine {
     /// The image of the task.
     pub fn image(&self) -> String {
         format!("{}:task", self.mark)
+    }
+
+    /// A file of this test's own; where it is.
+    pub(crate) fn write(&self, name: &str, text: &str) -> std::path::PathBuf {
+        self.folder.write(name, text)
     }
 
     /// An image of the task whose health check passes while [`Engine::set_health`] says so, and fails at first.

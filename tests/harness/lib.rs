@@ -7,6 +7,7 @@
 
 pub mod binary;
 pub mod client;
+pub mod compose;
 pub mod docker;
 pub mod folder;
 pub mod open_loop;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use binary::Binary;
 pub use client::{Client, Reply, get};
+pub use compose::Compose;
 pub use docker::Engine;
 pub use folder::Folder;
 pub use target::{FakeTarget, Received};

@@ -7,11 +7,13 @@ use crate::step::{Failed, cargo_with, run, say, succeeds};
 /// The version that the configuration in `deny.toml` is written for.
 const CARGO_DENY: &str = "0.20.2";
 
-/// A Docker engine, for the tests with real containers. Without one those are left out, except in continuous
+/// A Docker engine and docker-compose, for the tests with real containers. Without one those are left out, except in continuous
 /// integration, where that would hide what they promise.
 pub(crate) fn engine() -> Result<(), Failed> {
-    if !has("docker") {
-        install(&[("docker", "docker.io")], "the tests with real containers")?;
+    let programs = [("docker", "docker.io"), ("docker-compose", "docker-compose")];
+    let missing: Vec<_> = programs.into_iter().filter(|(program, _)| !has(program)).collect();
+    if !missing.is_empty() {
+        install(&missing, "the tests with real containers")?;
     }
     if succeeds("docker", &["version"]) {
         return Ok(());
