@@ -328,7 +328,7 @@ mod tests {
     async fn an_engine_that_was_restarted_and_has_forgotten_its_health_checks_is_not_believed_that_they_start()
      {
         let mut model = model();
-        model.put("a".into(), Some(checked(HealthStatusEnum::HEALTHY), "start");
+        model.put("a".into(), Some(checked(HealthStatusEnum::HEALTHY)), "start");
         model.replace(vec![("a".into(), Some(checked(HealthStatusEnum::STARTING)))]);
         assert_eq!(states(&model), [TaskState::Running]);
         model.replace(vec![("a".into(), Some(checked(HealthStatusEnum::UNHEALTHY)))]);
