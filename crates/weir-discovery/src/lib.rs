@@ -6,8 +6,10 @@
 //! What this crate lacks, on purpose: the writer, health, decisions.
 
 pub mod docker;
+mod elements;
 pub mod file;
 pub mod labels;
+mod reporter;
 
 use weir_core::task::{SourceKind, TaskSet};
 
