@@ -27,3 +27,4 @@ pub mod tally;
 pub mod target;
 pub mod task;
 pub mod time;
+pub mod url;

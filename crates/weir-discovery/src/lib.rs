@@ -5,9 +5,11 @@
 //!
 //! What this crate lacks, on purpose: the writer, health, decisions.
 
+mod client;
 pub mod docker;
 mod elements;
 pub mod file;
+pub mod http;
 pub mod labels;
 mod reporter;
 
