@@ -16,6 +16,7 @@ pub mod flow_key;
 pub mod head;
 pub mod health;
 pub mod lease;
+pub mod lookup;
 pub mod name;
 pub mod pattern;
 pub mod reconcile;

@@ -54,6 +54,9 @@ pub enum SourceKind {
 }
 
 impl SourceKind {
+    /// Every source, by name.
+    pub const ALL: [Self; 5] = [Self::Dns, Self::Docker, Self::Etcd, Self::File, Self::Http];
+
     /// The name used in configuration, logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

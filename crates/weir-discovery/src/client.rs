@@ -129,9 +129,8 @@ impl Answer {
     /// The whole body, of at most `bytes_max` bytes.
     pub(crate) async fn whole(mut self, bytes_max: usize) -> Result<Vec<u8>, ClientError> {
         let mut whole = Vec::new();
-        while let Some(piece) = timeout(PIECE_TIMEOUT, self.piece())
-            .await
-            .unwrap_or(Err(ClientError::TimedOut(PIECE_TIMEOUT)))?
+        while let Some(piece) =
+            timeout(PIECE_TIMEOUT, self.piece()).await.unwrap_or(Err(ClientError::TimedOut(PIECE_TIMEOUT)))?
         {
             if whole.len() + piece.len() > bytes_max {
                 return Err(ClientError::TooLarge(bytes_max));

@@ -31,6 +31,16 @@ pub(super) fn wanted(group: &TargetGroup, tasks: &BTreeMap<SourceKind, Vec<Task>
     for selector in &group.targets {
         match selector {
             TargetSelector::Address { addr, weight } => add(fixed(group, *addr, *weight)),
+            TargetSelector::Lookup { lookup, weight } => {
+                let service = lookup.to_string();
+                tasks
+                    .get(&SourceKind::Dns)
+                    .into_iter()
+                    .flatten()
+                    .filter(|task| task.service.as_ref() == Some(&service))
+                    .filter_map(|task| of_task(task, None, *weight))
+                    .for_each(&mut add);
+            }
             TargetSelector::Tasks(selector) => tasks
                 .get(&selector.source)
                 .into_iter()

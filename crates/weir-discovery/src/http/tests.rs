@@ -85,7 +85,9 @@ async fn an_answer_that_is_none_says_why() {
     assert!(problem_of(answer(404, "", "")).await.contains("status 404"));
     assert!(problem_of(answer(302, "Location: /x\r\n", "")).await.contains("the URL that it leads to"));
     assert!(problem_of(answer(304, "", "")).await.contains("status 304"));
-    assert!(problem_of(answer(200, "", "<html>")).await.contains("http_sd's shape: expected value at line 1"));
+    assert!(
+        problem_of(answer(200, "", "<html>")).await.contains("http_sd's shape: expected value at line 1")
+    );
     assert!(problem_of(answer(200, "", &ONE[..30])).await.contains("EOF"));
     assert!(problem_of("nonsense\r\n\r\n".to_owned()).await.contains("invalid HTTP"));
     let large = answer(200, "", &" ".repeat(ANSWER_BYTES_MAX + 1));
