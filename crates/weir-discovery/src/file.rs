@@ -14,7 +14,7 @@ use weir_core::task::{SourceKind, Task};
 
 use crate::Report;
 use crate::elements::{self, Document, Elements, Mistake};
-use crate::reporter::{Gone, Reporter};
+use crate::reporter::{Gone, Reporter, while_wanted};
 
 /// Time that changes have to settle before the files are read.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -27,22 +27,21 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Follows `path` until nobody takes reports any more.
 pub async fn watch(path: PathBuf, reports: Sender<Report>) {
+    while_wanted(&reports, follow(path, reports.clone())).await;
+}
+
+async fn follow(path: PathBuf, reports: Sender<Report>) -> Gone {
     let mut files = Files { path, good: BTreeMap::new() };
     // Without word of changes the files are still read every few seconds.
     let (_watcher, mut changes) = watch_folder(&files.folder());
     let mut reporter = Reporter::new(SourceKind::File, reports);
     loop {
         if report(&mut files, &mut reporter).await.is_err() {
-            return;
+            return Gone;
         }
-        tokio::select! {
-            Gone = reporter.closed() => return,
-            word = timeout(POLL_INTERVAL, changes.recv()) => {
-                if word == Ok(None) {
-                    // No watcher: only the clock is left.
-                    sleep(POLL_INTERVAL).await;
-                }
-            }
+        if timeout(POLL_INTERVAL, changes.recv()).await == Ok(None) {
+            // No watcher: only the clock is left.
+            sleep(POLL_INTERVAL).await;
         }
         sleep(SETTLE).await;
         while changes.try_recv().is_ok() {}

@@ -13,7 +13,7 @@ use weir_core::url::HttpUrl;
 use crate::Report;
 use crate::client;
 use crate::elements::{self, Document, Elements};
-use crate::reporter::{Backoff, Gone, Reporter};
+use crate::reporter::{Backoff, Gone, Reporter, while_wanted};
 
 /// Longest time that the server may take for a whole answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,14 +23,15 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Follows `url` until nobody takes reports any more; `interval` is the time between an answer and the next question.
 pub async fn watch(url: HttpUrl, interval: Duration, reports: Sender<Report>) {
+    while_wanted(&reports, follow(&url, interval, reports.clone())).await;
+}
+
+async fn follow(url: &HttpUrl, interval: Duration, reports: Sender<Report>) -> Gone {
     let mut reporter = Reporter::new(SourceKind::Http, reports);
     let mut backoff = Backoff::default();
     let mut etag = None;
     loop {
-        let asked = tokio::select! {
-            Gone = reporter.closed() => return,
-            asked = timeout(ANSWER_TIMEOUT, ask(&url, etag.as_deref(), interval)) => asked,
-        };
+        let asked = timeout(ANSWER_TIMEOUT, ask(url, etag.as_deref(), interval)).await;
         let late = || format!("did not answer within {} s", ANSWER_TIMEOUT.as_secs());
         let (told, pause) = match asked.unwrap_or_else(|_| Err(late())) {
             Ok(answer) => {
@@ -40,12 +41,9 @@ pub async fn watch(url: HttpUrl, interval: Duration, reports: Sender<Report>) {
             Err(problem) => (reporter.fail(format!("{url}: {problem}")).await, backoff.next()),
         };
         if told.is_err() {
-            return;
+            return Gone;
         }
-        tokio::select! {
-            Gone = reporter.closed() => return,
-            () = sleep(pause) => {}
-        }
+        sleep(pause).await;
     }
 }
 

@@ -8,6 +8,7 @@
 mod client;
 pub mod docker;
 mod elements;
+pub mod etcd;
 pub mod file;
 pub mod http;
 pub mod labels;

@@ -19,6 +19,14 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Gone;
 
+/// Follows a source until it ends by itself or nobody takes reports any more.
+pub(crate) async fn while_wanted(reports: &Sender<Report>, following: impl Future<Output = Gone>) {
+    tokio::select! {
+        () = reports.closed() => {}
+        Gone = following => {}
+    }
+}
+
 /// Reports for one source.
 #[derive(Debug)]
 pub(crate) struct Reporter {
@@ -35,12 +43,6 @@ pub(crate) struct Reporter {
 impl Reporter {
     pub(crate) fn new(source: SourceKind, reports: Sender<Report>) -> Self {
         Self { source, reports, told: None, mistakes: BTreeSet::new(), failing: None }
-    }
-
-    /// Ends when nobody takes reports any more.
-    pub(crate) async fn closed(&self) -> Gone {
-        self.reports.closed().await;
-        Gone
     }
 
     /// The source cannot be asked: said once for each distinct problem.
