@@ -6,6 +6,7 @@
 //! What this crate lacks, on purpose: the writer, health, decisions.
 
 mod client;
+pub mod dns;
 pub mod docker;
 mod elements;
 pub mod etcd;
