@@ -170,11 +170,11 @@ impl Watcher {
 /// Several failures in one text; `None` without any.
 fn spell(failures: Vec<String>) -> Option<String> {
     let more = failures.len().saturating_sub(FAILURES_SHOWN);
-    let mut text = failures.into_iter().take(FAILURES_SHOWN).collect::<Vec<_>>().join("; ");
+    let mut shown: Vec<String> = failures.into_iter().take(FAILURES_SHOWN).collect();
     if more > 0 {
-        text.push_str(&format!("; and {more} more"));
+        shown.push(format!("and {more} more"));
     }
-    (!text.is_empty()).then_some(text)
+    (!shown.is_empty()).then(|| shown.join("; "))
 }
 
 /// Looks one name up for as long as its answers are wanted.

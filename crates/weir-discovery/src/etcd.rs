@@ -135,7 +135,9 @@ impl Watcher {
                         self.backoff.reset();
                         self.problems.clear();
                         self.reporter.recover().await?;
-                        events.into_iter().for_each(|event| self.model.apply(event));
+                        for event in events {
+                            self.model.apply(event);
+                        }
                     }
                 }
             }

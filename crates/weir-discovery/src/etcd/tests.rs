@@ -28,12 +28,11 @@ impl Member {
     /// The next request, which must be for this path.
     async fn asked(&self, path: &str) -> TcpStream {
         let (mut stream, _) = timeout(DEADLINE, self.0.accept()).await.unwrap().unwrap();
-        let mut request = Vec::new();
+        let mut text = String::new();
         // All requests of this source are one JSON object.
-        while !request.ends_with(b"}") || request.iter().filter(|b| **b == b'{').count() != closed(&request) {
-            request.push(stream.read_u8().await.unwrap());
+        while !text.ends_with('}') || text.matches('{').count() != text.matches('}').count() {
+            text.push(stream.read_u8().await.unwrap().into());
         }
-        let text = String::from_utf8(request).unwrap();
         assert!(text.starts_with(&format!("POST {path} HTTP/1.1\r\n")), "{text}");
         stream
     }
@@ -54,10 +53,6 @@ impl Member {
         stream.write_all(answer.as_bytes()).await.unwrap();
         stream
     }
-}
-
-fn closed(request: &[u8]) -> usize {
-    request.iter().filter(|byte| **byte == b'}').count()
 }
 
 fn port(report: &Report) -> Option<u16> {
