@@ -10,6 +10,7 @@ pub mod client;
 pub mod docker;
 pub mod folder;
 pub mod open_loop;
+pub mod server;
 pub mod target;
 pub mod weir;
 pub mod yaml;
