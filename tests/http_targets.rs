@@ -1,4 +1,4 @@
-//! Targets from a URL in the shape of Prometheus's http_sd.
+//! Targets from a URL in the shape of Prometheus's `http_sd`.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
