@@ -169,8 +169,10 @@ fn projects_and_labels_keep_their_containers_apart() {
 fn without_a_configuration_every_service_is_served_at_its_own_host_name() {
     let Some(engine) = Engine::find("auto") else { return };
     engine.run("one", &[], &[]);
-    let discovery =
-        weir_config::Discovery { docker: Some(weir_config::DockerSource { endpoint: None }), file: None };
+    let discovery = weir_config::Discovery {
+        docker: Some(weir_config::DockerSource { endpoint: None }),
+        ..Default::default()
+    };
     let any = "127.0.0.1:0".parse().unwrap();
     let setup = weir::process::Setup::automatic(weir_core::address::ListenAddr(any), any, discovery);
     let process = weir::process::Process::start(setup).unwrap();

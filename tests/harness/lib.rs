@@ -11,6 +11,7 @@ pub mod compose;
 pub mod docker;
 pub mod folder;
 pub mod open_loop;
+pub mod server;
 pub mod target;
 pub mod weir;
 pub mod yaml;

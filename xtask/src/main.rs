@@ -36,6 +36,7 @@ fn main() -> ExitCode {
 /// Builds the program that end-to-end tests run, then runs all tests.
 fn test() -> Result<(), Failed> {
     needs::engine()?;
+    needs::sources()?;
     cargo(&["build", "--locked", "--package", "weir", "--bins"])?;
     cargo(&["test", "--locked", "--workspace"])
 }

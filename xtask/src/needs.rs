@@ -27,6 +27,13 @@ pub(crate) fn engine() -> Result<(), Failed> {
     Ok(())
 }
 
+/// etcd and dnsmasq, for the tests of discovery. Without one those tests fail, and say what to install.
+pub(crate) fn sources() -> Result<(), Failed> {
+    let servers = [("etcd", "etcd-server"), ("dnsmasq", "dnsmasq-base")];
+    let missing: Vec<_> = servers.into_iter().filter(|(program, _)| !has(program)).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing, "the tests with real sources") }
+}
+
 /// nginx with its TCP module, and HAProxy, for the bench.
 pub(crate) fn peers() -> Result<(), Failed> {
     const STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use weir_core::definition::Definitions;
+use weir_core::url::HttpUrl;
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +40,23 @@ pub struct Limits {
 /// Sources that are followed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discovery {
+    /// The domain name system.
+    pub dns: Option<DnsSource>,
     /// A Docker engine.
     pub docker: Option<DockerSource>,
+    /// The keys below a prefix of an etcd cluster.
+    pub etcd: Option<EtcdSource>,
     /// A file or folder of targets.
     pub file: Option<FileSource>,
+    /// A URL that lists targets.
+    pub http: Option<HttpSource>,
+}
+
+/// The domain name system. Which names are looked up is what target groups ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsSource {
+    /// The server that is asked; `None` asks those of `/etc/resolv.conf`.
+    pub server: Option<SocketAddr>,
 }
 
 /// A Docker engine.
@@ -51,9 +66,27 @@ pub struct DockerSource {
     pub endpoint: Option<String>,
 }
 
+/// The keys below a prefix of an etcd cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdSource {
+    /// The members of the cluster, at least one; asked one after another until one answers.
+    pub endpoints: Vec<HttpUrl>,
+    /// What the keys begin with; not empty.
+    pub prefix: String,
+}
+
 /// A file or folder of targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSource {
     /// The file or folder.
     pub path: PathBuf,
+}
+
+/// A URL that lists targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpSource {
+    /// The URL, asked with GET.
+    pub url: HttpUrl,
+    /// Time between an answer and the next question, 100 ms to 1 h.
+    pub interval: Duration,
 }

@@ -28,9 +28,12 @@ objects! {
         later ["certificates", "include"];
     ADMIN = "admin", ["bind"], later ["token"];
     LIMITS = "limits", ["connections"], later [];
-    DISCOVERY = "discovery", ["docker", "file"], later ["dns", "ecs", "etcd", "http", "swarm"];
+    DISCOVERY = "discovery", ["dns", "docker", "etcd", "file", "http"], later ["ecs", "swarm"];
+    DNS = "discovery.dns", ["server"], later [];
     DOCKER = "discovery.docker", ["endpoint"], later [];
+    ETCD = "discovery.etcd", ["endpoints", "prefix"], later ["password", "username"];
     FILE = "discovery.file", ["path"], later [];
+    HTTP = "discovery.http", ["interval", "url"], later [];
     TARGET_GROUP = "target group",
         [
             "connection_termination", "deregistration_delay", "health_check", "hold", "load_balancing_algorithm",
@@ -43,7 +46,10 @@ objects! {
     HEALTH_CHECK = "health check",
         ["healthy_threshold", "interval", "matcher", "path", "port", "protocol", "timeout", "unhealthy_threshold"],
         later [];
-    ADDRESS_TARGET = "target", ["address", "docker", "file", "port", "weight"], later ["dns", "ecs", "etcd", "zone"];
+    ADDRESS_TARGET = "target",
+        ["address", "dns", "docker", "etcd", "file", "http", "port", "weight"],
+        later ["ecs", "zone"];
+    DNS_TARGET = "dns target", ["name", "port", "type", "weight"], later [];
     TASK_TARGET = "tasks", ["container_port", "project", "service", "weight"], later ["network"];
     APPLICATION = "application load balancer",
         ["access_log", "idle_timeout", "listeners", "name", "type"],

@@ -15,7 +15,9 @@ mod tree;
 
 use std::path::{Path, PathBuf};
 
-pub use config::{Admin, Config, Discovery, DockerSource, FileSource, Limits};
+pub use config::{
+    Admin, Config, Discovery, DnsSource, DockerSource, EtcdSource, FileSource, HttpSource, Limits,
+};
 pub use keys::OBJECTS;
 pub use problem::{Problem, Problems};
 

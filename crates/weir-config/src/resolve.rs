@@ -5,8 +5,10 @@
 
 mod action;
 mod classic;
+mod discovery;
 mod load_balancer;
 mod rule;
+mod target;
 mod target_group;
 
 use std::collections::BTreeMap;
@@ -17,7 +19,7 @@ use weir_core::address::ListenAddr;
 use weir_core::definition::{Definitions, TargetGroup, TargetProtocol};
 use weir_core::name::GroupName;
 
-use crate::config::{Admin, Config, Discovery, DockerSource, FileSource, Limits};
+use crate::config::{Admin, Config, Limits};
 use crate::keys;
 use crate::read::{Fields, Reader, items, nearest};
 use crate::tree::Node;
@@ -82,7 +84,7 @@ pub(crate) fn resolve(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
     let admin = admin(fields, reader);
     let workers = fields.get("workers").and_then(|node| reader.number(node, 1..=WORKERS_MAX));
     let limits = limits(fields, reader);
-    let discovery = discovery(fields, reader);
+    let discovery = discovery::read(fields, reader);
 
     let mut groups = Groups::default();
     for node in list(fields, "target_groups") {
@@ -141,31 +143,6 @@ fn limits(fields: Fields<'_>, reader: &mut Reader<'_>) -> Limits {
         reader.number(fields.get("connections")?, 1..=10_000_000)
     };
     Limits { connections: read().unwrap_or(CONNECTIONS_MAX) }
-}
-
-fn discovery(fields: Fields<'_>, reader: &mut Reader<'_>) -> Discovery {
-    let Some(fields) = fields.get("discovery").and_then(|node| reader.fields(node, &keys::DISCOVERY)) else {
-        return Discovery::default();
-    };
-    let docker = fields.get("docker").and_then(|node| reader.fields(node, &keys::DOCKER)).map(|fields| {
-        let endpoint = fields.get("endpoint").and_then(|node| {
-            let text = reader.text(node)?;
-            let is_known = ["unix://", "tcp://"].iter().any(|scheme| text.starts_with(scheme));
-            if !is_known {
-                let remedy = "write unix:///var/run/docker.sock or tcp://127.0.0.1:2375";
-                reader.problem(node, &format!("{text:?} is not an engine's endpoint"), Some(remedy));
-            }
-            is_known.then(|| text.to_owned())
-        });
-        DockerSource { endpoint }
-    });
-    let file = fields.get("file").and_then(|node| {
-        let fields = reader.fields(node, &keys::FILE)?;
-        let node = fields.require(reader, "path", "./targets.d")?;
-        let path = reader.text(node)?;
-        Some(FileSource { path: reader.folder().join(path) })
-    });
-    Discovery { docker, file }
 }
 
 /// No two listeners may take the same connections.

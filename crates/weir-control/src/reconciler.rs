@@ -3,6 +3,7 @@
 //! Wait for one event → [`reconcile`] gives the next snapshot and its transitions → log and count them → publish.
 //! Nothing else writes.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use weir_core::automatic;
 use weir_core::definition::Definitions;
 use weir_core::health::Verdict;
 use weir_core::label_rules::{Labelled, Quarantined};
+use weir_core::lookup::Lookup;
 use weir_core::reconcile::{Change, Event, State, Transition, reconcile};
 use weir_core::snapshot::Snapshot;
 use weir_core::table::Writer;
@@ -63,6 +65,8 @@ pub struct Reconciler {
     verdicts: mpsc::UnboundedReceiver<(TargetSerial, Verdict)>,
     commands: mpsc::Receiver<Command>,
     reports: mpsc::Receiver<Report>,
+    /// Tells the DNS source what target groups ask for.
+    lookups: watch::Sender<BTreeSet<Lookup>>,
     /// Sources that have not been heard yet.
     awaited: Vec<SourceKind>,
     handle: Handle,
@@ -92,6 +96,8 @@ pub struct Parts {
     pub listeners: Listeners,
     /// What discovery reports.
     pub reports: mpsc::Receiver<Report>,
+    /// Tells the DNS source what target groups ask for.
+    pub lookups: watch::Sender<BTreeSet<Lookup>>,
     /// The sources that report.
     pub sources: Vec<SourceKind>,
     /// Everything that is counted.
@@ -127,6 +133,7 @@ impl Reconciler {
             verdicts,
             commands,
             reports: parts.reports,
+            lookups: parts.lookups,
             awaited: parts.sources,
             handle: handle.clone(),
         };
@@ -277,8 +284,15 @@ impl Reconciler {
         {
             *bind = listener.bind;
         }
+        let wanted = definitions.lookups();
         self.labels.write(definitions);
         self.follow_labels();
+        self.lookups.send_if_modified(|lookups| {
+            *lookups != wanted && {
+                *lookups = wanted;
+                true
+            }
+        });
         Ok(self.listeners.commit(prepared))
     }
 

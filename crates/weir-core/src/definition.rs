@@ -2,11 +2,13 @@
 //!
 //! A definition says what should be; a [`crate::snapshot::Snapshot`] says what is.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::address::{ListenAddr, TargetAddr};
 use crate::health::HealthCheck;
+use crate::lookup::Lookup;
 use crate::name::{GroupName, LoadBalancerName};
 use crate::rule::{Action, Rule};
 use crate::target::Weight;
@@ -19,6 +21,18 @@ pub struct Definitions {
     pub load_balancers: Vec<LoadBalancer>,
     /// In the order written. Names are unique.
     pub target_groups: Vec<TargetGroup>,
+}
+
+impl Definitions {
+    /// Everything that target groups ask the domain name system for.
+    pub fn lookups(&self) -> BTreeSet<Lookup> {
+        let targets = self.target_groups.iter().flat_map(|group| &group.targets);
+        let lookup = |target: &TargetSelector| match target {
+            TargetSelector::Lookup { lookup, .. } => Some(lookup.clone()),
+            TargetSelector::Address { .. } | TargetSelector::Tasks(_) => None,
+        };
+        targets.filter_map(lookup).collect()
+    }
 }
 
 /// A load balancer: its kind's settings and its listeners.
@@ -219,6 +233,13 @@ pub enum TargetSelector {
         /// Its share.
         weight: Weight,
     },
+    /// Every record that a look-up finds.
+    Lookup {
+        /// What is looked up.
+        lookup: Lookup,
+        /// Their weight, unless the records name their own.
+        weight: Weight,
+    },
     /// Every task of a source that matches.
     Tasks(TaskSelector),
 }
@@ -236,6 +257,19 @@ pub struct TaskSelector {
     pub container_port: Option<u16>,
     /// Their weight, unless a label says otherwise.
     pub weight: Weight,
+}
+
+impl TargetGroup {
+    /// Whether a selector of the group selects `task`, a task of `source`.
+    pub fn selects(&self, source: SourceKind, task: &Task) -> bool {
+        self.targets.iter().any(|selector| match selector {
+            TargetSelector::Address { .. } => false,
+            TargetSelector::Lookup { lookup, .. } => {
+                source == SourceKind::Dns && task.service.as_deref() == Some(lookup.to_string().as_str())
+            }
+            TargetSelector::Tasks(selector) => selector.source == source && selector.selects(task),
+        })
+    }
 }
 
 impl TaskSelector {

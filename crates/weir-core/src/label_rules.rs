@@ -8,7 +8,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use crate::automatic;
-use crate::definition::{Definitions, ListenerKind, TargetGroup, TargetProtocol, TargetSelector};
+use crate::definition::{Definitions, ListenerKind, TargetProtocol};
 use crate::name::GroupName;
 use crate::rule::{Action, Forward, LabelRule, Priority, Rule};
 use crate::task::{Provenance, SourceKind, Task, TaskState};
@@ -248,7 +248,7 @@ impl Additions<'_> {
                 return Err(LabelRuleError::GroupProtocol(name.clone()));
             }
             return match owner {
-                Owner::Service { .. } if !selects(written, source, task) => {
+                Owner::Service { .. } if !written.selects(source, task) => {
                     Err(LabelRuleError::GroupExcludes(name.clone()))
                 }
                 _ => Ok(()),
@@ -271,13 +271,6 @@ fn group_of(source: SourceKind, task: &Task) -> Result<(GroupName, Owner), Label
     let service = task.service.clone().ok_or(LabelRuleError::GroupUnnamed)?;
     let group = GroupName::parse(&service).map_err(|_| LabelRuleError::GroupUnnamed)?;
     Ok((group, Owner::Service { source, service, project: task.project.clone() }))
-}
-
-fn selects(group: &TargetGroup, source: SourceKind, task: &Task) -> bool {
-    group.targets.iter().any(|target| match target {
-        TargetSelector::Tasks(selector) => selector.source == source && selector.selects(task),
-        TargetSelector::Address { .. } => false,
-    })
 }
 
 /// Whose labels a rule is made of. A service, not a task, so that the rule is the same while its tasks are replaced.

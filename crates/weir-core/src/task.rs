@@ -27,7 +27,7 @@ impl TaskId {
 /// Where a task or target was learned of, for people: every change can be traced to what caused it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Provenance {
-    /// The source's name: `docker`, `file`, `configuration`.
+    /// The source's name: `configuration`, or that of a [`SourceKind`].
     pub source: &'static str,
     /// What in that source it is: `container shop-api-1 (3f2a91c07b1d)`, `targets.d/db.json`.
     pub origin: String,
@@ -42,21 +42,30 @@ impl fmt::Display for Provenance {
 /// Which discovery source a task was seen by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceKind {
+    /// Names in the domain name system.
+    Dns,
     /// A Docker engine.
     Docker,
+    /// The keys below a prefix of an etcd cluster.
+    Etcd,
     /// A watched file or folder in Prometheus's `file_sd` shape.
     File,
+    /// A URL that answers in Prometheus's `http_sd` shape.
+    Http,
 }
 
 impl SourceKind {
-    /// Every source.
-    pub const ALL: [Self; 2] = [Self::Docker, Self::File];
+    /// Every source, by name.
+    pub const ALL: [Self; 5] = [Self::Dns, Self::Docker, Self::Etcd, Self::File, Self::Http];
 
     /// The name used in configuration, logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Dns => "dns",
             Self::Docker => "docker",
+            Self::Etcd => "etcd",
             Self::File => "file",
+            Self::Http => "http",
         }
     }
 
@@ -65,8 +74,8 @@ impl SourceKind {
         match self {
             // The engine no longer has it: its sockets are gone already.
             Self::Docker => Departure::Vanished,
-            // Somebody took the line out; the process may well be running and have work to finish.
-            Self::File => Departure::Deregistered,
+            // Somebody took the line, key or record out; the process may well be running and have work to finish.
+            Self::Dns | Self::Etcd | Self::File | Self::Http => Departure::Deregistered,
         }
     }
 }

@@ -9,7 +9,6 @@ mod endpoint;
 mod model;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -25,6 +24,7 @@ use weir_core::task::{SourceKind, TaskSet};
 pub use endpoint::{Endpoint, EndpointError, endpoint};
 
 use self::model::{Effect, Event, Model};
+use crate::reporter::share;
 use crate::{Report, WatchFailure};
 
 /// Time between two lists that repair what events have missed.
@@ -191,10 +191,8 @@ impl Watcher {
                 self.reports.send(report).await.map_err(|_| Gone)?;
             }
         }
-        let set = TaskSet {
-            source: SourceKind::Docker,
-            tasks: self.model.tasks().into_iter().map(Arc::new).collect(),
-        };
+        let before = self.told.as_ref().map_or(&[][..], |set| &set.tasks);
+        let set = TaskSet { source: SourceKind::Docker, tasks: share(before, self.model.tasks()) };
         if self.told.as_ref() != Some(&set) {
             self.told = Some(set.clone());
             self.reports.send(Report::Tasks(set)).await.map_err(|_| Gone)?;

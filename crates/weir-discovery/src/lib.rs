@@ -5,9 +5,15 @@
 //!
 //! What this crate lacks, on purpose: the writer, health, decisions.
 
+mod client;
+pub mod dns;
 pub mod docker;
+mod elements;
+pub mod etcd;
 pub mod file;
+pub mod http;
 pub mod labels;
+mod reporter;
 
 use weir_core::task::{SourceKind, TaskSet};
 

@@ -1,6 +1,7 @@
 //! The process: worker threads, the control thread, and how they are put together.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -17,11 +18,12 @@ use weir_control::reconciler::Parts;
 use weir_control::{Handle, Listeners, Origin, Reconciler, StartError};
 use weir_core::address::ListenAddr;
 use weir_core::dispatcher::Dispatcher;
+use weir_core::lookup::Lookup;
 use weir_core::snapshot::Snapshot;
 use weir_core::table;
 use weir_core::task::SourceKind;
 use weir_discovery::docker::EndpointError;
-use weir_discovery::{Report, docker, file};
+use weir_discovery::{Report, dns, docker, etcd, file, http};
 use weir_net::accept::ConnectionLimit;
 use weir_net::bind::BindError;
 use weir_net::clock::Clock;
@@ -227,13 +229,24 @@ async fn control(
 ) {
     let (reports_sender, reports) = mpsc::channel(REPORTS_MAX);
     let ControlParts { setup, engine, admin, listeners, table, publications, telemetry, clock } = parts;
-    let sources = follow(&setup.discovery, engine, &reports_sender);
-    let parts =
-        Parts { origin: setup.origin, table, publications, listeners, reports, sources, telemetry, clock };
+    let lookups = watch::Sender::new(BTreeSet::new());
+    let parts = Parts {
+        origin: setup.origin,
+        table,
+        publications,
+        listeners,
+        reports,
+        sources: sources(&setup.discovery),
+        lookups: lookups.clone(),
+        telemetry,
+        clock,
+    };
     let (reconciler, handle) = match Reconciler::start(parts) {
         Ok(started) => started,
         Err(error) => return drop(started.send(Err(error.into()))),
     };
+    // From here on the first names are known, so that the first set of each source is a whole one.
+    follow(&setup.discovery, engine, &lookups, &reports_sender);
     if let Some(admin) = admin {
         let handle = handle.clone();
         spawn_local(async move {
@@ -254,22 +267,41 @@ async fn control(
     }
 }
 
-/// Starts a watcher for each source; their names.
+/// The sources that are followed.
+fn sources(discovery: &Discovery) -> Vec<SourceKind> {
+    let is_followed = |source: &SourceKind| match source {
+        SourceKind::Dns => discovery.dns.is_some(),
+        SourceKind::Docker => discovery.docker.is_some(),
+        SourceKind::Etcd => discovery.etcd.is_some(),
+        SourceKind::File => discovery.file.is_some(),
+        SourceKind::Http => discovery.http.is_some(),
+    };
+    SourceKind::ALL.into_iter().filter(is_followed).collect()
+}
+
+/// Starts a watcher for each of them.
 fn follow(
     discovery: &Discovery,
     engine: Option<docker::Endpoint>,
+    lookups: &watch::Sender<BTreeSet<Lookup>>,
     reports: &mpsc::Sender<Report>,
-) -> Vec<SourceKind> {
-    let mut sources = Vec::new();
+) {
+    let Discovery { dns, docker: _, etcd, file, http } = discovery.clone();
+    if let Some(source) = dns {
+        spawn_local(dns::watch(source.server, lookups.subscribe(), reports.clone()));
+    }
     if let Some(engine) = engine {
         spawn_local(docker::watch(engine, reports.clone()));
-        sources.push(SourceKind::Docker);
     }
-    if let Some(source) = &discovery.file {
-        spawn_local(file::watch(source.path.clone(), reports.clone()));
-        sources.push(SourceKind::File);
+    if let Some(source) = etcd {
+        spawn_local(etcd::watch(source.endpoints, source.prefix, reports.clone()));
     }
-    sources
+    if let Some(source) = file {
+        spawn_local(file::watch(source.path, reports.clone()));
+    }
+    if let Some(source) = http {
+        spawn_local(http::watch(source.url, source.interval, reports.clone()));
+    }
 }
 
 fn bind_admin(addr: SocketAddr) -> Result<std::net::TcpListener, ProcessError> {

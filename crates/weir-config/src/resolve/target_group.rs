@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use weir_core::address::TargetAddr;
-use weir_core::definition::{Algorithm, TargetGroup, TargetProtocol, TargetSelector, TaskSelector};
+use weir_core::definition::{Algorithm, TargetGroup, TargetProtocol, TargetSelector};
 use weir_core::health::{HealthCheck, Probe, StatusMatcher, Thresholds};
 use weir_core::name::GroupName;
-use weir_core::target::Weight;
-use weir_core::task::SourceKind;
 
-use super::{Groups, Named, list};
+use super::{Groups, Named, list, target};
 use crate::config::Discovery;
 use crate::keys;
 use crate::read::{Fields, Reader};
@@ -58,9 +55,9 @@ pub(super) fn read<'n>(
         duration("deregistration_delay", Duration::ZERO..=3600 * SECOND, DEREGISTRATION_DELAY);
     let slow_start = slow_start(fields, algorithm, reader);
     let targets: Vec<TargetSelector> =
-        list(fields, "targets").iter().filter_map(|node| target(node, discovery, reader)).collect();
+        list(fields, "targets").iter().filter_map(|node| target::read(node, discovery, reader)).collect();
     check_addresses(fields, &targets, reader);
-    let follows_tasks = targets.iter().any(|target| matches!(target, TargetSelector::Tasks(_)));
+    let follows_tasks = targets.iter().any(|target| !matches!(target, TargetSelector::Address { .. }));
     let hold = match fields.get("hold") {
         Some(node) => reader.duration(node, Duration::ZERO..=60 * SECOND),
         None => Some(if follows_tasks { HOLD_OF_DISCOVERED } else { Duration::ZERO }),
@@ -135,48 +132,6 @@ fn slow_start(fields: Fields<'_>, algorithm: Algorithm, reader: &mut Reader<'_>)
         reader.problem(node, &cause, Some("take it out, or use round_robin"));
     }
     slow_start
-}
-
-fn target(node: &Node, discovery: &Discovery, reader: &mut Reader<'_>) -> Option<TargetSelector> {
-    let fields = reader.fields(node, &keys::ADDRESS_TARGET)?;
-    let sources = [
-        ("docker", SourceKind::Docker, discovery.docker.is_some()),
-        ("file", SourceKind::File, discovery.file.is_some()),
-    ];
-    for (name, source, is_followed) in sources {
-        let Some(tasks) = fields.get(name) else { continue };
-        if !is_followed {
-            let remedy = match source {
-                SourceKind::Docker => "add `discovery: { docker: {} }`",
-                SourceKind::File => "add `discovery: { file: { path: ./targets.d } }`",
-            };
-            reader.problem(tasks, &format!("no {name} source is followed"), Some(remedy));
-        }
-        return task_selector(tasks, source, reader);
-    }
-    let address = fields.require(reader, "address", "127.0.0.1");
-    let ip = address.and_then(|node| reader.parsed(node, "an IP address", "127.0.0.1"));
-    let port = fields.require(reader, "port", "8080").and_then(|node| reader.number(node, 1..=65_535_u16));
-    let weight = weight(fields, reader);
-    Some(TargetSelector::Address { addr: TargetAddr(std::net::SocketAddr::new(ip?, port?)), weight })
-}
-
-fn task_selector(node: &Node, source: SourceKind, reader: &mut Reader<'_>) -> Option<TargetSelector> {
-    let fields = reader.fields(node, &keys::TASK_TARGET)?;
-    let mut text = |name: &str| fields.get(name).and_then(|node| reader.text(node)).map(ToOwned::to_owned);
-    let (service, project) = (text("service"), text("project"));
-    if service.is_none() && project.is_none() {
-        let remedy = "write `service: api`, and `project:` where several have one of that name";
-        reader.problem(fields.node(), "which tasks? a service or a project must be named", Some(remedy));
-    }
-    let container_port = fields.get("container_port").and_then(|node| reader.number(node, 1..=65_535_u16));
-    let weight = weight(fields, reader);
-    Some(TargetSelector::Tasks(TaskSelector { source, service, project, container_port, weight }))
-}
-
-fn weight(fields: Fields<'_>, reader: &mut Reader<'_>) -> Weight {
-    let weight = fields.get("weight").and_then(|node| reader.number(node, 1..=Weight::MAX));
-    weight.and_then(Weight::new).unwrap_or(Weight::ONE)
 }
 
 /// The same address twice would get twice the traffic without anybody having said so.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::address::{ListenAddr, TargetAddr};
-use crate::definition::{Algorithm, Listener, LoadBalancer, TaskSelector};
+use crate::definition::{Algorithm, Listener, LoadBalancer, TargetSelector, TaskSelector};
 use crate::name::LoadBalancerName;
 use crate::pattern::{Case, Pattern};
 use crate::rule::{Condition, FixedResponse};

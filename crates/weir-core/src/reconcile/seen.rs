@@ -49,6 +49,12 @@ impl Seen {
         candidates.into_iter().flatten().map(|task| &**task).filter(|task| selector.selects(task))
     }
 
+    /// The tasks of one service of `source`.
+    pub(super) fn of_service(&self, source: SourceKind, service: String) -> impl Iterator<Item = &Task> {
+        let of_service = self.0.get(&source).and_then(|source| source.by_service.get(&Some(service)));
+        of_service.into_iter().flatten().map(|task| &**task)
+    }
+
     /// The tasks that name `group` in a label of their own.
     pub(super) fn labelled<'s>(&'s self, group: &'s GroupName) -> impl Iterator<Item = &'s Task> {
         let labelled = self.0.values().flat_map(|source| &source.labelled);

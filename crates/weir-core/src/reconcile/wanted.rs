@@ -53,6 +53,10 @@ pub(super) fn wanted<'s>(group: &'s TargetGroup, seen: &'s Seen) -> Vec<Wanted<'
     for selector in &group.targets {
         match selector {
             TargetSelector::Address { addr, weight } => wanted.push(fixed(group, *addr, *weight)),
+            TargetSelector::Lookup { lookup, weight } => {
+                let found = seen.of_service(SourceKind::Dns, lookup.to_string());
+                wanted.extend(found.filter_map(|task| of_task(task, None, *weight)));
+            }
             TargetSelector::Tasks(selector) => wanted.extend(
                 seen.selected(selector)
                     .filter_map(|task| of_task(task, selector.container_port, selector.weight)),
@@ -65,11 +69,7 @@ pub(super) fn wanted<'s>(group: &'s TargetGroup, seen: &'s Seen) -> Vec<Wanted<'
 
 /// Whether a task of `source` can become a target of `group`.
 pub(super) fn concerns(group: &TargetGroup, source: SourceKind, task: &Task) -> bool {
-    let is_selected = |selector: &TargetSelector| match selector {
-        TargetSelector::Tasks(selector) => selector.source == source && selector.selects(task),
-        TargetSelector::Address { .. } => false,
-    };
-    task.names(&group.name) || group.targets.iter().any(is_selected)
+    task.names(&group.name) || group.selects(source, task)
 }
 
 /// The target that a task becomes; `None` while the port is not published.

@@ -3,8 +3,6 @@
 use proptest::prelude::*;
 use tokio::sync::mpsc::{Receiver, channel};
 
-use weir_core::target::Weight;
-
 use super::*;
 
 /// A watched folder of a test's own.
@@ -84,24 +82,6 @@ async fn a_half_written_file_keeps_its_last_good_entries_and_is_named() {
     }
     watched.write("web.yaml", "- targets: ['127.0.0.1:80']\n");
     assert_eq!(watched.ports().await, [9001, 9002, 80]);
-}
-
-#[test]
-fn an_entry_with_a_mistake_is_left_out_alone() {
-    let text = r#"[{"targets":["db.internal:9001"]},{"targets":["127.0.0.1:9002"]},{"targets":[],"labels":{"weir.prot":"1"}}]"#;
-    let entries = parse(text, Path::new("x.json")).unwrap();
-    assert_eq!(entries.tasks.len(), 1);
-    assert!(entries.mistakes[0].0.ends_with("entry 1") && entries.mistakes[0].1.contains("db.internal"));
-    assert!(entries.mistakes[1].1.contains("weir.port"));
-}
-
-#[test]
-fn an_id_makes_the_task_another_than_its_address() {
-    let text = "- targets: ['127.0.0.1:80']\n  labels: { id: web-1, service: web, weir.weight: '3' }\n";
-    let entries = parse(text, Path::new("x.yaml")).unwrap();
-    let task = &entries.tasks[0];
-    assert_eq!(task.id.as_ref().map(|id| id.id.as_ref()), Some("web-1"));
-    assert_eq!((task.service.as_deref(), task.labels.weight.map(Weight::get)), (Some("web"), Some(3)));
 }
 
 proptest! {

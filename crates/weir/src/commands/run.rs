@@ -59,7 +59,7 @@ fn automatic() -> Setup {
     complain(&format!(
         "no configuration (`-c FILE` or ./{DEFAULT_CONFIG}): serving every container whose published port answers HTTP"
     ));
-    let discovery = Discovery { docker: Some(DockerSource { endpoint: None }), file: None };
+    let discovery = Discovery { docker: Some(DockerSource { endpoint: None }), ..Discovery::default() };
     let bind = ListenAddr(AUTOMATIC_BIND.parse().expect("the constant is an address"));
     let admin: SocketAddr = ADMIN_BIND.parse().expect("the constant is an address");
     Setup::automatic(bind, admin, discovery)

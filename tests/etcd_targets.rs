@@ -1,0 +1,82 @@
+//! Targets from the keys of a real etcd.
+
+use weir_core::health::Health;
+use weir_tests::server::Etcd;
+use weir_tests::yaml::{application, group_of};
+use weir_tests::{FakeTarget, Weir, wait_until};
+
+fn element(target: &FakeTarget, labels: &str) -> String {
+    format!(r#"{{"targets":["{}"],"labels":{{"service":"web"{labels}}}}}"#, target.addr())
+}
+
+fn following(etcd: &Etcd) -> Weir {
+    Weir::start(&format!(
+        "discovery: {{ etcd: {{ endpoints: [{}], prefix: /weir/targets/ }} }}\n{}",
+        etcd.url(),
+        application(
+            &[group_of("web", "", "{ etcd: { service: web } }")],
+            "",
+            "default_action: { forward: web }"
+        )
+    ))
+}
+
+#[test]
+fn targets_come_and_go_with_their_keys() {
+    let etcd = Etcd::start();
+    let targets = [
+        FakeTarget::answering("before"),
+        FakeTarget::answering("lone"),
+        FakeTarget::answering("listed"),
+        FakeTarget::answering("elsewhere"),
+    ];
+    etcd.put("/weir/targets/before", &element(&targets[0], ""));
+    etcd.put("/weir/targetz", &element(&targets[3], ""));
+    let weir = following(&etcd);
+    weir.wait_for_health(targets[0].addr(), Health::Healthy);
+    etcd.put("/weir/targets/web/1", &element(&targets[1], r#","weir.weight":"3""#));
+    weir.wait_for_health(targets[1].addr(), Health::Healthy);
+    assert_eq!(weir.member(targets[1].addr()).unwrap().weight.get(), 3);
+    etcd.put("/weir/targets/web/2", &format!("[{}]", element(&targets[2], "")));
+    weir.wait_for_health(targets[2].addr(), Health::Healthy);
+    etcd.delete("/weir/targets/before");
+    weir.wait_for_health(targets[0].addr(), Health::Draining);
+    assert!(weir.member(targets[3].addr()).is_none(), "a key beside the prefix is none below it");
+    let events = weir.admin("/api/v1/events").body;
+    assert!(events.contains("/weir/targets/web/1 put"), "{events}");
+}
+
+#[test]
+fn a_value_that_cannot_be_read_leaves_out_its_key_and_nothing_else() {
+    let etcd = Etcd::start();
+    let targets = [FakeTarget::answering("good"), FakeTarget::answering("mistaken")];
+    etcd.put("/weir/targets/good", &element(&targets[0], ""));
+    etcd.put("/weir/targets/mistaken", &element(&targets[1], ""));
+    let weir = following(&etcd);
+    weir.wait_until_healthy();
+    etcd.put("/weir/targets/mistaken", "{ \"targets\": [");
+    weir.wait_for_health(targets[1].addr(), Health::Draining);
+    assert_eq!(weir.member(targets[0].addr()).unwrap().health, Health::Healthy);
+    wait_until("the key is named", || {
+        let events = weir.admin("/api/v1/events").body;
+        events.contains("/weir/targets/mistaken") && events.contains("left out")
+    });
+}
+
+#[test]
+fn an_etcd_that_is_lost_keeps_its_targets_and_is_followed_again_when_it_returns() {
+    let mut etcd = Etcd::start();
+    let targets = [FakeTarget::answering("kept"), FakeTarget::answering("new")];
+    etcd.put("/weir/targets/kept", &element(&targets[0], ""));
+    let weir = following(&etcd);
+    weir.wait_for_health(targets[0].addr(), Health::Healthy);
+    etcd.kill();
+    wait_until("the loss is told", || weir.admin("/api/v1/events").body.contains("cannot connect"));
+    assert_eq!(weir.get("/").body, "kept");
+    assert_eq!(weir.member(targets[0].addr()).unwrap().health, Health::Healthy);
+    etcd.start_again();
+    etcd.put("/weir/targets/new", &element(&targets[1], ""));
+    weir.wait_for_health(targets[1].addr(), Health::Healthy);
+    assert_eq!(weir.member(targets[0].addr()).unwrap().health, Health::Healthy);
+    wait_until("the return is told", || weir.admin("/api/v1/events").body.contains("recovered"));
+}
