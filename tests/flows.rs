@@ -34,6 +34,19 @@ fn bytes_pass_both_ways_and_an_end_in_one_direction_leaves_the_other() {
 }
 
 #[test]
+fn a_flow_finds_the_only_target_that_takes_it() {
+    let targets = echoing(&["a", "b", "c", "d"]);
+    let weir = Weir::start_healthy(&network(
+        &[group("db", "protocol: tcp", &targets.iter().collect::<Vec<_>>())],
+        "",
+    ));
+    targets[..3].iter().for_each(FakeTarget::kill);
+    for _ in 0..20 {
+        assert_eq!(weir.client().line().as_deref(), Some("d"));
+    }
+}
+
+#[test]
 fn a_flow_goes_where_its_flow_key_leads() {
     let names = ["a", "b", "c", "d"];
     let targets = echoing(&names);
@@ -50,7 +63,7 @@ fn a_flow_goes_where_its_flow_key_leads() {
             client: ClientAddr(client.addr()),
             listener: ListenAddr(weir.listener(0)),
         };
-        let context = PickContext { key: key.hash(), now: Timestamp::default(), avoid: None };
+        let context = PickContext { key: key.hash(), now: Timestamp::default(), avoid: &[] };
         let outcome = forward(&snapshot, GroupIndex(0), &mut WorkerState::seeded(0), &context);
         let Outcome::Forward { lease, .. } = outcome else { panic!("{outcome:?}") };
         let expected = targets.iter().position(|target| target.addr() == lease.target().addr.0).unwrap();

@@ -73,6 +73,16 @@ fn a_post_goes_to_another_target_when_the_first_takes_no_connection() {
 }
 
 #[test]
+fn a_request_finds_the_only_target_that_takes_it() {
+    let names = ["a", "b", "c", "d"];
+    let targets: Vec<FakeTarget> = names.iter().map(|name| FakeTarget::answering(name)).collect();
+    let weir = Weir::start_healthy(&forwarding_to(&targets.iter().collect::<Vec<_>>()));
+    targets[..3].iter().for_each(FakeTarget::kill);
+    assert_eq!(ask_several_times(&weir, "POST", "body"), [200; 6]);
+    assert_eq!(targets[3].received().len(), 6);
+}
+
+#[test]
 fn a_request_is_tried_no_more_often_than_it_may() {
     let targets: Vec<FakeTarget> = (0..6).map(|_| closing()).collect();
     let weir = Weir::start_healthy(&forwarding_to(&targets.iter().collect::<Vec<_>>()));

@@ -54,13 +54,13 @@ impl WorkerState {
 
 /// What a pick may depend on besides the group and the worker.
 #[derive(Clone, Copy, Debug)]
-pub struct PickContext {
+pub struct PickContext<'a> {
     /// The hash of what must stay together: the flow key. Only flow hash reads it.
     pub key: u64,
     /// The moment of the pick, for slow start.
     pub now: Timestamp,
-    /// A target that has just failed this very request: picked only when there is no other.
-    pub avoid: Option<TargetSerial>,
+    /// Targets that have just failed this very request: picked only when there is no other.
+    pub avoid: &'a [TargetSerial],
 }
 
 /// Picks among the eligible members of one group. Immutable; built with the group.
@@ -120,7 +120,7 @@ impl Picker {
         members: &[Member],
         group: GroupIndex,
         worker: &mut WorkerState,
-        context: &PickContext,
+        context: &PickContext<'_>,
     ) -> Option<usize> {
         let (cursor, random) = worker.of_group(group);
         let (first, _) = self.eligible.split_first()?;
@@ -129,7 +129,7 @@ impl Picker {
         }
         let accept = |at: u32, random: &mut fastrand::Rng| {
             let target = &members[at as usize].target;
-            context.avoid != Some(target.serial)
+            !context.avoid.contains(&target.serial)
                 && (self.slow_start.is_zero()
                     || target
                         .tally
@@ -144,10 +144,10 @@ impl Picker {
             Law::RoundRobin(round_robin) => round_robin.pick(cursor, |at| accept(at, random)),
             Law::WeightedRandom(weighted) => weighted.pick(random, accept),
         };
-        // Everyone refused its turn (all in slow start, say): anyone but the avoided is better than nobody.
+        // Everyone refused its turn (all in slow start, say): anyone is better than nobody, the avoided last.
         let at = at.or_else(|| {
-            let avoided = |at: &&u32| context.avoid == Some(members[**at as usize].target.serial);
-            self.eligible.iter().find(|at| !avoided(at)).copied()
+            let is_avoided = |at: &&u32| context.avoid.contains(&members[**at as usize].target.serial);
+            self.eligible.iter().find(|at| !is_avoided(at)).or(Some(first)).copied()
         });
         at.map(|at| at as usize)
     }

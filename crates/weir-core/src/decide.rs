@@ -83,7 +83,7 @@ pub fn decide(
         ListenerKind::ClassicHttp { group }
         | ListenerKind::ClassicTcp { group }
         | ListenerKind::NetworkTcp { group } => {
-            let context = PickContext { key: 0, now, avoid: None };
+            let context = PickContext { key: 0, now, avoid: &[] };
             return Decision { rule: None, outcome: forward(snapshot, *group, worker, &context) };
         }
     };
@@ -93,7 +93,7 @@ pub fn decide(
             Outcome::Redirect { status: redirect.status, location: redirect.location(head) }
         }
         Action::Forward(groups) => match groups.draw(&mut worker.random) {
-            Some(group) => forward(snapshot, *group, worker, &PickContext { key: 0, now, avoid: None }),
+            Some(group) => forward(snapshot, *group, worker, &PickContext { key: 0, now, avoid: &[] }),
             None => Outcome::Unavailable { group: None, why: Unavailable::NoTarget },
         },
     };
@@ -105,7 +105,7 @@ pub fn forward(
     snapshot: &Snapshot,
     group: GroupIndex,
     worker: &mut WorkerState,
-    context: &PickContext,
+    context: &PickContext<'_>,
 ) -> Outcome {
     let lease = match snapshot.group(group) {
         Some(group) => group.lease(worker, context),

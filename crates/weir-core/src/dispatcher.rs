@@ -11,6 +11,7 @@ use crate::head::Head;
 use crate::lease::Lease;
 use crate::snapshot::{GroupIndex, Listener, ListenerIndex, Snapshot};
 use crate::table::Reader;
+use crate::target::TargetSerial;
 use crate::time::Timestamp;
 
 /// Decides for one worker. Every call reads the snapshot that is current at that moment.
@@ -43,15 +44,15 @@ impl Dispatcher {
     }
 
     /// Picks a target of `group` for a flow, or for another attempt; see [`forward`].
-    pub fn forward(&mut self, group: GroupIndex, context: &PickContext) -> Outcome {
+    pub fn forward(&mut self, group: GroupIndex, context: &PickContext<'_>) -> Outcome {
         let Self { reader, state, .. } = self;
         forward(reader.read(), group, state, context)
     }
 
     /// Takes any registered target of `group`, whatever its health; see [`crate::snapshot::Group::lease_unproven`].
-    pub fn lease_unproven(&mut self, group: GroupIndex) -> Option<Lease> {
+    pub fn lease_unproven(&mut self, group: GroupIndex, avoid: &[TargetSerial]) -> Option<Lease> {
         let Self { reader, state, .. } = self;
-        reader.read().group(group)?.lease_unproven(state)
+        reader.read().group(group)?.lease_unproven(state, avoid)
     }
 
     /// The listener as it is now; `None` when a reload has taken it away.

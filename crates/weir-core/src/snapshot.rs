@@ -191,7 +191,7 @@ impl Group {
     ///
     /// # Errors
     /// [`Unavailable`] when no member is eligible.
-    pub fn lease(&self, worker: &mut WorkerState, context: &PickContext) -> Result<Lease, Unavailable> {
+    pub fn lease(&self, worker: &mut WorkerState, context: &PickContext<'_>) -> Result<Lease, Unavailable> {
         match self.picker.pick(&self.members, self.index, worker, context) {
             Some(at) => Ok(Lease::new(self.members[at].target.clone())),
             None if self.holds() => Err(Unavailable::Hold(self.settings.hold)),
@@ -200,15 +200,19 @@ impl Group {
     }
 
     /// Takes a lease on any registered member, whatever its health: what AWS does for `initial` targets, and what
-    /// follows when a hold has ended without an answered probe.
-    pub fn lease_unproven(&self, worker: &mut WorkerState) -> Option<Lease> {
+    /// follows when a hold has ended without an answered probe. One of `avoid` only when there is no other.
+    pub fn lease_unproven(&self, worker: &mut WorkerState, avoid: &[TargetSerial]) -> Option<Lease> {
         if self.settings.minimum_healthy_targets == 0 {
             return None;
         }
-        let registered = || self.members.iter().filter(|member| member.health.is_registered());
-        let count = registered().count();
-        let nth = (count > 0).then(|| worker.random.usize(0..count))?;
-        registered().nth(nth).map(|member| Lease::new(member.target.clone()))
+        let registered = |avoid: &[TargetSerial]| -> Vec<&Member> {
+            let is_wanted = |m: &&Member| m.health.is_registered() && !avoid.contains(&m.target.serial);
+            self.members.iter().filter(is_wanted).collect()
+        };
+        let candidates = Some(registered(avoid)).filter(|found| !found.is_empty());
+        let candidates = candidates.unwrap_or_else(|| registered(&[]));
+        let nth = (!candidates.is_empty()).then(|| worker.random.usize(0..candidates.len()))?;
+        Some(Lease::new(candidates[nth].target.clone()))
     }
 
     /// Whether requests wait for a target: hold is on, and no probe has spoken about any member yet.
@@ -311,7 +315,7 @@ mod tests {
     use crate::definition::Algorithm;
     use crate::health::{InitialReason, UnhealthyReason};
 
-    const CONTEXT: PickContext = PickContext { key: 0, now: Timestamp::from_nanos(0), avoid: None };
+    const CONTEXT: PickContext<'_> = PickContext { key: 0, now: Timestamp::from_nanos(0), avoid: &[] };
     const INITIAL: Health = Health::Initial(InitialReason::InitialHealthChecking);
     const SICK: Health = Health::Unhealthy(UnhealthyReason::Timeout);
 

@@ -11,7 +11,7 @@ use weir_core::dispatcher::Dispatcher;
 use weir_core::lease::Lease;
 use weir_core::snapshot::{GroupIndex, Unavailable};
 use weir_core::target::TargetSerial;
-use weir_net::waiting_room::WaitError;
+use weir_net::waiting_room::{NEWS_WAIT, WaitError};
 use weir_net::worker::Worker;
 
 use crate::codec::client::Unanswered;
@@ -29,10 +29,6 @@ const RETRIES_MIN: u32 = 3;
 
 /// Largest part of a group's requests under way that may be retries. Source: Envoy's retry budget (20 %, at least 3).
 const RETRY_SHARE_MAX: f64 = 0.2;
-
-/// How long another attempt waits for news when the only target left is the one that has just failed: discovery
-/// usually says within milliseconds that it is gone.
-const NEWS_WAIT: Duration = Duration::from_millis(200);
 
 /// How often idle target-side connections are looked through.
 const TIDY_INTERVAL: Duration = Duration::from_secs(5);
@@ -93,6 +89,7 @@ impl Exchange {
         let budget = self.budget(group);
         let _request = Counted::new(&budget, |budget| &budget.requests);
         let mut _retry = None;
+        let mut failures = Vec::new();
         for attempt in 1.. {
             let failed = lease.target().clone();
             // The first attempt follows the decision at once, unless it had to wait.
@@ -119,7 +116,8 @@ impl Exchange {
                 return Err(error);
             }
             _retry = Some(Counted::new(&budget, |budget| &budget.retries));
-            lease = match self.pick_another(group, failed.serial, record).await {
+            failures.push(failed.serial);
+            lease = match self.pick_another(group, &failures, record).await {
                 Ok(lease) => lease,
                 Err(_) => return Err(error),
             };
@@ -135,26 +133,27 @@ impl Exchange {
         }
     }
 
-    /// Another target of `group` than the one that failed; that one again if there is no other and none appears.
+    /// Another target of `group` than those that failed; one of them again if there is no other and none appears.
     async fn pick_another(
         &self,
         group: GroupIndex,
-        failed: TargetSerial,
+        failed: &[TargetSerial],
         record: &mut Record,
     ) -> Result<Lease, RequestError> {
-        let context = || PickContext { key: 0, now: self.worker.clock.now(), avoid: Some(failed) };
         let mut news = self.worker.publications.from_now();
-        let first = self.dispatcher.borrow_mut().forward(group, &context());
-        match first {
-            Outcome::Forward { lease, .. } if lease.target().serial != failed => return Ok(lease),
-            Outcome::Unavailable { why: Unavailable::Hold(limit), .. } => {
-                return self.hold(group, limit, record).await;
-            }
-            _ => {}
+        let pick = || {
+            let context = PickContext { key: 0, now: self.worker.clock.now(), avoid: failed };
+            self.dispatcher.borrow_mut().forward(group, &context)
+        };
+        let mut outcome = pick();
+        if let Outcome::Forward { lease, .. } = &outcome
+            && failed.contains(&lease.target().serial)
+        {
+            drop(outcome);
+            news.next_within(NEWS_WAIT).await;
+            outcome = pick();
         }
-        news.next_within(NEWS_WAIT).await;
-        let second = self.dispatcher.borrow_mut().forward(group, &context());
-        match second {
+        match outcome {
             Outcome::Forward { lease, .. } => Ok(lease),
             Outcome::Unavailable { why: Unavailable::Hold(limit), .. } => {
                 self.hold(group, limit, record).await
@@ -177,7 +176,7 @@ impl Exchange {
     ) -> Result<Lease, RequestError> {
         let _hold = record.hold();
         let ask = || {
-            let context = PickContext { key: 0, now: self.worker.clock.now(), avoid: None };
+            let context = PickContext { key: 0, now: self.worker.clock.now(), avoid: &[] };
             match self.dispatcher.borrow_mut().forward(group, &context) {
                 Outcome::Forward { lease, .. } => ControlFlow::Break(Ok(lease)),
                 Outcome::Unavailable { why: Unavailable::Hold(_), .. } => ControlFlow::Continue(()),
@@ -188,7 +187,7 @@ impl Exchange {
             Ok(answer) => answer,
             Err(WaitError::Full) => Err(RequestError::HoldQueueFull),
             Err(WaitError::TimeUp) => {
-                self.dispatcher.borrow_mut().lease_unproven(group).ok_or(RequestError::HoldExpired)
+                self.dispatcher.borrow_mut().lease_unproven(group, &[]).ok_or(RequestError::HoldExpired)
             }
         }
     }

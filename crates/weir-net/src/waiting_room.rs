@@ -21,6 +21,10 @@ const PLACES_MAX: usize = 1024;
 /// Time between two of one group that leave one worker: 1,000 a second, where as many may have gathered.
 const RELEASE_INTERVAL: Duration = Duration::from_millis(1);
 
+/// How long another attempt waits for news when everyone who is left has failed already: discovery usually says within
+/// milliseconds that a target is gone.
+pub const NEWS_WAIT: Duration = Duration::from_millis(200);
+
 /// Where requests and flows of one worker wait.
 #[derive(Clone, Debug)]
 pub struct WaitingRoom {

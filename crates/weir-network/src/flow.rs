@@ -20,7 +20,7 @@ use weir_core::time::Timestamp;
 use weir_net::accept::Accepted;
 use weir_net::dial::{DialError, dial};
 use weir_net::relay::{Relay, RelaySummary};
-use weir_net::waiting_room::WaitError;
+use weir_net::waiting_room::{NEWS_WAIT, WaitError};
 use weir_net::worker::Worker;
 use weir_telemetry::access_log::{LogBuffer, LogWriter};
 use weir_telemetry::{ListenerShard, Telemetry};
@@ -75,6 +75,15 @@ pub struct Flows {
     dispatcher: Rc<RefCell<Dispatcher>>,
     shard: Arc<ListenerShard>,
     log: Option<(LogBuffer, AccessLogFormat)>,
+}
+
+/// What has been tried for a flow that has no target yet.
+#[derive(Debug, Default)]
+struct Tries {
+    failed: Vec<TargetSerial>,
+    error: Option<DialError>,
+    /// However often it has to wait, the flow is held no longer than this.
+    held_until: Option<Timestamp>,
 }
 
 /// What is known of a flow when it has ended.
@@ -176,39 +185,51 @@ impl Flows {
         let (ListenerKind::NetworkTcp { group } | ListenerKind::ClassicTcp { group }) = &listener.kind else {
             return Err(FlowError::ListenerGone);
         };
-        let mut avoid = None;
-        let mut attempts = 1;
+        let mut tries = Tries::default();
         loop {
-            let lease = self.lease(*group, key, avoid, client).await?;
+            let lease = match self.lease(*group, key, client, &mut tries).await {
+                Ok(lease) => lease,
+                // What went wrong first says more than that nothing else was left.
+                Err(error) => return Err(tries.error.map_or(error, FlowError::DialFailed)),
+            };
             match dial(lease.target().addr).await {
                 Ok(stream) => return Ok((stream, lease)),
                 Err(error) => {
                     lease.target().tally.count_failed();
-                    if attempts == ATTEMPTS_MAX || avoid == Some(lease.target().serial) {
+                    tries.failed.push(lease.target().serial);
+                    if tries.failed.len() == ATTEMPTS_MAX {
                         return Err(FlowError::DialFailed(error));
                     }
+                    tries.error = Some(error);
                     self.shard.retried();
-                    avoid = Some(lease.target().serial);
-                    attempts += 1;
                 }
             }
         }
     }
 
-    /// A lease on the target that the flow's key leads to; while the group holds, waits for one, and then takes
-    /// whatever is registered. A client that leaves meanwhile ends the wait.
+    /// A lease on the target that the flow's key leads to, on another where that has failed; while the group holds,
+    /// waits for one, and then takes whatever is registered. A client that leaves meanwhile ends the wait.
     async fn lease(
         &self,
         group: GroupIndex,
         key: u64,
-        avoid: Option<TargetSerial>,
         client: &TcpStream,
+        tries: &mut Tries,
     ) -> Result<Lease, FlowError> {
+        let mut news = self.worker.publications.from_now();
         let pick = || {
-            let context = PickContext { key, now: self.worker.clock.now(), avoid };
+            let context = PickContext { key, now: self.worker.clock.now(), avoid: &tries.failed };
             self.dispatcher.borrow_mut().forward(group, &context)
         };
-        let limit = match pick() {
+        let mut outcome = pick();
+        if let Outcome::Forward { lease, .. } = &outcome
+            && tries.failed.contains(&lease.target().serial)
+        {
+            drop(outcome);
+            news.next_within(NEWS_WAIT).await;
+            outcome = pick();
+        }
+        let limit = match outcome {
             Outcome::Forward { lease, .. } => return Ok(lease),
             Outcome::Unavailable { why: Unavailable::Hold(limit), .. } => limit,
             _ => return Err(FlowError::NoTarget),
@@ -219,14 +240,17 @@ impl Flows {
             Outcome::Unavailable { why: Unavailable::Hold(_), .. } => ControlFlow::Continue(()),
             _ => ControlFlow::Break(Err(FlowError::NoTarget)),
         };
+        let now = self.worker.clock.now();
+        let held_until = *tries.held_until.get_or_insert(now.after(limit));
         let waited = tokio::select! {
-            waited = self.worker.waiting_room.wait(group, limit, ask) => waited,
+            waited = self.worker.waiting_room.wait(group, held_until.since(now), ask) => waited,
             () = abandoned(client) => return Err(FlowError::ClientLeft),
         };
         waited.unwrap_or_else(|why| match why {
             WaitError::Full => Err(FlowError::HoldQueueFull),
             WaitError::TimeUp => {
-                self.dispatcher.borrow_mut().lease_unproven(group).ok_or(FlowError::HoldExpired)
+                let unproven = self.dispatcher.borrow_mut().lease_unproven(group, &tries.failed);
+                unproven.ok_or(FlowError::HoldExpired)
             }
         })
     }

@@ -9,9 +9,13 @@ use crate::snapshot::Group;
 use crate::snapshot::testing::{group, members};
 
 const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
-const ANY: PickContext = PickContext { key: 0, now: NOW, avoid: None };
+const ANY: PickContext<'_> = PickContext { key: 0, now: NOW, avoid: &[] };
 
-fn counts(group: &Group, picks: usize, context: impl Fn(usize) -> PickContext) -> HashMap<u16, usize> {
+fn counts<'c>(
+    group: &Group,
+    picks: usize,
+    context: impl Fn(usize) -> PickContext<'c>,
+) -> HashMap<u16, usize> {
     let mut worker = WorkerState::seeded(42);
     let mut counts = HashMap::new();
     for n in 0..picks {
@@ -105,11 +109,11 @@ fn an_avoided_target_is_picked_only_when_it_is_alone() {
         Algorithm::FlowHash,
     ] {
         let two = members(&[(1, 1), (2, 1)]);
-        let avoid = PickContext { avoid: Some(two[0].target.serial), ..ANY };
+        let avoid = PickContext { avoid: &[two[0].target.serial], ..ANY };
         let counts = counts(&group(algorithm, two), 50, |n| PickContext { key: n as u64, ..avoid });
         assert_eq!(counts, HashMap::from([(2, 50)]), "{algorithm:?}");
         let one = members(&[(1, 1)]);
-        let avoid = PickContext { avoid: Some(one[0].target.serial), ..ANY };
+        let avoid = PickContext { avoid: &[one[0].target.serial], ..ANY };
         assert!(group(algorithm, one).lease(&mut WorkerState::seeded(1), &avoid).is_ok());
     }
 }

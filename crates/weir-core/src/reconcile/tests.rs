@@ -151,7 +151,7 @@ fn a_draining_target_gets_no_new_picks() {
     control.see(&[stopping(task("a", "1", 1)), task("b", "1", 2)]);
     let group = control.snapshot.groups().next().unwrap();
     let mut worker = WorkerState::seeded(3);
-    let context = PickContext { key: 0, now: control.now, avoid: None };
+    let context = PickContext { key: 0, now: control.now, avoid: &[] };
     for _ in 0..100 {
         assert_eq!(group.lease(&mut worker, &context).unwrap().target().addr.port(), 2);
     }
