@@ -9,9 +9,10 @@ fn element(target: &FakeTarget, labels: &str) -> String {
     format!(r#"{{"targets":["{}"],"labels":{{"service":"web"{labels}}}}}"#, target.addr())
 }
 
+/// A weir that follows this cluster, of which another member is down.
 fn following(etcd: &Etcd) -> Weir {
     Weir::start(&format!(
-        "discovery: {{ etcd: {{ endpoints: [{}], prefix: /weir/targets/ }} }}\n{}",
+        "discovery: {{ etcd: {{ endpoints: [http://127.0.0.1:1, {}], prefix: /weir/targets/ }} }}\n{}",
         etcd.url(),
         application(
             &[group_of("web", "", "{ etcd: { service: web } }")],
@@ -41,6 +42,13 @@ fn targets_come_and_go_with_their_keys() {
     weir.wait_for_health(targets[2].addr(), Health::Healthy);
     etcd.delete("/weir/targets/before");
     weir.wait_for_health(targets[0].addr(), Health::Draining);
+    etcd.put("/weir/targets/before", &element(&targets[0], ""));
+    wait_until("a key that is made again is another target, beside the one that drains", || {
+        let snapshot = weir.snapshot();
+        let members = snapshot.members().filter(|(_, member)| member.target.addr.0 == targets[0].addr());
+        let healths: Vec<Health> = members.map(|(_, member)| member.health).collect();
+        healths.contains(&Health::Healthy) && healths.contains(&Health::Draining)
+    });
     assert!(weir.member(targets[3].addr()).is_none(), "a key beside the prefix is none below it");
     let events = weir.admin("/api/v1/events").body;
     assert!(events.contains("/weir/targets/web/1 put"), "{events}");

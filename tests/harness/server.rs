@@ -116,7 +116,7 @@ impl Etcd {
     }
 
     fn ask(&self, path: &str, json: &str) {
-        let reply = ask(self.client, path, json);
+        let reply = ask(self.client, path, json).expect("etcd answers");
         assert_eq!(reply.status, 200, "etcd: {}", reply.body);
     }
 
@@ -137,7 +137,8 @@ impl Etcd {
         let mut running = Running::start("etcd", "etcd-server", &arguments, &self.log());
         let addr = self.client;
         let is_ready = running.is_ready("etcd answers", || {
-            TcpStream::connect(addr).is_ok() && ask(addr, "/v3/kv/range", r#"{"key":"YQ=="}"#).status == 200
+            let reply = ask(addr, "/v3/kv/range", r#"{"key":"YQ=="}"#);
+            reply.is_some_and(|reply| reply.status == 200)
         });
         self.running = is_ready.then_some(running);
         is_ready
@@ -152,11 +153,15 @@ impl Etcd {
     }
 }
 
-fn ask(addr: SocketAddr, path: &str, json: &str) -> Reply {
-    Client::connect(addr).ask(format!(
+/// Sends JSON; `None` while nobody listens there, or nobody answers.
+fn ask(addr: SocketAddr, path: &str, json: &str) -> Option<Reply> {
+    drop(TcpStream::connect(addr).ok()?);
+    let mut client = Client::connect(addr);
+    client.send(format!(
         "POST {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{json}",
         json.len()
-    ))
+    ));
+    client.try_reply()
 }
 
 /// A dnsmasq that knows everything about `example` and nothing about other names.

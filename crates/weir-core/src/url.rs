@@ -38,7 +38,7 @@ pub enum UrlError {
     /// Its scheme is `https`.
     #[error("https is not supported yet by this version of weir")]
     Tls,
-    /// Longer than [`URL_BYTES_MAX`].
+    /// Longer than 2048 bytes.
     #[error("it has more than {URL_BYTES_MAX} bytes")]
     TooLong,
     /// It has a user or password.

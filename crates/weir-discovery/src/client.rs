@@ -17,10 +17,10 @@ use tokio::time::timeout;
 use weir_core::url::HttpUrl;
 
 /// Longest time until a server has accepted a connection and sent the head of its answer.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longest time between two pieces of a body that is read as a whole.
-const PIECE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time for a body that is read as a whole.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How weir introduces itself.
 const AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
@@ -128,15 +128,16 @@ impl Answer {
 
     /// The whole body, of at most `bytes_max` bytes.
     pub(crate) async fn whole(mut self, bytes_max: usize) -> Result<Vec<u8>, ClientError> {
-        let mut whole = Vec::new();
-        while let Some(piece) =
-            timeout(PIECE_TIMEOUT, self.piece()).await.unwrap_or(Err(ClientError::TimedOut(PIECE_TIMEOUT)))?
-        {
-            if whole.len() + piece.len() > bytes_max {
-                return Err(ClientError::TooLarge(bytes_max));
+        let reading = async {
+            let mut whole = Vec::new();
+            while let Some(piece) = self.piece().await? {
+                if whole.len() + piece.len() > bytes_max {
+                    return Err(ClientError::TooLarge(bytes_max));
+                }
+                whole.extend_from_slice(&piece);
             }
-            whole.extend_from_slice(&piece);
-        }
-        Ok(whole)
+            Ok(whole)
+        };
+        timeout(BODY_TIMEOUT, reading).await.unwrap_or(Err(ClientError::TimedOut(BODY_TIMEOUT)))
     }
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use weir_core::task::SourceKind;
 use weir_core::url::HttpUrl;
 
@@ -14,9 +14,6 @@ use crate::Report;
 use crate::client;
 use crate::elements::{self, Document, Elements};
 use crate::reporter::{Backoff, Gone, Reporter, while_wanted};
-
-/// Longest time that the server may take for a whole answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Largest answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
@@ -31,9 +28,7 @@ async fn follow(url: &HttpUrl, interval: Duration, reports: Sender<Report>) -> G
     let mut backoff = Backoff::default();
     let mut etag = None;
     loop {
-        let asked = timeout(ANSWER_TIMEOUT, ask(url, etag.as_deref(), interval)).await;
-        let late = || format!("did not answer within {} s", ANSWER_TIMEOUT.as_secs());
-        let (told, pause) = match asked.unwrap_or_else(|_| Err(late())) {
+        let (told, pause) = match ask(url, etag.as_deref(), interval).await {
             Ok(answer) => {
                 backoff.reset();
                 (take_in(answer, &mut etag, &mut reporter).await, interval)

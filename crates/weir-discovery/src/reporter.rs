@@ -16,6 +16,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The longest such pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// Longest text of a report, in characters: what it quotes comes from others.
+const TEXT_CHARS_MAX: usize = 500;
+
+/// Most mistakes of a source that are told at a time.
+const MISTAKES_MAX: usize = 100;
+
 /// Nobody takes reports any more.
 #[derive(Debug)]
 pub(crate) struct Gone;
@@ -48,6 +54,7 @@ impl Reporter {
 
     /// The source cannot be asked: said once for each distinct problem.
     pub(crate) async fn fail(&mut self, problem: String) -> Result<(), Gone> {
+        let problem = clipped(problem);
         if self.failing.as_ref() == Some(&problem) {
             return Ok(());
         }
@@ -65,6 +72,7 @@ impl Reporter {
 
     /// All mistakes that there are now: each is said once for as long as it lasts.
     pub(crate) async fn quarantine(&mut self, mistakes: BTreeSet<Mistake>) -> Result<(), Gone> {
+        let mistakes = limited(mistakes);
         let before = std::mem::replace(&mut self.mistakes, mistakes.clone());
         for Mistake { owner, problem } in mistakes.difference(&before).cloned() {
             self.send(Report::Quarantined { source: self.source, owner, problem }).await?;
@@ -97,6 +105,27 @@ pub(crate) fn share(before: &[Arc<Task>], tasks: Vec<Task>) -> Vec<Arc<Task>> {
     let (new, kept) = (start..tasks.len() - end, &before[before.len() - end..]);
     let middle = tasks.into_iter().skip(start).take(new.len()).map(Arc::new);
     before[..start].iter().cloned().chain(middle).chain(kept.iter().cloned()).collect()
+}
+
+/// The text, or as much of it as people read.
+fn clipped(text: String) -> String {
+    match text.char_indices().nth(TEXT_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// The first mistakes, and how many there are besides.
+fn limited(mistakes: BTreeSet<Mistake>) -> BTreeSet<Mistake> {
+    let more = mistakes.len().saturating_sub(MISTAKES_MAX);
+    let clip =
+        |mistake: Mistake| Mistake { owner: clipped(mistake.owner), problem: clipped(mistake.problem) };
+    let mut told: BTreeSet<Mistake> = mistakes.into_iter().take(MISTAKES_MAX).map(clip).collect();
+    if more > 0 {
+        let problem = format!("they have mistakes too, of which only the first {MISTAKES_MAX} are told");
+        told.insert(Mistake { owner: format!("and {more} more"), problem });
+    }
+    told
 }
 
 /// Pauses between attempts that fail.
@@ -158,6 +187,15 @@ mod tests {
             });
         }
         assert_eq!(kinds, ["no", "one", "recovered", "0 tasks", "one", "two"]);
+    }
+
+    #[test]
+    fn what_others_wrote_cannot_fill_the_log() {
+        assert_eq!(clipped("é".repeat(TEXT_CHARS_MAX)), "é".repeat(TEXT_CHARS_MAX));
+        assert_eq!(clipped("é".repeat(TEXT_CHARS_MAX + 1)), "é".repeat(TEXT_CHARS_MAX) + "…");
+        let told = limited((0..MISTAKES_MAX + 7).map(|at| mistake(&format!("{at:05}"))).collect());
+        assert_eq!(told.len(), MISTAKES_MAX + 1);
+        assert!(told.iter().any(|mistake| mistake.owner == "and 7 more"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{Receiver, channel};
+use tokio::time::timeout;
 
 use super::*;
 
@@ -99,7 +100,8 @@ async fn a_server_that_is_not_there_is_asked_until_it_is() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     drop(listener);
-    let url: HttpUrl = format!("http://{addr}/").parse().unwrap();
+    // By its name, which is looked up by the system as any client does.
+    let url: HttpUrl = format!("http://localhost:{}/", addr.port()).parse().unwrap();
     let mut reports = follow(&url);
     let Report::Failed(failure) = next(&mut reports).await else { panic!("not a failure") };
     assert!(failure.problem.contains("cannot connect"), "{}", failure.problem);
