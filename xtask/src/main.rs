@@ -10,6 +10,7 @@ use step::{Failed, cargo};
 const HELP: &str = "\
 cargo xtask test     everything that weir promises: unit, property and end-to-end tests, real containers among them
 cargo xtask check    formatting, clippy, documentation, dependencies
+cargo xtask soak     72 simulated hours of everything that can happen to targets; WEIR_SOAK_SEED=n for other ones
 cargo xtask bench    weir beside nginx and HAProxy, interleaved and paired; what follows goes to the bench
 ";
 
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.split_first() {
         Some((command, [])) if command == "test" => test(),
         Some((command, [])) if command == "check" => check(),
+        Some((command, [])) if command == "soak" => soak(),
         Some((command, rest)) if command == "bench" => bench(rest),
         _ => {
             step::say(HELP);
@@ -52,6 +54,14 @@ fn check() -> Result<(), Failed> {
     needs::cargo_deny()?;
     // Advisories come from a database that is not in this repository; `cargo deny check advisories` asks it.
     cargo(&["deny", "--locked", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"])
+}
+
+/// The promises of reconciliation, at length.
+fn soak() -> Result<(), Failed> {
+    step::cargo_with(
+        &["test", "--locked", "--release", "--package", "weir-core", "soak"],
+        &[("WEIR_SOAK_HOURS", "72")],
+    )
 }
 
 /// Builds weir and the bench as users get them, and compares.

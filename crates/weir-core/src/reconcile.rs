@@ -347,4 +347,6 @@ impl GroupState {
 }
 
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod tests;

@@ -41,18 +41,7 @@ impl Control {
             weight: Weight::ONE,
         })];
         edit(&mut group);
-        let listener = crate::definition::Listener {
-            bind: ListenAddr("127.0.0.1:80".parse().unwrap()),
-            kind: ListenerKind::NetworkTcp { group: group.name.clone() },
-        };
-        let load_balancer = LoadBalancer {
-            name: LoadBalancerName::parse("edge").unwrap(),
-            idle_timeout: Duration::from_secs(60),
-            access_log: None,
-            listeners: vec![listener],
-        };
-        let definitions = Definitions { load_balancers: vec![load_balancer], target_groups: vec![group] };
-        self.tell(Event::Definitions(Arc::new(definitions)))
+        self.tell(Event::Definitions(Arc::new(definitions(vec![group]))))
     }
 
     fn tell(&mut self, event: Event) -> Vec<Transition> {
@@ -90,7 +79,22 @@ impl Control {
     }
 }
 
-fn task(id: &str, generation: &str, port: u16) -> Task {
+/// Groups with a network listener each, on ports from 80.
+pub(super) fn definitions(target_groups: Vec<TargetGroup>) -> Definitions {
+    let listener = |(number, group): (u16, &TargetGroup)| crate::definition::Listener {
+        bind: ListenAddr(([127, 0, 0, 1], 80 + number).into()),
+        kind: ListenerKind::NetworkTcp { group: group.name.clone() },
+    };
+    let load_balancer = LoadBalancer {
+        name: LoadBalancerName::parse("edge").unwrap(),
+        idle_timeout: Duration::from_secs(60),
+        access_log: None,
+        listeners: (0..).zip(&target_groups).map(listener).collect(),
+    };
+    Definitions { load_balancers: vec![load_balancer], target_groups }
+}
+
+pub(super) fn task(id: &str, generation: &str, port: u16) -> Task {
     Task {
         id: Some(TaskId { id: id.into(), generation: generation.into() }),
         name: format!("shop-{id}"),
