@@ -9,6 +9,7 @@ mod config_examples;
 mod deregistration;
 mod docker;
 mod docker_compose;
+mod docker_engine_restart;
 mod docker_health;
 mod docker_identity;
 mod docker_labels;

@@ -71,7 +71,8 @@ impl Followed {
             && task.state == TaskState::Starting
             && matches!(known.state, TaskState::Running | TaskState::Failing)
         {
-            // An engine that was restarted, and let its containers run, has forgotten what its health checks found.
+            // Nobody goes back to `starting` in one start: an engine that was restarted beneath running containers may
+            // have begun its checks anew.
             task.state = known.state;
             task.cause = known.cause;
         }
