@@ -54,7 +54,7 @@ fn an_engine_that_restarts_beneath_its_containers_changes_nothing() {
         assert!(healthy(&weir).is_superset(&before));
         assert!(!has_happened(&weir, "removed"));
         let outcome = load.stop();
-        assert!(outcome.sent > u64::from(RATE), "{} requests are too few to say anything", outcome.sent);
+        assert!(outcome.sent > u64::from(RATE / 4), "{} requests are too few to say anything", outcome.sent);
         assert_eq!(outcome.lost(), 0, "of {} requests: {:?}", outcome.sent, outcome.failures);
     });
 }
