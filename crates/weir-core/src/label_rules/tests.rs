@@ -199,7 +199,7 @@ fn a_changed_rule_waits_until_the_task_that_had_it_leaves() {
 #[test]
 fn a_rule_stays_while_its_last_task_drains_and_a_while_longer() {
     let stopping = Task { state: TaskState::Stopping, ..task("api", 1, 20, "/api/*") };
-    assert_eq!(rules(&added(&[stopping.clone()])).len(), 2);
+    assert_eq!(rules(&added(std::slice::from_ref(&stopping))).len(), 2);
     assert_eq!(rules(&added(&[])).len(), 1);
     let gone = [(SourceKind::Docker, stopping)];
     let labelled = add(&written(&[8080]), Tasks::new(), &gone);

@@ -282,7 +282,7 @@ mod tests {
         assert_ne!(model.tasks()[0].id, before);
     }
 
-    fn checked(status: HealthStatusEnum) -> Option<ContainerInspectResponse> {
+    fn checked(status: HealthStatusEnum) -> ContainerInspectResponse {
         let mut inspected = inspected("a", "t1", &[]);
         let result = HealthcheckResult {
             exit_code: Some(1),
@@ -291,18 +291,14 @@ mod tests {
         };
         let health = Health { status: Some(status), log: Some(vec![result]), ..Default::default() };
         inspected.state.as_mut().unwrap().health = Some(health);
-        Some(inspected)
+        inspected
     }
 
-    fn look(
-        model: &mut Model,
-        inspected: Option<ContainerInspectResponse>,
-        action: &str,
-    ) -> (TaskState, String) {
+    fn look(model: &mut Model, inspected: ContainerInspectResponse, action: &str) -> (TaskState, String) {
         let Effect::Inspect { id, cause } = model.apply(&event("a", action, None), Instant::now()) else {
             panic!("{action} is not looked at")
         };
-        model.put(id, inspected, &cause);
+        model.put(id, Some(inspected), &cause);
         let task = &model.tasks()[0];
         (task.state, task.cause.clone())
     }
@@ -329,20 +325,20 @@ mod tests {
     async fn an_engine_that_was_restarted_and_has_forgotten_its_health_checks_is_not_believed_that_they_start()
      {
         let mut model = model();
-        model.put("a".into(), checked(HealthStatusEnum::HEALTHY), "start");
-        model.replace(vec![("a".into(), checked(HealthStatusEnum::STARTING))]);
+        model.put("a".into(), Some(checked(HealthStatusEnum::HEALTHY)), "start");
+        model.replace(vec![("a".into(), Some(checked(HealthStatusEnum::STARTING)))]);
         assert_eq!(states(&model), [TaskState::Running]);
-        model.replace(vec![("a".into(), checked(HealthStatusEnum::UNHEALTHY))]);
+        model.replace(vec![("a".into(), Some(checked(HealthStatusEnum::UNHEALTHY)))]);
         assert_eq!(states(&model), [TaskState::Failing]);
         assert!(model.tasks()[0].cause.starts_with("the engine's health check fails"));
-        model.replace(vec![("a".into(), checked(HealthStatusEnum::STARTING))]);
+        model.replace(vec![("a".into(), Some(checked(HealthStatusEnum::STARTING)))]);
         assert_eq!(states(&model), [TaskState::Failing]);
     }
 
     #[tokio::test]
     async fn running_out_of_memory_ends_a_container_only_if_the_engine_says_so() {
         let mut model = started("a");
-        look(&mut model, Some(inspected("a", "t1", &[])), "oom");
+        look(&mut model, inspected("a", "t1", &[]), "oom");
         assert_eq!(states(&model), [TaskState::Running]);
     }
 
