@@ -10,7 +10,7 @@ use weir_tests::yaml::{application, group_of};
 use weir_tests::{Compose, Weir, wait_until};
 
 /// Requests a second of the open-loop load.
-const RATE: u32 = 100;
+const RATE: u32 = 50;
 
 /// The targets by serial, if this many are there and all are healthy.
 fn healthy(weir: &Weir, count: usize) -> Option<BTreeSet<u64>> {
@@ -39,7 +39,7 @@ fn recreating_and_scaling_a_compose_service_loses_no_request() {
     let target =
         format!("{{ docker: {{ service: {SERVICE}, project: {project}, container_port: {HTTP_PORT} }} }}");
     // Compose stops all containers of a service before it starts the new ones, and a busy machine takes its time.
-    let groups = [group_of("web", "hold: 15s", &target)];
+    let groups = [group_of("web", "hold: 60s", &target)];
     let weir = Weir::start(&format!(
         "discovery: {{ docker: {{}} }}\n{}",
         application(&groups, "", "default_action: { forward: web }")

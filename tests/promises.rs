@@ -10,6 +10,7 @@ mod deregistration;
 mod dns_targets;
 mod docker;
 mod docker_compose;
+mod docker_engine_restart;
 mod docker_health;
 mod docker_identity;
 mod docker_labels;

@@ -11,6 +11,7 @@ pub mod compose;
 pub mod docker;
 pub mod folder;
 pub mod open_loop;
+pub mod own_engine;
 pub mod server;
 pub mod target;
 pub mod weir;
@@ -24,6 +25,7 @@ pub use client::{Client, Reply, get};
 pub use compose::Compose;
 pub use docker::Engine;
 pub use folder::Folder;
+pub use own_engine::OwnEngine;
 pub use target::{FakeTarget, Received};
 pub use weir::Weir;
 

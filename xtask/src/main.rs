@@ -11,6 +11,7 @@ const HELP: &str = "\
 cargo xtask test     everything that weir promises: unit, property and end-to-end tests, real containers among them
 cargo xtask check    formatting, clippy, documentation, dependencies
 cargo xtask soak     72 simulated hours of everything that can happen to targets; WEIR_SOAK_SEED=n for other ones
+cargo xtask rolling  containers come and go under load: what fails, waits, is repeated, phase by phase
 cargo xtask bench    weir beside nginx and HAProxy, interleaved and paired; what follows goes to the bench
 ";
 
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.split_first() {
         Some((command, [])) if command == "test" => test(),
         Some((command, [])) if command == "check" => check(),
+        Some((command, [])) if command == "rolling" => rolling(),
         Some((command, [])) if command == "soak" => soak(),
         Some((command, rest)) if command == "bench" => bench(rest),
         _ => {
@@ -54,6 +56,14 @@ fn check() -> Result<(), Failed> {
     needs::cargo_deny()?;
     // Advisories come from a database that is not in this repository; `cargo deny check advisories` asks it.
     cargo(&["deny", "--locked", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"])
+}
+
+/// What users are promised, with a row for each thing that can happen to containers.
+fn rolling() -> Result<(), Failed> {
+    needs::engine()?;
+    cargo(&["build", "--locked", "--release", "--package", "weir", "--package", "weir-tests", "--bins"])?;
+    let weir = step::built("release/weir").display().to_string();
+    step::run(&step::built("release/rolling"), &[], &[("WEIR_BINARY", &weir)])
 }
 
 /// The promises of reconciliation, at length.

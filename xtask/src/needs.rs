@@ -10,7 +10,8 @@ const CARGO_DENY: &str = "0.20.2";
 /// A Docker engine and docker-compose, for the tests with real containers. Without one those are left out, except in continuous
 /// integration, where that would hide what they promise.
 pub(crate) fn engine() -> Result<(), Failed> {
-    let programs = [("docker", "docker.io"), ("docker-compose", "docker-compose")];
+    // `ip` is for the engine that a test restarts, which has a network of its own.
+    let programs = [("docker", "docker.io"), ("docker-compose", "docker-compose"), ("ip", "iproute2")];
     let missing: Vec<_> = programs.into_iter().filter(|(program, _)| !has(program)).collect();
     if !missing.is_empty() {
         install(&missing, "the tests with real containers")?;

@@ -11,11 +11,20 @@ use anyhow::Context;
 /// # Errors
 /// What the engine said, or which tool is missing.
 pub fn import(binary: &Path, folder: &Path, image: &str) -> anyhow::Result<()> {
+    let archive = archive(binary, folder)?;
+    docker(&["import", &archive.display().to_string(), image]).map(drop)
+}
+
+/// Makes what `docker import` takes: `binary` as `/weir`, with its libraries; works in `folder`.
+///
+/// # Errors
+/// Which tool is missing, or which file could not be written.
+pub fn archive(binary: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
     let archive = folder.join("image.tar");
     let root = folder.join("image");
     copy_binary(binary, &root)?;
     run(Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg("."))?;
-    docker(&["import", &archive.display().to_string(), image]).map(drop)
+    Ok(archive)
 }
 
 /// Runs `docker` with these arguments; what it printed.

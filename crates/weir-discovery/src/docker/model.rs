@@ -71,7 +71,8 @@ impl Followed {
             && task.state == TaskState::Starting
             && matches!(known.state, TaskState::Running | TaskState::Failing)
         {
-            // An engine that was restarted, and let its containers run, has forgotten what its health checks found.
+            // Nobody goes back to `starting` in one start: an engine that was restarted beneath running containers may
+            // have begun its checks anew.
             task.state = known.state;
             task.cause = known.cause;
         }
@@ -293,15 +294,11 @@ mod tests {
         inspected
     }
 
-    fn look(
-        model: &mut Model,
-        inspected: Option<ContainerInspectResponse>,
-        action: &str,
-    ) -> (TaskState, String) {
+    fn look(model: &mut Model, inspected: ContainerInspectResponse, action: &str) -> (TaskState, String) {
         let Effect::Inspect { id, cause } = model.apply(&event("a", action, None), Instant::now()) else {
             panic!("{action} is not looked at")
         };
-        model.put(id, inspected, &cause);
+        model.put(id, Some(inspected), &cause);
         let task = &model.tasks()[0];
         (task.state, task.cause.clone())
     }
@@ -341,7 +338,7 @@ mod tests {
     #[tokio::test]
     async fn running_out_of_memory_ends_a_container_only_if_the_engine_says_so() {
         let mut model = started("a");
-        look(&mut model, Some(inspected("a", "t1", &[])), "oom");
+        look(&mut model, inspected("a", "t1", &[]), "oom");
         assert_eq!(states(&model), [TaskState::Running]);
     }
 

@@ -1,0 +1,175 @@
+//! `cargo xtask rolling`: containers come and go under load, and no client notices.
+//!
+//! Every phase has a weir, containers and a load of its own, prints one row, and says what it promises. Real
+//! containers of a real engine; the load never sends a request twice.
+
+#![allow(clippy::panic, clippy::print_stdout, clippy::unwrap_used, reason = "a program for people")]
+
+mod load;
+mod phases;
+mod swaps;
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use load::{Endpoints, Load};
+use weir_tests::docker::{HTTP_PORT, TCP_PORT};
+use weir_tests::{Engine, Weir, wait_until};
+
+/// The services, each a group of its own; flows go to the first.
+const SERVICES: &[&str] = &["api", "web"];
+
+/// Largest share of delays from event to snapshot that may be longer than [`SWAP_MAX`]: one in a hundred.
+const SWAP_MAX: Duration = Duration::from_millis(50);
+
+/// What a phase must not exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Promise {
+    /// No request fails.
+    NoneFails,
+    /// No GET fails; a POST may that its task had taken.
+    NoGetFails,
+}
+
+/// One weir, its containers, and the load on it.
+struct Stage {
+    engine: Engine,
+    weir: Weir,
+    began: SystemTime,
+    options: &'static [&'static str],
+    /// Containers that were told to end: their flows may.
+    gone: BTreeSet<String>,
+    load: Option<Load>,
+}
+
+impl Stage {
+    /// A stage with `replicas` containers of each service, all healthy, and load on them.
+    fn set(mark: &str, replicas: usize, options: &'static [&'static str]) -> Self {
+        let engine = Engine::find(mark).expect("a Docker engine answers; start one");
+        let weir = Weir::start(&configuration(&engine));
+        #[allow(clippy::disallowed_methods, reason = "the engine tells wall time")]
+        let began = SystemTime::now();
+        let mut stage = Self { engine, weir, began, options, gone: BTreeSet::new(), load: None };
+        for service in SERVICES {
+            for number in 1..=replicas {
+                stage.run(service, &number.to_string());
+            }
+        }
+        for service in SERVICES {
+            stage.wait_for(service, replicas);
+        }
+        let endpoints = Endpoints { http: stage.weir.listener(0), tcp: stage.weir.listener(1) };
+        stage.load = Some(Load::start(endpoints, SERVICES));
+        stage
+    }
+
+    /// Starts a container of `service` on ports that the engine chooses.
+    fn run(&self, service: &str, name: &str) {
+        self.engine.run(&format!("{service}-{name}"), &["--label", &self.label(service)], self.options);
+    }
+
+    fn label(&self, service: &str) -> String {
+        format!("weir.service={}-{service}", self.engine.service())
+    }
+
+    /// Waits until `count` containers of `service` are healthy, and nobody else is eligible.
+    fn wait_for(&self, service: &str, count: usize) {
+        wait_until(&format!("{count} of {service} are healthy"), || self.healthy(service) == count);
+    }
+
+    fn healthy(&self, service: &str) -> usize {
+        let snapshot = self.weir.snapshot();
+        let group = snapshot.groups().find(|group| group.settings.name.as_str() == service);
+        group.map_or(0, |group| group.members.iter().filter(|member| member.health.is_healthy()).count())
+    }
+
+    /// Does something to containers that ends them.
+    fn end(&mut self, what: &[&str], containers: &[&str]) {
+        self.gone.extend(containers.iter().map(ToString::to_string));
+        self.engine.tell(what, containers);
+    }
+
+    /// Ends the load, prints the row of the phase; whether it kept its promise.
+    fn finish(mut self, phase: &str, promise: Promise) -> bool {
+        let mut outcome = self.load.take().expect("the load is under way").stop();
+        let timeline = self.weir.process().handle().timeline.latest_first();
+        let delays = swaps::delays(self.began, &timeline);
+        let p99 = delays.get(delays.len().saturating_sub(1) * 99 / 100).copied().unwrap_or_default();
+        let broken = load::broken_on_survivors(&outcome, &self.gone).len();
+        let latency = outcome.p99();
+        let is_kept = outcome.gets_failed == 0
+            && (outcome.posts_failed == 0 || promise == Promise::NoGetFails)
+            && outcome.wrong_service == 0
+            && broken == 0
+            && p99 < SWAP_MAX;
+        println!(
+            "{phase:46}{:>8}{:>7}{:>7}{:>7}{:>7}{:>8}{:>9.1}{:>7}{:>7}{:>9.1}{:>9.1}  {}",
+            outcome.sent,
+            outcome.gets_failed,
+            outcome.posts_failed,
+            outcome.wrong_service,
+            self.weir.metric("weir_held_total"),
+            self.weir.metric("weir_retries_total"),
+            millis(latency),
+            outcome.flows,
+            broken,
+            millis(p99),
+            millis(delays.last().copied().unwrap_or_default()),
+            if is_kept { "kept" } else { "BROKEN" },
+        );
+        for failure in &outcome.failures {
+            println!("    {failure}");
+        }
+        is_kept
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// A group for each service, at `/<service>/`, and the first one's flows.
+fn configuration(engine: &Engine) -> String {
+    let mut text = "discovery: { docker: {} }\ntarget_groups:\n".to_owned();
+    let target = |service: &str, port: u16| {
+        format!("[{{ docker: {{ service: {}-{service}, container_port: {port} }} }}]", engine.service())
+    };
+    let check = "health_check: { interval: 1s, timeout: 500ms }, deregistration_delay: 30s";
+    let group = |name: &str, settings: &str, targets: &str| {
+        format!("  - {{ name: {name}, {settings}{check}, targets: {targets} }}\n")
+    };
+    text.extend(SERVICES.iter().map(|service| group(service, "", &target(service, HTTP_PORT))));
+    text += &group("flows", "protocol: tcp, ", &target(SERVICES[0], TCP_PORT));
+    text += "load_balancers:\n  - name: edge\n    type: application\n    listeners:\n      - bind: 127.0.0.1:0\n        default_action: { forward: web }\n        rules:\n";
+    let rule = |(priority, service): (usize, &&str)| {
+        format!(
+            "          - {{ priority: {priority}, conditions: [{{ path_pattern: [\"/{service}/*\"] }}], actions: [{{ forward: {service} }}] }}\n"
+        )
+    };
+    text.extend((1..).zip(SERVICES).map(rule));
+    text + "  - { name: data, type: network, listeners: [{ bind: 127.0.0.1:0, default_action: { forward: flows } }] }\n"
+}
+
+fn main() -> ExitCode {
+    println!(
+        "latencies and swaps in milliseconds; a swap is from the engine's event to the published snapshot"
+    );
+    println!(
+        "{:46}{:>8}{:>7}{:>7}{:>7}{:>7}{:>8}{:>9}{:>7}{:>7}{:>9}{:>9}",
+        "phase",
+        "sent",
+        "GET-",
+        "POST-",
+        "wrong",
+        "held",
+        "retried",
+        "p99",
+        "flows",
+        "flows-",
+        "swap p99",
+        "slowest"
+    );
+    let kept: Vec<bool> = phases::ALL.iter().map(|phase| phase()).collect();
+    if kept.iter().all(|kept| *kept) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,112 @@
+//! The phases: what happens to containers under load.
+
+use weir_tests::free_port;
+
+use crate::{Promise, SERVICES, Stage};
+
+/// Exits at its stop signal, whatever is under way.
+const ABRUPT: &[&str] = &["--exit-at-once"];
+
+/// Finishes what it has, and goes on accepting for a moment.
+const LINGERING: &[&str] = &[];
+
+/// Replicas of each service in most phases.
+const REPLICAS: usize = 3;
+
+/// Times that a phase does the same thing.
+const ROUNDS: usize = 10;
+
+/// Every phase; each says whether it kept its promise.
+pub(crate) const ALL: [fn() -> bool; 6] =
+    [recreate_lingering, recreate_abrupt, kill, recycle_ports, scale, recreate_the_only_one];
+
+fn recreate_lingering() -> bool {
+    recreate("a  all recreated one by one, tasks linger", LINGERING, Promise::NoneFails)
+}
+
+fn recreate_abrupt() -> bool {
+    recreate("a' all recreated one by one, tasks exit at once", ABRUPT, Promise::NoGetFails)
+}
+
+/// A new container is healthy before an old one is told to stop.
+fn recreate(phase: &str, options: &'static [&'static str], promise: Promise) -> bool {
+    let mut stage = Stage::set("roll", REPLICAS, options);
+    for service in SERVICES {
+        for number in 1..=REPLICAS {
+            stage.run(service, &format!("new-{number}"));
+            stage.wait_for(service, REPLICAS + 1);
+            let old = format!("{service}-{number}");
+            stage.end(&["stop", "-t", "5"], &[&old]);
+            stage.end(&["rm"], &[&old]);
+            stage.wait_for(service, REPLICAS);
+        }
+    }
+    stage.finish(phase, promise)
+}
+
+/// SIGKILL, without any notice.
+fn kill() -> bool {
+    let mut stage = Stage::set("kill", REPLICAS, LINGERING);
+    for number in 1..=REPLICAS {
+        for service in SERVICES {
+            stage.run(service, &format!("new-{number}"));
+            stage.wait_for(service, REPLICAS + 1);
+            let old = format!("{service}-{number}");
+            stage.end(&["kill"], &[&old]);
+            stage.wait_for(service, REPLICAS);
+        }
+    }
+    stage.finish("b  killed with SIGKILL", Promise::NoGetFails)
+}
+
+/// A container of one service ends, and a container of the other has its port before anybody can look.
+fn recycle_ports() -> bool {
+    let mut stage = Stage::set("recycle", REPLICAS, LINGERING);
+    let ports = [free_port(), free_port()];
+    let publish = ports.map(|port| format!("127.0.0.1:{port}:8080"));
+    let mut before: Option<[String; 2]> = None;
+    for round in 0..ROUNDS {
+        let names = [0, 1].map(|at| format!("{}-recycled-{round}", SERVICES[(round + at) % 2]));
+        if let Some([first, second]) = &before {
+            stage.end(&["rm", "-f"], &[first, second]);
+        }
+        for ((name, publish), service) in
+            names.iter().zip(&publish).zip([0, 1].map(|at| SERVICES[(round + at) % 2]))
+        {
+            let (label, image) = (stage.label(service), stage.engine.image());
+            stage.engine.run_bare(&image, name, &["--label", &label, "-p", publish], LINGERING);
+        }
+        for service in SERVICES {
+            stage.wait_for(service, REPLICAS + 1);
+        }
+        before = Some(names);
+    }
+    stage.finish("c  ports recycled across two services", Promise::NoGetFails)
+}
+
+fn scale() -> bool {
+    const MANY: usize = 12;
+    let mut stage = Stage::set("scale", REPLICAS, LINGERING);
+    let more: Vec<String> = (REPLICAS + 1..=MANY).map(|number| number.to_string()).collect();
+    for number in &more {
+        stage.run("api", number);
+    }
+    stage.wait_for("api", MANY);
+    let names: Vec<String> = more.iter().map(|number| format!("api-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    stage.end(&["stop", "-t", "5"], &names);
+    stage.wait_for("api", REPLICAS);
+    stage.finish("d  scaled 3 → 12 → 3", Promise::NoneFails)
+}
+
+/// Between its end and the first answer of its successor there is nobody: requests are held.
+fn recreate_the_only_one() -> bool {
+    let mut stage = Stage::set("only", 1, LINGERING);
+    for round in 0..ROUNDS / 2 {
+        let old = if round == 0 { "api-1".to_owned() } else { format!("api-only-{round}") };
+        stage.end(&["stop", "-t", "5"], &[&old]);
+        stage.run("api", &format!("only-{}", round + 1));
+        stage.wait_for("api", 1);
+    }
+    stage.finish("g  the only replica recreated", Promise::NoneFails)
+}
