@@ -213,7 +213,7 @@ async fn exchange(stream: &mut TcpStream, request: &str) -> Result<(String, bool
                 let goes_on = !value("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
                 return match response.code {
                     Some(200) => Ok((body, goes_on)),
-                    status => Err(format!("status {}: {body}", status.unwrap_or(0))),
+                    status => Err(format!("status {}", status.unwrap_or(0))),
                 };
             }
         }

@@ -121,6 +121,11 @@ impl Stage {
         for failure in &outcome.failures {
             println!("    {failure}");
         }
+        if !is_kept {
+            let metrics = self.weir.admin("/metrics").body;
+            let reasons = metrics.lines().filter(|line| line.starts_with("weir_request_errors"));
+            reasons.for_each(|line| println!("    {line}"));
+        }
         is_kept
     }
 }
@@ -170,6 +175,9 @@ fn main() -> ExitCode {
         "swap p99",
         "slowest"
     );
-    let kept: Vec<bool> = phases::ALL.iter().map(|phase| phase()).collect();
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    let is_asked = |letter: &str| asked.is_empty() || asked.iter().any(|asked| asked == letter);
+    let phases = phases::ALL.iter().filter(|(letter, _)| is_asked(letter));
+    let kept: Vec<bool> = phases.map(|(_, run)| run()).collect();
     if kept.iter().all(|kept| *kept) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -11,7 +11,7 @@ const HELP: &str = "\
 cargo xtask test     everything that weir promises: unit, property and end-to-end tests, real containers among them
 cargo xtask check    formatting, clippy, documentation, dependencies
 cargo xtask soak     72 simulated hours of everything that can happen to targets; WEIR_SOAK_SEED=n for other ones
-cargo xtask rolling  containers come and go under load: what fails, waits, is repeated, phase by phase
+cargo xtask rolling  containers come and go under load: what fails, waits, is repeated; letters choose phases
 cargo xtask bench    weir beside nginx and HAProxy, interleaved and paired; what follows goes to the bench
 ";
 
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.split_first() {
         Some((command, [])) if command == "test" => test(),
         Some((command, [])) if command == "check" => check(),
-        Some((command, [])) if command == "rolling" => rolling(),
+        Some((command, rest)) if command == "rolling" => rolling(rest),
         Some((command, [])) if command == "soak" => soak(),
         Some((command, rest)) if command == "bench" => bench(rest),
         _ => {
@@ -59,11 +59,12 @@ fn check() -> Result<(), Failed> {
 }
 
 /// What users are promised, with a row for each thing that can happen to containers.
-fn rolling() -> Result<(), Failed> {
+fn rolling(phases: &[String]) -> Result<(), Failed> {
     needs::engine()?;
     cargo(&["build", "--locked", "--release", "--package", "weir", "--package", "weir-tests", "--bins"])?;
     let weir = step::built("release/weir").display().to_string();
-    step::run(&step::built("release/rolling"), &[], &[("WEIR_BINARY", &weir)])
+    let phases: Vec<&str> = phases.iter().map(String::as_str).collect();
+    step::run(&step::built("release/rolling"), &phases, &[("WEIR_BINARY", &weir)])
 }
 
 /// The promises of reconciliation, at length.

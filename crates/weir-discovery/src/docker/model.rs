@@ -306,17 +306,17 @@ mod tests {
     #[tokio::test]
     async fn the_engine_s_health_check_has_a_say_and_a_cause() {
         let mut model = model();
-        let starting = Some(checked(HealthStatusEnum::STARTING));
+        let starting = checked(HealthStatusEnum::STARTING);
         let waits = "the engine's health check has not passed yet".to_owned();
         assert_eq!(look(&mut model, starting, "start"), (TaskState::Starting, waits));
         let passes = "the engine's health check passes".to_owned();
-        let healthy = || Some(checked(HealthStatusEnum::HEALTHY));
+        let healthy = || checked(HealthStatusEnum::HEALTHY);
         assert_eq!(
             look(&mut model, healthy(), "health_status: healthy"),
             (TaskState::Running, passes.clone())
         );
         let fails = "the engine's health check fails: exit status 1: refused".to_owned();
-        let unhealthy = Some(checked(HealthStatusEnum::UNHEALTHY));
+        let unhealthy = checked(HealthStatusEnum::UNHEALTHY);
         assert_eq!(look(&mut model, unhealthy, "health_status: unhealthy"), (TaskState::Failing, fails));
         assert_eq!(look(&mut model, healthy(), "health_status: healthy"), (TaskState::Running, passes));
     }
