@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 /// Requests a second.
@@ -17,9 +16,6 @@ const RATE: u32 = 400;
 
 /// Bytes of a POST's body.
 const BODY_BYTES: usize = 4096;
-
-/// Connections that the keep-alive requests share.
-const KEPT_CONNECTIONS: usize = 16;
 
 /// Flows open at a time, and how often each says something.
 const FLOWS: usize = 8;
@@ -100,13 +96,17 @@ impl Load {
 
 type Shared = Arc<Mutex<Outcome>>;
 
+/// Connections without a request on them. One that needs a connection takes the one used last, or opens another: no
+/// request waits behind another.
+type Idle = Arc<Mutex<Vec<TcpStream>>>;
+
 fn with(shared: &Shared, change: impl FnOnce(&mut Outcome)) {
     change(&mut shared.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
 async fn run(endpoints: Endpoints, services: &'static [&'static str], stopped: Arc<AtomicBool>) -> Outcome {
     let shared = Shared::default();
-    let kept: Vec<_> = (0..KEPT_CONNECTIONS).map(|_| Arc::new(AsyncMutex::new(None))).collect();
+    let idle = Idle::default();
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..FLOWS {
         tasks.spawn(flow(endpoints.tcp, shared.clone(), stopped.clone()));
@@ -121,8 +121,8 @@ async fn run(endpoints: Endpoints, services: &'static [&'static str], stopped: A
         let service = services[number % services.len()];
         let is_post = (number / services.len()) % 2 == 1;
         let is_kept = (number / services.len() / 2).is_multiple_of(2);
-        let slot = is_kept.then(|| kept[number % KEPT_CONNECTIONS].clone());
-        tasks.spawn(request(endpoints.http, service, is_post, slot, due, shared.clone()));
+        let idle = is_kept.then(|| idle.clone());
+        tasks.spawn(request(endpoints.http, service, is_post, idle, due, shared.clone()));
     }
     while tasks.join_next().await.is_some() {}
     std::mem::take(&mut shared.lock().unwrap_or_else(PoisonError::into_inner))
@@ -133,12 +133,13 @@ async fn request(
     addr: SocketAddr,
     service: &str,
     is_post: bool,
-    slot: Option<Arc<AsyncMutex<Option<TcpStream>>>>,
+    idle: Option<Idle>,
     due: Instant,
     shared: Shared,
 ) {
     let method = if is_post { "POST" } else { "GET" };
-    let answer = timeout(ANSWER_MAX, ask(addr, service, is_post, slot)).await;
+    let kind = if idle.is_some() { "kept alive" } else { "on a new connection" };
+    let answer = timeout(ANSWER_MAX, ask(addr, service, is_post, idle)).await;
     let answer = answer.unwrap_or_else(|_| Err("no answer".to_owned()));
     with(&shared, |outcome| {
         outcome.sent += 1;
@@ -157,42 +158,31 @@ async fn request(
                 } else {
                     outcome.gets_failed += 1;
                 }
-                outcome.fail(format!("{method} {service}: {problem}"));
+                outcome.fail(format!("{method} {service} {kind}: {problem}"));
             }
         }
     });
 }
 
-async fn ask(
-    addr: SocketAddr,
-    service: &str,
-    is_post: bool,
-    slot: Option<Arc<AsyncMutex<Option<TcpStream>>>>,
-) -> Result<String, String> {
+async fn ask(addr: SocketAddr, service: &str, is_post: bool, idle: Option<Idle>) -> Result<String, String> {
     let body = if is_post { "x".repeat(BODY_BYTES) } else { String::new() };
     let framing = if is_post { format!("Content-Length: {BODY_BYTES}\r\n") } else { String::new() };
     let method = if is_post { "POST" } else { "GET" };
-    let connection = if slot.is_some() { "keep-alive" } else { "close" };
+    let connection = if idle.is_some() { "keep-alive" } else { "close" };
     let text = format!(
         "{method} /{service}/x HTTP/1.1\r\nHost: weir\r\nConnection: {connection}\r\n{framing}\r\n{body}"
     );
     let words = |error: std::io::Error| error.to_string();
-    match slot {
-        None => {
-            let mut stream = TcpStream::connect(addr).await.map_err(words)?;
-            Ok(exchange(&mut stream, &text).await?.0)
-        }
-        Some(slot) => {
-            let mut slot = slot.lock().await;
-            let mut stream = match slot.take() {
-                Some(stream) => stream,
-                None => TcpStream::connect(addr).await.map_err(words)?,
-            };
-            let (body, goes_on) = exchange(&mut stream, &text).await?;
-            *slot = goes_on.then_some(stream);
-            Ok(body)
-        }
+    let found = idle.as_ref().and_then(|idle| idle.lock().unwrap_or_else(PoisonError::into_inner).pop());
+    let mut stream = match found {
+        Some(stream) => stream,
+        None => TcpStream::connect(addr).await.map_err(words)?,
+    };
+    let (body, goes_on) = exchange(&mut stream, &text).await?;
+    if let Some(idle) = idle.filter(|_| goes_on) {
+        idle.lock().unwrap_or_else(PoisonError::into_inner).push(stream);
     }
+    Ok(body)
 }
 
 /// The body of the answer, and whether the connection may be used again.

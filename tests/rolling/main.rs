@@ -10,12 +10,13 @@ mod phases;
 mod swaps;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use load::{Endpoints, Load};
 use weir_tests::docker::{HTTP_PORT, TCP_PORT};
-use weir_tests::{Engine, Weir, wait_until};
+use weir_tests::{Engine, Folder, Weir, wait_until};
 
 /// The services, each a group of its own; flows go to the first.
 const SERVICES: &[&str] = &["api", "web"];
@@ -47,7 +48,9 @@ impl Stage {
     /// A stage with `replicas` containers of each service, all healthy, and load on them.
     fn set(mark: &str, replicas: usize, options: &'static [&'static str]) -> Self {
         let engine = Engine::find(mark).expect("a Docker engine answers; start one");
-        let weir = Weir::start(&configuration(&engine));
+        let folder = Folder::new();
+        let yaml = configuration(&engine, &folder.write("targets.json", "[]"));
+        let weir = Weir::start_in(folder, &yaml, |_| {});
         #[allow(clippy::disallowed_methods, reason = "the engine tells wall time")]
         let began = SystemTime::now();
         let mut stage = Self { engine, weir, began, options, gone: BTreeSet::new(), load: None };
@@ -76,6 +79,11 @@ impl Stage {
     /// Waits until `count` containers of `service` are healthy, and nobody else is eligible.
     fn wait_for(&self, service: &str, count: usize) {
         wait_until(&format!("{count} of {service} are healthy"), || self.healthy(service) == count);
+    }
+
+    /// Waits until everything that was held has been let go.
+    fn wait_until_nobody_waits(&self) {
+        wait_until("nobody waits for a target", || self.weir.metric("weir_holding") == 0.0);
     }
 
     fn healthy(&self, service: &str) -> usize {
@@ -134,11 +142,15 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// A group for each service, at `/<service>/`, and the first one's flows.
-fn configuration(engine: &Engine) -> String {
-    let mut text = "discovery: { docker: {} }\ntarget_groups:\n".to_owned();
+/// A group for each service, at `/<service>/`, and the first one's flows. The groups follow `file` too.
+fn configuration(engine: &Engine, file: &Path) -> String {
+    let mut text =
+        format!("discovery: {{ docker: {{}}, file: {{ path: {} }} }}\ntarget_groups:\n", file.display());
     let target = |service: &str, port: u16| {
-        format!("[{{ docker: {{ service: {}-{service}, container_port: {port} }} }}]", engine.service())
+        format!(
+            "[{{ docker: {{ service: {}-{service}, container_port: {port} }} }}, {{ file: {{ service: {service} }} }}]",
+            engine.service()
+        )
     };
     let check = "health_check: { interval: 1s, timeout: 500ms }, deregistration_delay: 30s";
     let group = |name: &str, settings: &str, targets: &str| {

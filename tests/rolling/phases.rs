@@ -1,6 +1,11 @@
 //! The phases: what happens to containers under load.
 
-use weir_tests::free_port;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weir_tests::docker::HTTP_PORT;
+use weir_tests::{free_port, wait_until};
 
 use crate::{Promise, SERVICES, Stage};
 
@@ -16,13 +21,17 @@ const REPLICAS: usize = 3;
 /// Times that a phase does the same thing.
 const ROUNDS: usize = 10;
 
-/// Every phase with its letter; each says whether it kept its promise.
-pub(crate) const ALL: [(&str, fn() -> bool); 6] = [
+/// Something that happens to containers; whether weir kept its promise.
+pub(crate) type Phase = fn() -> bool;
+
+/// Every phase with its letter.
+pub(crate) const ALL: [(&str, Phase); 7] = [
     ("a", recreate_lingering),
     ("a", recreate_abrupt),
     ("b", kill),
     ("c", recycle_ports),
     ("d", scale),
+    ("f", change_a_file),
     ("g", recreate_the_only_one),
 ];
 
@@ -106,6 +115,47 @@ fn scale() -> bool {
     stage.finish("d  scaled 3 → 12 → 3", Promise::NoneFails)
 }
 
+/// A thousand other sets a second through a file: each takes out another of twelve tasks, and puts the last one back.
+fn change_a_file() -> bool {
+    const TASKS: usize = 12;
+    const CHANGES: usize = 5_000;
+    let stage = Stage::set("file", REPLICAS, LINGERING);
+    let names: Vec<String> = (1..=TASKS).map(|number| format!("web-file-{number}")).collect();
+    for name in &names {
+        // Not of the service, so that only the file brings it in.
+        stage.engine.run(name, &[], LINGERING);
+    }
+    let addrs: Vec<SocketAddr> = names.iter().map(|name| stage.engine.addr(name, HTTP_PORT)).collect();
+    let without = |out: usize| {
+        let listed = addrs.iter().enumerate().filter(|(at, _)| *at != out % TASKS);
+        let listed: Vec<String> = listed.map(|(_, addr)| format!("\"{addr}\"")).collect();
+        let labels = "{ \"service\": \"web\" }";
+        stage.weir.folder.write(
+            "targets.json",
+            &format!("[{{ \"targets\": [{}], \"labels\": {labels} }}]", listed.join(", ")),
+        );
+    };
+    let began = Instant::now();
+    let swaps = stage.weir.snapshot().generation;
+    for change in 0..CHANGES {
+        without(change);
+        std::thread::sleep((Duration::from_millis(1) * change as u32).saturating_sub(began.elapsed()));
+    }
+    let rate = CHANGES as f64 / began.elapsed().as_secs_f64();
+    let written = Instant::now();
+    let last_out = addrs[(CHANGES - 1) % TASKS];
+    wait_until("the last state is live", || {
+        let is_in = |addr: &SocketAddr| stage.weir.member(*addr).is_some_and(|m| m.health.is_healthy());
+        addrs.iter().all(|addr| is_in(addr) == (*addr != last_out))
+    });
+    println!(
+        "    {rate:.0} sets a second became {} swaps in all; the last state was live after {} ms",
+        stage.weir.snapshot().generation - swaps,
+        written.elapsed().as_millis()
+    );
+    stage.finish("f  1,000 sets a second through a file", Promise::NoneFails)
+}
+
 /// Between its end and the first answer of its successor there is nobody: requests are held.
 fn recreate_the_only_one() -> bool {
     let mut stage = Stage::set("only", 1, LINGERING);
@@ -114,6 +164,7 @@ fn recreate_the_only_one() -> bool {
         stage.end(&["stop", "-t", "5"], &[&old]);
         stage.run("api", &format!("only-{}", round + 1));
         stage.wait_for("api", 1);
+        stage.wait_until_nobody_waits();
     }
     stage.finish("g  the only replica recreated", Promise::NoneFails)
 }
