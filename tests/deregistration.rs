@@ -31,7 +31,7 @@ impl Story {
         folder.write("targets.json", &Self::entries(&[&slow]));
         let settings = format!("deregistration_delay: {delay}");
         let yaml = format!(
-            "discovery: {{ file: {{ path: {} }} }}\n{}",
+            "discovery: {{ confirm_removals: 0s, file: {{ path: {} }} }}\n{}",
             folder.path().join("targets.json").display(),
             application(
                 &[group_of("web", &settings, "{ file: { service: web } }")],

@@ -13,7 +13,7 @@ const NAME: &str = "_http._tcp.web.example";
 fn following(dnsmasq: &Dnsmasq, targets: &str) -> String {
     let groups = [group_of("web", "", targets)];
     let served = application(&groups, "", "default_action: { forward: web }");
-    format!("discovery: {{ dns: {{ server: \"{}\" }} }}\n{served}", dnsmasq.addr())
+    format!("discovery: {{ confirm_removals: 0s, dns: {{ server: \"{}\" }} }}\n{served}", dnsmasq.addr())
 }
 
 /// An SRV record, and its host's address.

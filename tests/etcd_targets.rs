@@ -12,7 +12,7 @@ fn element(target: &FakeTarget, labels: &str) -> String {
 /// A weir that follows this cluster, of which another member is down.
 fn following(etcd: &Etcd) -> Weir {
     Weir::start(&format!(
-        "discovery: {{ etcd: {{ endpoints: [http://127.0.0.1:1, {}], prefix: /weir/targets/ }} }}\n{}",
+        "discovery: {{ confirm_removals: 0s, etcd: {{ endpoints: [http://127.0.0.1:1, {}], prefix: /weir/targets/ }} }}\n{}",
         etcd.url(),
         application(
             &[group_of("web", "", "{ etcd: { service: web } }")],

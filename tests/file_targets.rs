@@ -5,8 +5,13 @@ use weir_tests::yaml::{application, group_of};
 use weir_tests::{FakeTarget, Folder, Weir, wait_until};
 
 fn following(folder: &Folder) -> Weir {
+    following_with(folder, "10m")
+}
+
+/// As sure of sharply smaller sets as `confirm_removals` asks for.
+fn following_with(folder: &Folder, confirm_removals: &str) -> Weir {
     Weir::start(&format!(
-        "discovery: {{ file: {{ path: {} }} }}\n{}",
+        "discovery: {{ confirm_removals: {confirm_removals}, file: {{ path: {} }} }}\n{}",
         folder.path().display(),
         application(
             &[group_of("web", "", "{ file: { service: web } }")],
@@ -20,7 +25,7 @@ fn following(folder: &Folder) -> Weir {
 fn targets_come_and_go_with_the_files_of_a_folder_in_json_and_yaml() {
     let folder = Folder::new();
     let targets = [FakeTarget::answering("json"), FakeTarget::answering("yaml")];
-    let weir = following(&folder);
+    let weir = following_with(&folder, "0s");
     folder.write(
         "one.json",
         &format!("[{{ \"targets\": [\"{}\"], \"labels\": {{ \"service\": \"web\" }} }}]", targets[0].addr()),
@@ -34,6 +39,40 @@ fn targets_come_and_go_with_the_files_of_a_folder_in_json_and_yaml() {
     assert_eq!(weir.member(targets[1].addr()).unwrap().weight.get(), 3);
     std::fs::remove_file(folder.path().join("one.json")).unwrap();
     weir.wait_for_health(targets[0].addr(), Health::Draining);
+}
+
+/// A file with these targets.
+fn write(folder: &Folder, targets: &[&FakeTarget]) {
+    let listed: Vec<String> = targets.iter().map(|target| format!("\"{}\"", target.addr())).collect();
+    let labels = "{ \"service\": \"web\" }";
+    folder.write("a.json", &format!("[{{ \"targets\": [{}], \"labels\": {labels} }}]", listed.join(", ")));
+}
+
+#[test]
+fn a_file_that_suddenly_lists_nobody_is_not_believed_and_said_so() {
+    let folder = Folder::new();
+    let (stays, new) = (FakeTarget::answering("stays"), FakeTarget::answering("new"));
+    write(&folder, &[&stays]);
+    let weir = following(&folder);
+    weir.wait_for_health(stays.addr(), Health::Healthy);
+    write(&folder, &[]);
+    wait_until("it is withheld", || weir.metric("weir_target_sets_withheld_total") >= 1.0);
+    assert_eq!(weir.get("/").body, "stays");
+    assert!(weir.admin("/").body.contains("1 of 1 tasks are missing at once"), "the page says so");
+    write(&folder, &[&new]);
+    weir.wait_for_health(new.addr(), Health::Healthy);
+    assert_eq!(weir.member(stays.addr()).unwrap().health, Health::Healthy, "what is new counts at once");
+}
+
+#[test]
+fn a_file_that_keeps_listing_nobody_is_believed() {
+    let folder = Folder::new();
+    let target = FakeTarget::answering("leaves");
+    write(&folder, &[&target]);
+    let weir = following_with(&folder, "200ms");
+    weir.wait_for_health(target.addr(), Health::Healthy);
+    write(&folder, &[]);
+    weir.wait_for_health(target.addr(), Health::Draining);
 }
 
 #[test]

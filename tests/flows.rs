@@ -99,7 +99,7 @@ fn following(settings: &str) -> (Weir, Folder) {
     let folder = Folder::new();
     folder.write("targets.json", "[]");
     let yaml = format!(
-        "discovery: {{ file: {{ path: {} }} }}\n{}",
+        "discovery: {{ confirm_removals: 0s, file: {{ path: {} }} }}\n{}",
         folder.path().join("targets.json").display(),
         network(&[weir_tests::yaml::group_of("db", settings, "{ file: { service: db } }")], "")
     );

@@ -45,7 +45,7 @@ fn entry(target: &FakeTarget, labels: &str) -> String {
 
 fn following(addr: std::net::SocketAddr) -> Weir {
     Weir::start(&format!(
-        "discovery: {{ http: {{ url: \"http://{addr}/targets?of=web\", interval: 100ms }} }}\n{}",
+        "discovery: {{ confirm_removals: 0s, http: {{ url: \"http://{addr}/targets?of=web\", interval: 100ms }} }}\n{}",
         application(
             &[group_of("web", "", "{ http: { service: web } }")],
             "",

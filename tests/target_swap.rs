@@ -13,7 +13,7 @@ fn entry(id: &str, target: &FakeTarget) -> String {
 
 fn following(folder: &Folder) -> Weir {
     Weir::start(&format!(
-        "workers: 1\ndiscovery: {{ file: {{ path: {} }} }}\n{}",
+        "workers: 1\ndiscovery: {{ confirm_removals: 0s, file: {{ path: {} }} }}\n{}",
         folder.path().join("targets.json").display(),
         application(
             &[group_of("web", "deregistration_delay: 0s", "{ file: { service: web } }")],

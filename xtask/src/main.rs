@@ -71,7 +71,7 @@ fn rolling(phases: &[String]) -> Result<(), Failed> {
 fn soak() -> Result<(), Failed> {
     step::cargo_with(
         &["test", "--locked", "--release", "--package", "weir-core", "soak"],
-        &[("WEIR_SOAK_HOURS", "72")],
+        &[("WEIR_SOAK_MINUTES", "4320")],
     )
 }
 

@@ -40,6 +40,8 @@ pub struct Limits {
 /// Sources that are followed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discovery {
+    /// How long a source must keep to a set that has lost more than half of its tasks before it is believed: 0 s to 1 h.
+    pub confirm_removals: Duration,
     /// The domain name system.
     pub dns: Option<DnsSource>,
     /// A Docker engine.

@@ -28,7 +28,7 @@ objects! {
         later ["certificates", "include"];
     ADMIN = "admin", ["bind"], later ["token"];
     LIMITS = "limits", ["connections"], later [];
-    DISCOVERY = "discovery", ["dns", "docker", "etcd", "file", "http"], later ["ecs", "swarm"];
+    DISCOVERY = "discovery", ["confirm_removals", "dns", "docker", "etcd", "file", "http"], later ["ecs", "swarm"];
     DNS = "discovery.dns", ["server"], later [];
     DOCKER = "discovery.docker", ["endpoint"], later [];
     ETCD = "discovery.etcd", ["endpoints", "prefix"], later ["password", "username"];

@@ -3,23 +3,26 @@
 //! Wait for one event → [`reconcile`] gives the next snapshot and its transitions → log and count them → publish.
 //! Nothing else writes.
 
+mod discovery;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use weir_config::Config;
 use weir_core::address::ListenAddr;
 use weir_core::automatic;
 use weir_core::definition::Definitions;
+use weir_core::guard::Guard;
 use weir_core::health::Verdict;
-use weir_core::label_rules::{Labelled, Quarantined};
 use weir_core::lookup::Lookup;
 use weir_core::reconcile::{Change, Event, State, Transition, reconcile};
 use weir_core::snapshot::Snapshot;
 use weir_core::table::Writer;
 use weir_core::target::TargetSerial;
-use weir_core::task::{SourceKind, TaskSet};
+use weir_core::task::SourceKind;
 use weir_discovery::Report;
 use weir_net::bind::BindError;
 use weir_telemetry::names;
@@ -57,6 +60,8 @@ pub enum StartError {
 pub struct Reconciler {
     origin: Origin,
     state: State,
+    /// Keeps sources that have suddenly lost most of their tasks from being believed at once.
+    guard: Guard,
     labels: Labels,
     writer: Writer,
     publications: watch::Sender<u64>,
@@ -122,9 +127,14 @@ impl Reconciler {
             readiness: crate::handle::Readiness::default(),
             commands: commands_sender,
         };
+        let confirmation = match &parts.origin {
+            Origin::Automatic(_) => Duration::ZERO,
+            Origin::Configuration { config, .. } => config.discovery.confirm_removals,
+        };
         let mut reconciler = Self {
             origin: parts.origin,
             state: State::new(),
+            guard: Guard::new(confirmation),
             labels: Labels::default(),
             writer: parts.table.0,
             publications: parts.publications,
@@ -155,12 +165,7 @@ impl Reconciler {
                     // Whoever asked may have gone; the reload stands.
                     let _ = reply.send(outcome);
                 }
-                Input::Due => {
-                    if self.labels.forget(self.handle.clock.now()) {
-                        self.follow_labels();
-                    }
-                    self.reconcile(Event::Due);
-                }
+                Input::Due => self.be_due(),
                 Input::Report(report) => self.take_in(report),
                 Input::Verdict(serial, verdict) => self.reconcile(Event::Verdict { serial, verdict }),
             }
@@ -168,8 +173,8 @@ impl Reconciler {
     }
 
     async fn next_input(&mut self) -> Option<Input> {
-        let due = self.state.next_due().into_iter().chain(self.labels.next_due()).min();
-        let due = due.map(|due| self.handle.clock.instant(due));
+        let due = [self.state.next_due(), self.labels.next_due(), self.guard.next_due()];
+        let due = due.into_iter().flatten().min().map(|due| self.handle.clock.instant(due));
         let wait = async {
             match due {
                 Some(due) => tokio::time::sleep_until(due).await,
@@ -201,37 +206,6 @@ impl Reconciler {
         let generation = snapshot.generation;
         self.writer.publish(snapshot);
         self.publications.send_replace(generation);
-    }
-
-    /// Takes in what discovery reports.
-    fn take_in(&mut self, report: Report) {
-        match report {
-            Report::Tasks(set) => {
-                let source = set.source;
-                if let Origin::Automatic(bind) = &self.origin {
-                    // The listener is the same, so no socket can be refused.
-                    self.labels.write(automatic::definitions(&set.tasks, *bind));
-                }
-                self.labels.see(set, self.handle.clock.now());
-                self.follow_labels();
-                self.awaited.retain(|awaited| *awaited != source);
-                self.note_readiness();
-            }
-            Report::Failed(failure) => {
-                let source = failure.source.as_str();
-                tracing::warn!(source, "{}; the last good targets stay", failure.problem);
-                self.handle.telemetry.count(names::DISCOVERY_FAILURES, &[("source", source)]);
-                self.note(source, "failed", &failure.problem);
-            }
-            Report::Recovered(source) => {
-                tracing::info!(source = source.as_str(), "discovery works again");
-                self.note(source.as_str(), "recovered", "");
-            }
-            Report::Quarantined { source, owner, problem } => {
-                tracing::warn!(source = source.as_str(), "{owner} is left out: {problem}");
-                self.note(&owner, "left out", &problem);
-            }
-        }
     }
 
     /// Reads the configuration again: all of it takes effect, or none.
@@ -294,21 +268,6 @@ impl Reconciler {
             }
         });
         Ok(self.listeners.commit(prepared))
-    }
-
-    /// Brings the state to what is written and what labels add to it.
-    fn follow_labels(&mut self) {
-        let Labelled { definitions, tasks, quarantined } = self.labels.add();
-        // Tasks first: of a service whose last task is gone, the target goes before the group that labels made for it.
-        for (source, tasks) in tasks {
-            self.reconcile(Event::Tasks(TaskSet { source, tasks }));
-        }
-        if definitions != *self.state.definitions() {
-            self.reconcile(Event::Definitions(definitions));
-        }
-        for Quarantined { source, owner, error } in self.labels.news_of(quarantined) {
-            self.take_in(Report::Quarantined { source, owner, problem: error.to_string() });
-        }
     }
 
     fn note_readiness(&self) {

@@ -13,6 +13,7 @@ pub mod decide;
 pub mod definition;
 pub mod dispatcher;
 pub mod flow_key;
+pub mod guard;
 pub mod head;
 pub mod health;
 pub mod label_rules;

@@ -192,3 +192,11 @@ pub struct TaskSet {
     /// before, which makes the difference between two sets cheap to find.
     pub tasks: Vec<Arc<Task>>,
 }
+
+/// What is left of two sets of one source without their common beginning and end.
+pub fn differing<'t>(before: &'t [Arc<Task>], after: &'t [Arc<Task>]) -> (&'t [Arc<Task>], &'t [Arc<Task>]) {
+    let start = before.iter().zip(after).take_while(|(a, b)| Arc::ptr_eq(a, b)).count();
+    let (before, after) = (&before[start..], &after[start..]);
+    let end = before.iter().rev().zip(after.iter().rev()).take_while(|(a, b)| Arc::ptr_eq(a, b)).count();
+    (&before[..before.len() - end], &after[..after.len() - end])
+}

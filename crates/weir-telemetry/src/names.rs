@@ -37,6 +37,7 @@ names! {
     TARGET_IN_FLIGHT = "weir_target_in_flight", "Requests or flows in flight, by group and target.";
     TARGET_PICKS = "weir_target_picks_total", "Requests or flows that a target was picked for, by group and target.";
     TARGET_RESPONSE_TIME = "weir_target_response_time_seconds", "Time from a request's dispatch to the head of the target's response, by listener.";
+    SETS_WITHHELD = "weir_target_sets_withheld_total", "Sharply smaller sets that were not believed at once, by source.";
     TARGETS = "weir_targets", "Targets, by group and health.";
     TRANSITIONS = "weir_target_transitions_total", "Registrations, removals and changes of health.";
 }

@@ -286,7 +286,7 @@ fn follow(
     lookups: &watch::Sender<BTreeSet<Lookup>>,
     reports: &mpsc::Sender<Report>,
 ) {
-    let Discovery { dns, docker: _, etcd, file, http } = discovery.clone();
+    let Discovery { confirm_removals: _, dns, docker: _, etcd, file, http } = discovery.clone();
     if let Some(source) = dns {
         spawn_local(dns::watch(source.server, lookups.subscribe(), reports.clone()));
     }

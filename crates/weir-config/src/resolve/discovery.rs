@@ -17,6 +17,10 @@ const HTTP_INTERVAL: Duration = Duration::from_secs(10);
 const HTTP_INTERVAL_MIN: Duration = Duration::from_millis(100);
 const HTTP_INTERVAL_MAX: Duration = Duration::from_secs(3600);
 
+/// How long a source must keep to a sharply smaller set unless it is said otherwise, and the longest such time.
+const CONFIRM_REMOVALS: Duration = Duration::from_secs(10);
+const CONFIRM_REMOVALS_MAX: Duration = Duration::from_secs(3600);
+
 /// Most members of an etcd cluster.
 const ENDPOINTS_MAX: usize = 16;
 
@@ -25,7 +29,11 @@ pub(super) fn read(fields: Fields<'_>, reader: &mut Reader<'_>) -> Discovery {
     let Some(fields) = fields.get("discovery").and_then(|node| reader.fields(node, &keys::DISCOVERY)) else {
         return Discovery::default();
     };
+    let confirm_removals = fields
+        .get("confirm_removals")
+        .and_then(|node| reader.duration(node, Duration::ZERO..=CONFIRM_REMOVALS_MAX));
     Discovery {
+        confirm_removals: confirm_removals.unwrap_or(CONFIRM_REMOVALS),
         dns: fields.get("dns").and_then(|node| dns(node, reader)),
         docker: fields.get("docker").and_then(|node| docker(node, reader)),
         etcd: fields.get("etcd").and_then(|node| etcd(node, reader)),

@@ -7,7 +7,7 @@ use ahash::{AHashMap, AHashSet};
 
 use crate::definition::TaskSelector;
 use crate::name::GroupName;
-use crate::task::{SourceKind, Task, TaskId, TaskSet};
+use crate::task::{SourceKind, Task, TaskId, TaskSet, differing};
 
 /// The tasks that every source sees.
 #[derive(Debug, Default)]
@@ -89,12 +89,4 @@ impl Source {
             self.ids.remove(id);
         }
     }
-}
-
-/// What is left of two sets without their common beginning and end.
-fn differing<'t>(before: &'t [Arc<Task>], after: &'t [Arc<Task>]) -> (&'t [Arc<Task>], &'t [Arc<Task>]) {
-    let start = before.iter().zip(after).take_while(|(a, b)| Arc::ptr_eq(a, b)).count();
-    let (before, after) = (&before[start..], &after[start..]);
-    let end = before.iter().rev().zip(after.iter().rev()).take_while(|(a, b)| Arc::ptr_eq(a, b)).count();
-    (&before[..before.len() - end], &after[..after.len() - end])
 }

@@ -1,0 +1,95 @@
+//! What discovery reports, taken in: the guard first, then what labels add, then one reconciliation.
+
+use std::sync::Arc;
+
+use weir_core::automatic;
+use weir_core::guard::Judgement;
+use weir_core::label_rules::{Labelled, Quarantined};
+use weir_core::reconcile::Event;
+use weir_core::task::TaskSet;
+use weir_discovery::Report;
+use weir_telemetry::names;
+
+use super::{Origin, Reconciler};
+
+impl Reconciler {
+    /// Takes in what discovery reports.
+    pub(super) fn take_in(&mut self, report: Report) {
+        let now = self.handle.clock.now();
+        match report {
+            Report::Tasks(set) => {
+                let source = set.source;
+                match self.guard.judge(set, now) {
+                    Judgement::Believed(set) => self.follow(set),
+                    Judgement::Withheld { set, missing, before } => {
+                        let (name, seconds) = (source.as_str(), self.guard.confirmation().as_secs_f32());
+                        let problem = format!(
+                            "{missing} of {before} tasks are missing at once; they stay unless the source keeps to it for {seconds} s, and their health checks decide meanwhile"
+                        );
+                        tracing::warn!(source = name, "{problem}");
+                        self.handle.telemetry.count(names::SETS_WITHHELD, &[("source", name)]);
+                        self.note(name, "withheld", &problem);
+                        self.follow(set);
+                    }
+                }
+                self.awaited.retain(|awaited| *awaited != source);
+                self.note_readiness();
+            }
+            Report::Failed(failure) => {
+                self.guard.fail(failure.source);
+                let source = failure.source.as_str();
+                tracing::warn!(source, "{}; the last good targets stay", failure.problem);
+                self.handle.telemetry.count(names::DISCOVERY_FAILURES, &[("source", source)]);
+                self.note(source, "failed", &failure.problem);
+            }
+            Report::Recovered(source) => {
+                self.guard.recover(source, now);
+                tracing::info!(source = source.as_str(), "discovery works again");
+                self.note(source.as_str(), "recovered", "");
+            }
+            Report::Quarantined { source, owner, problem } => {
+                tracing::warn!(source = source.as_str(), "{owner} is left out: {problem}");
+                self.note(&owner, "left out", &problem);
+            }
+        }
+    }
+
+    /// Does what has become due about sets of tasks.
+    pub(super) fn be_due(&mut self) {
+        let now = self.handle.clock.now();
+        for set in self.guard.confirmed(now) {
+            tracing::info!(source = set.source.as_str(), "the smaller set has stood, and is believed");
+            self.note(set.source.as_str(), "believed", "it kept to its smaller set");
+            self.follow(set);
+        }
+        if self.labels.forget(now) {
+            self.follow_labels();
+        }
+        self.reconcile(Event::Due);
+    }
+
+    /// Brings the state to what one source sees.
+    fn follow(&mut self, set: TaskSet) {
+        if let Origin::Automatic(bind) = &self.origin {
+            // The listener is the same, so no socket can be refused.
+            self.labels.write(automatic::definitions(&set.tasks, *bind));
+        }
+        self.labels.see(set, self.handle.clock.now());
+        self.follow_labels();
+    }
+
+    /// Brings the state to what is written and what labels add to it.
+    pub(super) fn follow_labels(&mut self) {
+        let Labelled { definitions, tasks, quarantined } = self.labels.add();
+        // Tasks first: of a service whose last task is gone, the target goes before the group that labels made for it.
+        for (source, tasks) in tasks {
+            self.reconcile(Event::Tasks(TaskSet { source, tasks }));
+        }
+        if !Arc::ptr_eq(&definitions, self.state.definitions()) && definitions != *self.state.definitions() {
+            self.reconcile(Event::Definitions(definitions));
+        }
+        for Quarantined { source, owner, error } in self.labels.news_of(quarantined) {
+            self.take_in(Report::Quarantined { source, owner, problem: error.to_string() });
+        }
+    }
+}

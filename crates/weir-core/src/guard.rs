@@ -1,0 +1,236 @@
+//! The guard: a source that has suddenly lost most of its tasks is more likely broken than right.
+//!
+//! An answer without any of the tasks that the source saw before, or without more than half of them, is not believed
+//! until the source has kept to it for a while. What is new in it is. A source whose tasks end with an event of their own
+//! (a Docker engine says who died) needs no guard.
+//!
+//! Source: ours; Amazon ECS has no such guard, and a batch that removes everything is more often a fault than a wish.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ahash::AHashSet;
+
+use crate::task::{Departure, SourceKind, Task, TaskSet, differing};
+use crate::time::Timestamp;
+
+/// What every guarded source is believed to see.
+#[derive(Clone, Debug, Default)]
+pub struct Guard {
+    /// How long a source must keep to a sharply smaller set. Zero believes everything at once.
+    confirmation: Duration,
+    sources: BTreeMap<SourceKind, Watched>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Watched {
+    believed: Vec<Arc<Task>>,
+    withheld: Option<Withheld>,
+}
+
+#[derive(Clone, Debug)]
+struct Withheld {
+    /// What the source says.
+    said: TaskSet,
+    /// When it is believed; `None` while the source fails.
+    until: Option<Timestamp>,
+}
+
+/// How a set is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// As it is.
+    Believed(TaskSet),
+    /// With the tasks that are missing in it.
+    Withheld {
+        /// What is to be served meanwhile.
+        set: TaskSet,
+        /// Tasks that are missing.
+        missing: usize,
+        /// Tasks that there were.
+        before: usize,
+    },
+}
+
+impl Guard {
+    /// A guard that believes a sharply smaller set after `confirmation`.
+    pub fn new(confirmation: Duration) -> Self {
+        Self { confirmation, sources: BTreeMap::new() }
+    }
+
+    /// How long a sharply smaller set must stand.
+    pub fn confirmation(&self) -> Duration {
+        self.confirmation
+    }
+
+    /// Takes in what a source says.
+    pub fn judge(&mut self, said: TaskSet, now: Timestamp) -> Judgement {
+        if self.confirmation.is_zero() || said.source.departure() == Departure::Vanished {
+            return Judgement::Believed(said);
+        }
+        let until = now.after(self.confirmation);
+        let watched = self.sources.entry(said.source).or_default();
+        let missing = missing(&watched.believed, &said.tasks);
+        let before = watched.believed.len();
+        if missing.is_empty() || missing.len() * 2 <= before {
+            watched.believed.clone_from(&said.tasks);
+            watched.withheld = None;
+            return Judgement::Believed(said);
+        }
+        // A source that goes on losing tasks does not win time.
+        let until = watched.withheld.take().map_or(Some(until), |withheld| withheld.until);
+        let tasks = said.tasks.iter().chain(&missing).cloned().collect();
+        let set = TaskSet { source: said.source, tasks };
+        watched.believed.clone_from(&set.tasks);
+        watched.withheld = Some(Withheld { said, until });
+        Judgement::Withheld { set, missing: missing.len(), before }
+    }
+
+    /// The source cannot be asked: what it said last is not confirmed by its silence.
+    pub fn fail(&mut self, source: SourceKind) {
+        if let Some(withheld) = self.withheld(source) {
+            withheld.until = None;
+        }
+    }
+
+    /// The source works again, and says what it said last.
+    pub fn recover(&mut self, source: SourceKind, now: Timestamp) {
+        let until = now.after(self.confirmation);
+        if let Some(withheld) = self.withheld(source) {
+            withheld.until.get_or_insert(until);
+        }
+    }
+
+    fn withheld(&mut self, source: SourceKind) -> Option<&mut Withheld> {
+        self.sources.get_mut(&source)?.withheld.as_mut()
+    }
+
+    /// When [`Guard::confirmed`] is next worth asking.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.sources.values().filter_map(|watched| watched.withheld.as_ref()?.until).min()
+    }
+
+    /// Sets that have stood for long enough by `now`, to be believed.
+    pub fn confirmed(&mut self, now: Timestamp) -> Vec<TaskSet> {
+        let is_due = |withheld: &mut Withheld| withheld.until.is_some_and(|until| until <= now);
+        let confirm = |watched: &mut Watched| {
+            let said = watched.withheld.take_if(is_due)?.said;
+            watched.believed.clone_from(&said.tasks);
+            Some(said)
+        };
+        self.sources.values_mut().filter_map(confirm).collect()
+    }
+}
+
+/// The tasks of `before` that `after` does not have, whatever has changed about those that it has.
+fn missing(before: &[Arc<Task>], after: &[Arc<Task>]) -> Vec<Arc<Task>> {
+    let identity = |task: &Arc<Task>| match &task.id {
+        Some(id) => (Some(id.clone()), None),
+        None => (None, task.ports.first().map(|port| port.addr)),
+    };
+    let (gone, new) = differing(before, after);
+    let there: AHashSet<_> = new.iter().map(identity).collect();
+    gone.iter().filter(|task| !there.contains(&identity(task))).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::TargetAddr;
+    use crate::task::{Provenance, TaskLabels, TaskPort, TaskState};
+
+    const CONFIRMATION: Duration = Duration::from_secs(10);
+
+    fn at(second: u64) -> Timestamp {
+        Timestamp::from_nanos(second * 1_000_000_000)
+    }
+
+    fn set(ports: &[u16]) -> TaskSet {
+        let task = |port: &u16| {
+            let addr = TargetAddr(([127, 0, 0, 1], *port).into());
+            Arc::new(Task {
+                id: None,
+                name: addr.to_string(),
+                service: None,
+                project: None,
+                ports: vec![TaskPort { container_port: *port, addr }],
+                labels: TaskLabels::default(),
+                state: TaskState::Running,
+                provenance: Arc::new(Provenance { source: "file", origin: String::new() }),
+                cause: "written".into(),
+            })
+        };
+        TaskSet { source: SourceKind::File, tasks: ports.iter().map(task).collect() }
+    }
+
+    /// The ports that are served after the source has said these.
+    fn say(guard: &mut Guard, ports: &[u16], second: u64) -> (Vec<u16>, bool) {
+        let (set, is_believed) = match guard.judge(set(ports), at(second)) {
+            Judgement::Believed(set) => (set, true),
+            Judgement::Withheld { set, .. } => (set, false),
+        };
+        (set.tasks.iter().map(|task| task.ports[0].addr.port()).collect(), is_believed)
+    }
+
+    #[test]
+    fn a_set_that_grows_or_loses_at_most_half_is_believed() {
+        let mut guard = Guard::new(CONFIRMATION);
+        assert_eq!(say(&mut guard, &[1, 2, 3, 4], 0), (vec![1, 2, 3, 4], true));
+        assert_eq!(say(&mut guard, &[1, 2], 1), (vec![1, 2], true));
+        assert_eq!(say(&mut guard, &[2, 9], 2), (vec![2, 9], true));
+    }
+
+    #[test]
+    fn an_empty_or_sharply_smaller_set_is_believed_once_it_has_stood() {
+        for smaller in [&[][..], &[7, 1]] {
+            let mut guard = Guard::new(CONFIRMATION);
+            say(&mut guard, &[1, 2, 3], 0);
+            let (served, is_believed) = say(&mut guard, smaller, 1);
+            assert!(!is_believed && [1, 2, 3].iter().all(|port| served.contains(port)), "{served:?}");
+            assert_eq!(served.contains(&7), smaller.contains(&7), "what is new is served at once");
+            assert_eq!(guard.next_due(), Some(at(11)));
+            assert!(guard.confirmed(at(10)).is_empty());
+            assert_eq!(guard.confirmed(at(11)), [set(smaller)]);
+            assert_eq!((guard.next_due(), say(&mut guard, smaller, 12).1), (None, true));
+        }
+    }
+
+    #[test]
+    fn a_source_that_says_full_and_empty_in_turn_loses_nobody() {
+        let mut guard = Guard::new(CONFIRMATION);
+        for second in 0..100 {
+            let said: &[u16] = if second % 2 == 0 { &[1, 2] } else { &[] };
+            assert_eq!(say(&mut guard, said, second).0, [1, 2]);
+            assert!(guard.confirmed(at(second)).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_source_that_goes_on_losing_tasks_is_believed_no_later() {
+        let mut guard = Guard::new(CONFIRMATION);
+        say(&mut guard, &[1, 2, 3, 4, 5], 0);
+        say(&mut guard, &[1, 2], 1);
+        say(&mut guard, &[1], 6);
+        assert_eq!(guard.confirmed(at(11)), [set(&[1])]);
+    }
+
+    #[test]
+    fn the_silence_of_a_source_that_fails_confirms_nothing() {
+        let mut guard = Guard::new(CONFIRMATION);
+        say(&mut guard, &[1, 2], 0);
+        say(&mut guard, &[], 1);
+        guard.fail(SourceKind::File);
+        assert_eq!((guard.next_due(), guard.confirmed(at(1000)).len()), (None, 0));
+        guard.recover(SourceKind::File, at(1000));
+        assert_eq!(guard.confirmed(at(1010)), [set(&[])]);
+    }
+
+    #[test]
+    fn an_engine_is_believed_at_once() {
+        let mut guard = Guard::new(CONFIRMATION);
+        let docker = |ports: &[u16]| TaskSet { source: SourceKind::Docker, ..set(ports) };
+        guard.judge(docker(&[1, 2]), at(0));
+        assert_eq!(guard.judge(docker(&[]), at(1)), Judgement::Believed(docker(&[])));
+    }
+}
