@@ -185,6 +185,13 @@ fn without_a_configuration_every_service_is_served_at_its_own_host_name() {
     assert_eq!(ask("nobody.localhost").status, 404);
     engine.run("hidden", &["--label", "weir.enable=false"], &[]);
     assert!((0..6).all(|_| ask(&host).body.contains(" one ")));
+    engine.tell(&["rm", "-f"], &["one"]);
+    let waits = std::thread::scope(|scope| {
+        let waits = scope.spawn(|| ask(&host).body);
+        engine.run("two", &[], &[]);
+        waits.join().unwrap()
+    });
+    assert!(waits.contains(" two "), "a request waits for the next container of its service: {waits}");
     process.stop();
 }
 

@@ -96,6 +96,18 @@ fn a_garbage_file_keeps_its_last_good_targets_and_disturbs_no_other_file() {
 }
 
 #[test]
+fn a_pipe_among_the_files_is_left_out_and_holds_nobody_up() {
+    let folder = Folder::new();
+    let target = FakeTarget::answering("late");
+    let made = std::process::Command::new("mkfifo").arg(folder.path().join("pipe.json")).status();
+    assert!(made.unwrap().success());
+    let weir = following(&folder);
+    write(&folder, &[&target]);
+    weir.wait_for_health(target.addr(), Health::Healthy);
+    assert!(weir.admin("/api/v1/events").body.contains("is not a regular file"));
+}
+
+#[test]
 fn an_entry_with_a_mistaken_label_is_left_out_alone() {
     let folder = Folder::new();
     let targets = [FakeTarget::answering("good"), FakeTarget::answering("mistaken")];

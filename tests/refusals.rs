@@ -89,6 +89,26 @@ fn a_silent_connection_is_closed_without_a_word() {
 }
 
 #[test]
+fn a_connection_that_was_answered_and_falls_silent_is_closed_without_a_word() {
+    let fixed = "default_action: { fixed_response: { status_code: 200 } }";
+    let weir = Weir::start(&application(&[], "idle_timeout: 1s", fixed).replace("target_groups:\n", ""));
+    let mut client = weir.client();
+    assert_eq!(client.get("/").status, 200);
+    assert!(client.to_end().is_empty(), "nothing that could pass for the next answer");
+}
+
+#[test]
+fn a_connection_that_weir_itself_answers_is_busy_too() {
+    let fixed = "default_action: { fixed_response: { status_code: 200 } }";
+    let weir = Weir::start(&application(&[], "idle_timeout: 1s", fixed).replace("target_groups:\n", ""));
+    let mut client = weir.client();
+    let began = tokio::time::Instant::now();
+    while began.elapsed() < std::time::Duration::from_millis(2500) {
+        assert_eq!(client.get("/").status, 200);
+    }
+}
+
+#[test]
 fn a_target_that_does_not_answer_in_time_is_504() {
     let target = FakeTarget::behaving(|_, stream| {
         let mut byte = [0];

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
 use weir_tests::target::respond;
-use weir_tests::yaml::{application, group};
+use weir_tests::yaml::{application, forwarding_to, group};
 use weir_tests::{Client, FakeTarget, Weir, free_port, loopback, wait_until};
 
 /// An application listener on `port` that answers with a status, and its targets' group.
@@ -13,6 +13,17 @@ fn answering(port: u16, status: u16) -> String {
     application(&[], "", &format!("default_action: {{ fixed_response: {{ status_code: {status} }} }}"))
         .replace("target_groups:\n", "")
         .replace("127.0.0.1:0", &format!("127.0.0.1:{port}"))
+}
+
+#[test]
+fn a_configuration_that_was_cut_short_before_its_load_balancers_is_refused() {
+    let target = FakeTarget::answering("web");
+    let weir = Weir::start_healthy(&forwarding_to(&[&target]));
+    for cut in ["", "# nothing yet\n"] {
+        let refused = weir.reload(cut).unwrap_err();
+        assert!(refused.contains("has no load balancer, and 1 are being served"), "{refused}");
+    }
+    assert_eq!(weir.get("/").body, "web");
 }
 
 #[test]

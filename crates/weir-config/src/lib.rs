@@ -13,6 +13,7 @@ mod read;
 mod resolve;
 mod tree;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 pub use config::{
@@ -40,8 +41,8 @@ pub enum LoadError {
     #[error(transparent)]
     Mistaken(#[from] Problems),
     /// Larger than [`FILE_BYTES_MAX`].
-    #[error("{0}: has {1} bytes; a configuration has at most {FILE_BYTES_MAX}")]
-    TooLarge(PathBuf, u64),
+    #[error("{0}: has more than {FILE_BYTES_MAX} bytes, which no configuration needs")]
+    TooLarge(PathBuf),
     /// The file cannot be read.
     #[error("cannot read {0}: {1}")]
     Unreadable(PathBuf, #[source] std::io::Error),
@@ -53,11 +54,13 @@ pub enum LoadError {
 /// [`LoadError`]; all mistakes of the file at once.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     let unreadable = |error| LoadError::Unreadable(path.to_owned(), error);
-    let size = std::fs::metadata(path).map_err(unreadable)?.len();
-    if size > FILE_BYTES_MAX {
-        return Err(LoadError::TooLarge(path.to_owned(), size));
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    // Whatever its size is said to be: a pipe or a device has none.
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(LoadError::TooLarge(path.to_owned()));
     }
-    let bytes = std::fs::read(path).map_err(unreadable)?;
     // Bytes that are no text become characters that no key or value has, and are reported where they stand.
     Ok(parse(&String::from_utf8_lossy(&bytes), path)?)
 }

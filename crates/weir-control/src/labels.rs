@@ -15,6 +15,8 @@ const RULE_LINGER: Duration = Duration::from_secs(10);
 /// Written definitions and the tasks whose labels add to them.
 #[derive(Debug, Default)]
 pub(crate) struct Labels {
+    /// Whether a task needs no label to have a rule: nobody wrote any.
+    is_automatic: bool,
     written: Arc<Definitions>,
     tasks: Tasks,
     /// Tasks with a rule that are gone, and when their rules are given up.
@@ -24,6 +26,11 @@ pub(crate) struct Labels {
 }
 
 impl Labels {
+    /// Labels beside a configuration, or, if `is_automatic`, tasks that are all served without one.
+    pub(crate) fn new(is_automatic: bool) -> Self {
+        Self { is_automatic, ..Self::default() }
+    }
+
     /// Takes in what is written, whole.
     pub(crate) fn write(&mut self, written: Definitions) {
         self.written = Arc::new(written);
@@ -35,7 +42,7 @@ impl Labels {
         let tasks = &self.tasks[&set.source];
         let had_rule = |task: &Task| {
             task.labels.enable
-                && task.labels.rule.is_some()
+                && (self.is_automatic || task.labels.rule.is_some())
                 && self.quarantined.iter().all(|left_out| left_out.owner != task.provenance.origin)
         };
         let gone = before
@@ -46,10 +53,17 @@ impl Labels {
         self.forget(now);
     }
 
+    /// Every task that is there, or was a moment ago.
+    pub(crate) fn lingering(&self) -> Vec<Arc<Task>> {
+        let departed = self.departed.iter().map(|(_, task, _)| task);
+        self.tasks.values().flatten().chain(departed).cloned().collect()
+    }
+
     /// What is to be reconciled.
     pub(crate) fn add(&self) -> Labelled {
+        let asked = self.departed.iter().filter(|(_, task, _)| task.labels.rule.is_some());
         let departed: Vec<(SourceKind, Arc<Task>)> =
-            self.departed.iter().map(|(source, task, _)| (*source, task.clone())).collect();
+            asked.map(|(source, task, _)| (*source, task.clone())).collect();
         label_rules::add(&self.written, self.tasks.clone(), &departed)
     }
 

@@ -132,10 +132,10 @@ impl Reconciler {
             Origin::Configuration { config, .. } => config.discovery.confirm_removals,
         };
         let mut reconciler = Self {
-            origin: parts.origin,
             state: State::new(),
             guard: Guard::new(confirmation),
-            labels: Labels::default(),
+            labels: Labels::new(matches!(parts.origin, Origin::Automatic(_))),
+            origin: parts.origin,
             writer: parts.table.0,
             publications: parts.publications,
             listeners: parts.listeners,
@@ -234,6 +234,14 @@ impl Reconciler {
             return Err("weir runs without a configuration file, so there is none to read again".to_owned());
         };
         let loaded = weir_config::load(path).map_err(|error| error.to_string())?;
+        let served = self.state.definitions().load_balancers.len();
+        if loaded.config.definitions.load_balancers.is_empty() && served > 0 {
+            // An editor that was caught half-way through writing looks like this.
+            return Err(format!(
+                "{}: has no load balancer, and {served} are being served; stop weir to end them all",
+                path.display()
+            ));
+        }
         let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
         warnings.extend(fixed_at_start(before, &loaded.config));
         let (opened, closed) = self.define(loaded.config.definitions).map_err(|error| error.to_string())?;
@@ -328,7 +336,7 @@ fn fixed_at_start(before: &Config, after: &Config) -> Vec<String> {
     changed
         .into_iter()
         .filter(|(_, changed)| *changed)
-        .map(|(key, _)| format!("`{key}` has changed, which takes effect at the next start"))
+        .map(|(key, _)| format!("warning: `{key}` has changed, which takes effect at the next start"))
         .collect()
 }
 

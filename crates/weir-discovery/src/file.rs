@@ -131,7 +131,12 @@ impl Files {
 }
 
 fn read_file(path: &Path) -> Result<Elements, String> {
-    let size = fs::metadata(path).map_err(|error| error.to_string())?.len();
+    let metadata = fs::metadata(path).map_err(|error| error.to_string())?;
+    if !metadata.is_file() {
+        // To open a pipe would wait for whoever writes to it.
+        return Err("is not a regular file".to_owned());
+    }
+    let size = metadata.len();
     if size > FILE_BYTES_MAX {
         return Err(format!("has {size} bytes; at most {FILE_BYTES_MAX} are read"));
     }

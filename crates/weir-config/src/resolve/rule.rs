@@ -123,6 +123,10 @@ fn condition(node: &Node, reader: &mut Reader<'_>) -> Vec<Condition> {
     if let Some(node) = fields.get("source_ip") {
         conditions.push(Condition::SourceIp(values(node, reader, network)));
     }
+    if fields.is_empty() {
+        let remedy = format!("write one of {}", keys::CONDITION.keys.join(", "));
+        reader.problem(node, "a condition needs something to look at", Some(&remedy));
+    }
     conditions
 }
 

@@ -70,16 +70,17 @@ impl Reconciler {
 
     /// Brings the state to what one source sees.
     fn follow(&mut self, set: TaskSet) {
-        if let Origin::Automatic(bind) = &self.origin {
-            // The listener is the same, so no socket can be refused.
-            self.labels.write(automatic::definitions(&set.tasks, *bind));
-        }
         self.labels.see(set, self.handle.clock.now());
         self.follow_labels();
     }
 
     /// Brings the state to what is written and what labels add to it.
     pub(super) fn follow_labels(&mut self) {
+        if let Origin::Automatic(bind) = &self.origin {
+            // The listener is the same, so no socket can be refused. A route outlives its last task for a while: who
+            // comes then waits for the next one.
+            self.labels.write(automatic::definitions(&self.labels.lingering(), *bind));
+        }
         let Labelled { definitions, tasks, quarantined } = self.labels.add();
         // Tasks first: of a service whose last task is gone, the target goes before the group that labels made for it.
         for (source, tasks) in tasks {

@@ -27,7 +27,7 @@ impl AsyncRead for WatchedSocket {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         if buf.filled().len() > before {
-            self.state.touch();
+            self.state.received();
         }
         Poll::Ready(Ok(()))
     }
@@ -36,7 +36,7 @@ impl AsyncRead for WatchedSocket {
 impl AsyncWrite for WatchedSocket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        self.state.touch();
+        self.state.sent();
         Poll::Ready(Ok(written))
     }
 
@@ -46,7 +46,7 @@ impl AsyncWrite for WatchedSocket {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(send(&mut self.stream, cx, bufs))?;
-        self.state.touch();
+        self.state.sent();
         Poll::Ready(Ok(written))
     }
 

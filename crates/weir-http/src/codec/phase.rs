@@ -55,8 +55,13 @@ impl ConnectionState {
         }
     }
 
-    /// A byte moved.
-    pub(crate) fn touch(&self) {
+    /// A byte went to the client. It may belong to a response whose request has ended already.
+    pub(crate) fn sent(&self) {
+        self.has_moved.store(true, Relaxed);
+    }
+
+    /// A byte came from the client: between two requests, the first of a head.
+    pub(crate) fn received(&self) {
         self.has_moved.store(true, Relaxed);
         if self.phase() == Phase::BetweenRequests {
             self.phase.store(Phase::ReadingHead as u8, Relaxed);

@@ -22,7 +22,7 @@ pub(crate) fn reload(admin: &Admin) -> anyhow::Result<ExitCode> {
     let outcome: Outcome =
         serde_json::from_str(&body).with_context(|| format!("the admin port answered {status}: {body}"))?;
     for warning in &outcome.warnings {
-        complain(&format!("warning: {warning}"));
+        complain(warning);
     }
     if let Some(problem) = outcome.refused {
         complain(&format!("refused, the last good configuration stays:\n{problem}"));

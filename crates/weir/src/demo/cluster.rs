@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -243,6 +244,8 @@ impl Process {
             .args(["--http", &http.to_string(), "--tcp", "127.0.0.1:0"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            // An interrupt from the terminal ends the demo, which ends its tasks when their work is done.
+            .process_group(0)
             .spawn()
             .context("cannot start a task")?;
         let stdout = child.stdout.take().context("a task has a standard output")?;
