@@ -13,6 +13,7 @@ mod docker_compose;
 mod docker_health;
 mod docker_identity;
 mod docker_labels;
+mod ecs_targets;
 mod etcd_targets;
 mod file_targets;
 mod flows;

@@ -10,6 +10,7 @@ pub mod client;
 pub mod compose;
 pub mod docker;
 pub mod folder;
+pub mod moto;
 pub mod open_loop;
 pub mod server;
 pub mod target;
@@ -24,6 +25,7 @@ pub use client::{Client, Reply, get};
 pub use compose::Compose;
 pub use docker::Engine;
 pub use folder::Folder;
+pub use moto::Moto;
 pub use target::{FakeTarget, Received};
 pub use weir::Weir;
 
