@@ -36,10 +36,15 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 ///
 /// # Panics
 /// After [`DEADLINE`].
-pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    wait_at_most(DEADLINE, what, holds);
+}
+
+/// Asks until `holds`, and fails with `what` when it does not within `longest`.
+fn wait_at_most(longest: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let began = tokio::time::Instant::now();
     while !holds() {
-        assert!(began.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        assert!(began.elapsed() < longest, "not within {longest:?}: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

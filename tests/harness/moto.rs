@@ -47,7 +47,14 @@ impl Moto {
     /// # Panics
     /// When it is not installed or does not start.
     pub fn start() -> Self {
-        Self::start_with(false)
+        let moto = Self::start_with(false);
+        // Left to itself it brings a task a step nearer to its end whenever somebody asks how the task is.
+        let forever = json!({ "progression": "manual", "times": 1_000_000 });
+        let transition = json!({ "model_name": "ecs::task", "transition": forever }).to_string();
+        let path = "/moto-api/state-manager/set-transition";
+        let reply = moto.post(path, "ecs", "Content-Type: application/json", &transition);
+        assert_eq!(reply.status, 201, "{}", reply.body);
+        moto
     }
 
     /// Starts one that speaks HTTPS, with a certificate of its own. Only weir asks it.
@@ -85,6 +92,14 @@ impl Moto {
     /// The file with its certificate.
     pub fn certificate(&self) -> PathBuf {
         self.folder.path().join("certificate.pem")
+    }
+
+    /// Replaces that file by the certificate of somebody else, which the running server does not have.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn replace_certificate(&self) {
+        self.make_certificate();
     }
 
     fn make_certificate(&self) -> [String; 4] {

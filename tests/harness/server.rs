@@ -3,14 +3,18 @@
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::{Client, Folder, Reply, free_port, loopback, wait_until};
+use crate::{Client, Folder, Reply, free_port, loopback, wait_at_most};
 
 /// Attempts to start a server on free ports that somebody else may take first.
 const ATTEMPTS: usize = 5;
+
+/// Longest time until a server answers: interpreters that read much code take theirs on a busy machine.
+const START_DEADLINE: Duration = Duration::from_secs(90);
 
 /// A process, killed when dropped.
 #[derive(Debug)]
@@ -39,7 +43,7 @@ impl Running {
     /// Waits until it is ready, or has ended because a port was taken.
     pub(crate) fn is_ready(&mut self, what: &str, mut is_ready: impl FnMut() -> bool) -> bool {
         let mut has_ended = false;
-        wait_until(what, || {
+        wait_at_most(START_DEADLINE, what, || {
             has_ended = !matches!(self.0.try_wait(), Ok(None));
             has_ended || is_ready()
         });
