@@ -157,7 +157,7 @@ impl Moto {
         self.form("iam", &format!("Action=CreateUser&{VERSION}"));
         let policy =
             r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
-        let policy: String = policy.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let policy = policy.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
         let form = format!("Action=PutUserPolicy&{VERSION}&PolicyName=all&PolicyDocument={policy}");
         self.form("iam", &form);
         let key = self.form("iam", &format!("Action=CreateAccessKey&{VERSION}"));

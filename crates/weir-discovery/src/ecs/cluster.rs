@@ -31,7 +31,8 @@ pub(super) const ADDRESS_ATTRIBUTE: &str = "weir.address";
 #[derive(Debug)]
 pub(super) struct Cluster {
     api: Api,
-    cluster: String,
+    /// Its name or ARN.
+    name: String,
     services: Vec<String>,
     /// By EC2 instance id, container instance id or ARN.
     configured: BTreeMap<String, IpAddr>,
@@ -41,11 +42,11 @@ pub(super) struct Cluster {
 impl Cluster {
     pub(super) fn new(
         api: Api,
-        cluster: String,
+        name: String,
         services: Vec<String>,
         configured: BTreeMap<String, IpAddr>,
     ) -> Self {
-        Self { api, cluster, services, configured, known: model::Known::default() }
+        Self { api, name, services, configured, known: model::Known::default() }
     }
 
     /// The ARNs of all tasks that shall run; a service that is gone is a mistake of its own.
@@ -70,7 +71,7 @@ impl Cluster {
     }
 
     async fn list_of(&self, service: Option<&str>, arns: &mut BTreeSet<String>) -> Result<(), ApiError> {
-        let mut request = json!({ "cluster": self.cluster, "desiredStatus": "RUNNING", "maxResults": BATCH });
+        let mut request = json!({ "cluster": self.name, "desiredStatus": "RUNNING", "maxResults": BATCH });
         if let Some(service) = service {
             request["serviceName"] = json!(service);
         }
@@ -94,7 +95,7 @@ impl Cluster {
         // Taken in only when all batches have been answered: half an answer is none.
         let mut described = DescribedTasks::default();
         for batch in arns.chunks(BATCH) {
-            let request = json!({ "cluster": self.cluster, "tasks": batch, "include": ["TAGS"] });
+            let request = json!({ "cluster": self.name, "tasks": batch, "include": ["TAGS"] });
             let answer: DescribedTasks =
                 self.api.call("DescribeTasks", request).await.map_err(|error| error.to_string())?;
             described.tasks.extend(answer.tasks);
@@ -123,7 +124,7 @@ impl Cluster {
     async fn describe_instances(&mut self) -> Result<(), String> {
         let unknown = self.known.unknown_instances();
         for batch in unknown.chunks(BATCH) {
-            let request = json!({ "cluster": self.cluster, "containerInstances": batch });
+            let request = json!({ "cluster": self.name, "containerInstances": batch });
             let answer: DescribedInstances = self
                 .api
                 .call("DescribeContainerInstances", request)
@@ -156,7 +157,7 @@ impl Asker for Cluster {
         self.describe_tasks(&arns, &mut mistakes).await?;
         self.describe_definitions().await?;
         self.describe_instances().await?;
-        let tasks = self.known.tasks(last(&self.cluster), &mut mistakes);
+        let tasks = self.known.tasks(last(&self.name), &mut mistakes);
         Ok(Answer { tasks, mistakes })
     }
 }

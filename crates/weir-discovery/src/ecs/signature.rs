@@ -39,8 +39,9 @@ pub(super) fn authorization(
     let date = date_time.split('T').next().unwrap_or_default();
     let names: Vec<&str> = headers.keys().copied().collect();
     let names = names.join(";");
-    let lines: String = headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
-    let canonical = format!("{method}\n/\n\n{lines}\n{names}\n{}", hash(body));
+    let lines: Vec<String> = headers.iter().map(|(name, value)| format!("{name}:{}", value.trim())).collect();
+    let lines = lines.join("\n");
+    let canonical = format!("{method}\n/\n\n{lines}\n\n{names}\n{}", hash(body));
     let scope_text = format!("{date}/{}/{}/aws4_request", scope.region, scope.service);
     let to_sign = format!("{ALGORITHM}\n{date_time}\n{scope_text}\n{}", hash(&canonical));
 
@@ -91,11 +92,18 @@ mod tests {
 
     #[test]
     fn requests_are_signed_as_in_aws_s_test_suite() {
+        const TOKEN: &str = "AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMicRXmxfpSPfIeoIYRqTflfKD8YUuwthAx7mSEI/qkPpKPi/kMcGdQrmGdeehM4IC1NtBmUpp2wUE8phUZampKsburEDy0KPkyQDYwT7WZ0wq5VSXDvp75YU9HFvlRd8Tx6q6fE8YQcHNVXAkiY9q6d+xo0rKwT38xVqr7ZD0u0iPPkUL64lIZbqBAz+scqKmlzm8FDrypNC9Yjc8fPOLn9FX9KSYvKTr4rvx3iSIlTJabIQwj2ICCR/oLxBA==";
         assert_eq!(
             signature("GET", &[], ""),
             "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, SignedHeaders=host;x-amz-date, Signature=5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"
         );
         for (method, further, body, expected) in [
+            (
+                "POST",
+                vec![("x-amz-security-token", TOKEN)],
+                "",
+                "85d96828115b5dc0cfc3bd16ad9e210dd772bbebba041836c64533a82be05ead",
+            ),
             ("POST", vec![], "", "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"),
             (
                 "POST",
