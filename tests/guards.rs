@@ -138,7 +138,6 @@ fn libraries_that_are_to_be_replaceable_are_named_in_one_place() {
         ("hyper_util", "crates/weir-http/src", "codec"),
         ("hyper", "crates/weir-discovery/src", "client.rs"),
         ("hyper_util", "crates/weir-discovery/src", "client.rs"),
-        ("aws_lc_rs", "crates/weir-discovery/src", "ecs/signature.rs"),
         ("rustls", "crates/weir-discovery/src", "tls.rs"),
         ("hickory_resolver", "crates/weir-discovery/src", "dns/resolver.rs"),
     ] {

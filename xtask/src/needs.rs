@@ -7,7 +7,7 @@ use crate::step::{Failed, built, cargo_with, run, say, succeeds};
 /// The version that the configuration in `deny.toml` is written for.
 const CARGO_DENY: &str = "0.20.2";
 
-/// The package and version of PyPI that the tests of Amazon ECS are written for.
+/// What pip installs for the tests of Amazon ECS: the version that they are written for.
 const MOTO: &str = "moto[server]==5.2.5";
 
 /// A Docker engine and docker-compose, for the tests with real containers. Without one those are left out, except in continuous

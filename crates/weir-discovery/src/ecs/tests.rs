@@ -178,13 +178,13 @@ fn a_disconnected_agent_keeps_its_tasks_and_a_missing_task_is_gone() {
 
 #[test]
 fn a_task_with_a_mistake_is_left_out_alone() {
-    let mut mistaken = bridge("1", 1);
-    mistaken["tags"] = json!([{ "key": "weir.prot", "value": "80" }]);
+    let mut mislabelled = bridge("1", 1);
+    mislabelled["tags"] = json!([{ "key": "weir.prot", "value": "80" }]);
     let mut shapeless = bridge("2", 1);
     shapeless["containers"] = json!("none");
     let mut astray = bridge("3", 1);
     astray["containerInstanceArn"] = json!("arn:aws:ecs:eu-central-1:1:container-instance/shop/c2");
-    let (tasks, mistakes) = followed(known("bridge"), &[mistaken, shapeless, astray, bridge("4", 1)]);
+    let (tasks, mistakes) = followed(known("bridge"), &[mislabelled, shapeless, astray, bridge("4", 1)]);
     assert_eq!(tasks.len(), 1);
     let told: Vec<String> = mistakes.into_iter().map(|m| format!("{} {}", m.owner, m.problem)).collect();
     assert!(told.iter().any(|m| m.contains("did you mean `weir.port`")), "{told:?}");
