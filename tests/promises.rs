@@ -14,6 +14,7 @@ mod docker_engine_restart;
 mod docker_health;
 mod docker_identity;
 mod docker_labels;
+mod ecs_targets;
 mod etcd_targets;
 mod file_targets;
 mod flows;

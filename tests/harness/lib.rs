@@ -10,6 +10,7 @@ pub mod client;
 pub mod compose;
 pub mod docker;
 pub mod folder;
+pub mod moto;
 pub mod open_loop;
 pub mod own_engine;
 pub mod server;
@@ -25,6 +26,7 @@ pub use client::{Client, Reply, get};
 pub use compose::Compose;
 pub use docker::Engine;
 pub use folder::Folder;
+pub use moto::Moto;
 pub use own_engine::OwnEngine;
 pub use target::{FakeTarget, Received};
 pub use weir::Weir;
@@ -36,10 +38,15 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 ///
 /// # Panics
 /// After [`DEADLINE`].
-pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    wait_at_most(DEADLINE, what, holds);
+}
+
+/// Asks until `holds`, and fails with `what` when it does not within `longest`.
+fn wait_at_most(longest: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let began = tokio::time::Instant::now();
     while !holds() {
-        assert!(began.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        assert!(began.elapsed() < longest, "not within {longest:?}: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

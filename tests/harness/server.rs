@@ -3,25 +3,29 @@
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::{Client, Folder, Reply, free_port, loopback, wait_until};
+use crate::{Client, Folder, Reply, free_port, loopback, wait_at_most};
 
 /// Attempts to start a server on free ports that somebody else may take first.
 const ATTEMPTS: usize = 5;
 
+/// Longest time until a server answers: interpreters that read much code take theirs on a busy machine.
+const START_DEADLINE: Duration = Duration::from_secs(90);
+
 /// A process, killed when dropped.
 #[derive(Debug)]
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Running {
-    /// Starts a Debian package's program; what it says goes to a file.
+    /// Starts a program; what it says goes to a file.
     ///
     /// # Panics
-    /// When the program is missing: a test that silently did nothing would be a lie.
-    fn start(program: &str, package: &str, arguments: &[String], log: &Path) -> Self {
+    /// When the program is missing, with how it is installed: a test that silently did nothing would be a lie.
+    pub(crate) fn start(program: &Path, installed_by: &str, arguments: &[String], log: &Path) -> Self {
         let said = std::fs::File::create(log).expect("temporary files can be written");
         let also_said = said.try_clone().expect("a file can be shared");
         // Debian keeps servers where only root looks.
@@ -33,13 +37,13 @@ impl Running {
             .stdout(said)
             .stderr(also_said)
             .spawn();
-        Self(child.unwrap_or_else(|error| panic!("{program}: {error}; on Debian: apt-get install {package}")))
+        Self(child.unwrap_or_else(|error| panic!("{}: {error}; {installed_by}", program.display())))
     }
 
     /// Waits until it is ready, or has ended because a port was taken.
-    fn is_ready(&mut self, what: &str, mut is_ready: impl FnMut() -> bool) -> bool {
+    pub(crate) fn is_ready(&mut self, what: &str, mut is_ready: impl FnMut() -> bool) -> bool {
         let mut has_ended = false;
-        wait_until(what, || {
+        wait_at_most(START_DEADLINE, what, || {
             has_ended = !matches!(self.0.try_wait(), Ok(None));
             has_ended || is_ready()
         });
@@ -134,7 +138,12 @@ impl Etcd {
         ];
         let arguments: Vec<String> =
             options.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]).collect();
-        let mut running = Running::start("etcd", "etcd-server", &arguments, &self.log());
+        let mut running = Running::start(
+            Path::new("etcd"),
+            "on Debian: apt-get install etcd-server",
+            &arguments,
+            &self.log(),
+        );
         let addr = self.client;
         let is_ready = running.is_ready("etcd answers", || {
             let reply = ask(addr, "/v3/kv/range", r#"{"key":"YQ=="}"#);
@@ -216,7 +225,8 @@ impl Dnsmasq {
         // In the foreground, as whoever runs the tests, and without a file for its process id.
         let arguments = ["--no-daemon".to_owned(), format!("--conf-file={}", settings.display())];
         let log = self.folder.path().join("log");
-        let mut running = Running::start("dnsmasq", "dnsmasq-base", &arguments, &log);
+        let mut running =
+            Running::start(Path::new("dnsmasq"), "on Debian: apt-get install dnsmasq-base", &arguments, &log);
         let addr = self.addr;
         // It binds TCP after UDP.
         let is_ready = running.is_ready("dnsmasq answers", || TcpStream::connect(addr).is_ok());

@@ -41,6 +41,7 @@ fn main() -> ExitCode {
 fn test() -> Result<(), Failed> {
     needs::engine()?;
     needs::sources()?;
+    needs::moto()?;
     cargo(&["build", "--locked", "--package", "weir", "--bins"])?;
     cargo(&["test", "--locked", "--workspace"])
 }

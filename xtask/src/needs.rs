@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
-use crate::step::{Failed, cargo_with, run, say, succeeds};
+use crate::step::{Failed, built, cargo_with, run, say, succeeds};
 
 /// The version that the configuration in `deny.toml` is written for.
 const CARGO_DENY: &str = "0.20.2";
+
+/// What pip installs for the tests of Amazon ECS: the version that they are written for.
+const MOTO: &str = "moto[server]==5.2.5";
 
 /// A Docker engine and docker-compose, for the tests with real containers. Without one those are left out, except in continuous
 /// integration, where that would hide what they promise.
@@ -33,6 +36,30 @@ pub(crate) fn sources() -> Result<(), Failed> {
     let servers = [("etcd", "etcd-server"), ("dnsmasq", "dnsmasq-base")];
     let missing: Vec<_> = servers.into_iter().filter(|(program, _)| !has(program)).collect();
     if missing.is_empty() { Ok(()) } else { install(&missing, "the tests with real sources") }
+}
+
+/// Moto, a server that speaks AWS's APIs, in a Python environment in the target folder. Without it the tests of Amazon ECS
+/// fail, and say what to do.
+pub(crate) fn moto() -> Result<(), Failed> {
+    let folder = built("moto");
+    if succeeds(&folder.join("bin/python").display().to_string(), &["-c", "import moto.server, flask"]) {
+        return Ok(());
+    }
+    if !succeeds("python3", &["-c", "import ensurepip, venv"]) {
+        install(&[("python3 -m venv", "python3-venv")], "the tests of Amazon ECS")?;
+    }
+    let folder_text = folder.display().to_string();
+    let made = run(Path::new("python3"), &["-m", "venv", &folder_text], &[]);
+    let pip = folder.join("bin/pip");
+    let installed = made.and_then(|()| run(&pip, &["install", "--quiet", MOTO], &[]));
+    if installed.is_err() && std::env::var_os("CI").is_none() {
+        say(&format!(
+            "note: the tests of Amazon ECS need moto; python3 -m venv {folder_text} && {} install '{MOTO}'",
+            pip.display()
+        ));
+        return Ok(());
+    }
+    installed
 }
 
 /// nginx with its TCP module, and HAProxy, for the bench.

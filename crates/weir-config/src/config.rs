@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use weir_core::definition::Definitions;
+use weir_core::ecs::EcsSource;
 use weir_core::url::HttpUrl;
 
 /// A valid configuration.
@@ -46,6 +47,8 @@ pub struct Discovery {
     pub dns: Option<DnsSource>,
     /// A Docker engine.
     pub docker: Option<DockerSource>,
+    /// Tasks of Amazon ECS.
+    pub ecs: Option<EcsSource>,
     /// The keys below a prefix of an etcd cluster.
     pub etcd: Option<EtcdSource>,
     /// A file or folder of targets.

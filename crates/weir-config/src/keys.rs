@@ -28,9 +28,18 @@ objects! {
         later ["certificates", "include"];
     ADMIN = "admin", ["bind"], later ["token"];
     LIMITS = "limits", ["connections"], later [];
-    DISCOVERY = "discovery", ["confirm_removals", "dns", "docker", "etcd", "file", "http"], later ["ecs", "swarm"];
+    DISCOVERY = "discovery",
+        ["confirm_removals", "dns", "docker", "ecs", "etcd", "file", "http"],
+        later ["swarm"];
     DNS = "discovery.dns", ["server"], later [];
     DOCKER = "discovery.docker", ["endpoint"], later [];
+    ECS = "discovery.ecs",
+        [
+            "address", "cloud_map", "cluster", "endpoint", "instance_addresses", "interval", "introspection", "region",
+            "services",
+        ],
+        later ["access_key_id", "profile", "role_arn", "secret_access_key"];
+    CLOUD_MAP = "discovery.ecs.cloud_map", ["namespace", "service"], later [];
     ETCD = "discovery.etcd", ["endpoints", "prefix"], later ["password", "username"];
     FILE = "discovery.file", ["path"], later [];
     HTTP = "discovery.http", ["interval", "url"], later [];
@@ -47,8 +56,8 @@ objects! {
         ["healthy_threshold", "interval", "matcher", "path", "port", "protocol", "timeout", "unhealthy_threshold"],
         later [];
     ADDRESS_TARGET = "target",
-        ["address", "dns", "docker", "etcd", "file", "http", "port", "weight"],
-        later ["ecs", "zone"];
+        ["address", "dns", "docker", "ecs", "etcd", "file", "http", "port", "weight"],
+        later ["zone"];
     DNS_TARGET = "dns target", ["name", "port", "type", "weight"], later [];
     TASK_TARGET = "tasks", ["container_port", "project", "service", "weight"], later ["network"];
     APPLICATION = "application load balancer",

@@ -6,6 +6,7 @@
 mod action;
 mod classic;
 mod discovery;
+mod ecs;
 mod load_balancer;
 mod rule;
 mod target;

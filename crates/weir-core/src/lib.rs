@@ -12,6 +12,7 @@ pub mod balance;
 pub mod decide;
 pub mod definition;
 pub mod dispatcher;
+pub mod ecs;
 pub mod flow_key;
 pub mod guard;
 pub mod head;

@@ -18,9 +18,10 @@ pub struct TaskId {
 }
 
 impl TaskId {
-    /// The first twelve characters of the id, as engines print it.
+    /// The first twelve characters of the id, as engines print it; of an id that is a path, its last part's.
     pub fn short(&self) -> &str {
-        self.id.get(..12).unwrap_or(&self.id)
+        let last = self.id.rsplit('/').next().unwrap_or(&self.id);
+        last.get(..12).unwrap_or(last)
     }
 }
 
@@ -46,6 +47,8 @@ pub enum SourceKind {
     Dns,
     /// A Docker engine.
     Docker,
+    /// Tasks of Amazon ECS.
+    Ecs,
     /// The keys below a prefix of an etcd cluster.
     Etcd,
     /// A watched file or folder in Prometheus's `file_sd` shape.
@@ -56,13 +59,14 @@ pub enum SourceKind {
 
 impl SourceKind {
     /// Every source, by name.
-    pub const ALL: [Self; 5] = [Self::Dns, Self::Docker, Self::Etcd, Self::File, Self::Http];
+    pub const ALL: [Self; 6] = [Self::Dns, Self::Docker, Self::Ecs, Self::Etcd, Self::File, Self::Http];
 
     /// The name used in configuration, logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Dns => "dns",
             Self::Docker => "docker",
+            Self::Ecs => "ecs",
             Self::Etcd => "etcd",
             Self::File => "file",
             Self::Http => "http",
@@ -72,8 +76,8 @@ impl SourceKind {
     /// What a task's disappearance from this source's complete set means.
     pub fn departure(self) -> Departure {
         match self {
-            // The engine no longer has it: its sockets are gone already.
-            Self::Docker => Departure::Vanished,
+            // The engine or agent no longer has it: its sockets are gone already.
+            Self::Docker | Self::Ecs => Departure::Vanished,
             // Somebody took the line, key or record out; the process may well be running and have work to finish.
             Self::Dns | Self::Etcd | Self::File | Self::Http => Departure::Deregistered,
         }

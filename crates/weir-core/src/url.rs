@@ -3,15 +3,17 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The port of a URL that names none.
-const PORT: u16 = 80;
+/// The port of a URL that names none, by scheme.
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
 
 /// Longest URL, in bytes.
 const URL_BYTES_MAX: usize = 2048;
 
-/// An absolute `http` URL: `http://host:port/path?query`.
+/// An absolute `http` or `https` URL: `http://host:port/path?query`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HttpUrl {
+    is_tls: bool,
     host: String,
     port: u16,
     path: String,
@@ -32,13 +34,10 @@ pub enum UrlError {
     /// The port is not a number from 1 to 65535.
     #[error("its port is not a number from 1 to 65535")]
     Port,
-    /// It does not begin with `http://`.
-    #[error("it does not begin with http://")]
+    /// It begins with neither `http://` nor `https://`.
+    #[error("it begins with neither http:// nor https://")]
     Scheme,
-    /// Its scheme is `https`.
-    #[error("https is not supported yet by this version of weir")]
-    Tls,
-    /// Longer than 2048 bytes.
+    /// Longer than [`URL_BYTES_MAX`].
     #[error("it has more than {URL_BYTES_MAX} bytes")]
     TooLong,
     /// It has a user or password.
@@ -47,12 +46,17 @@ pub enum UrlError {
 }
 
 impl HttpUrl {
+    /// Whether its scheme is `https`.
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
     /// The host: a name or an IP address, without brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port, 80 where the URL names none.
+    /// The port; 80, or 443 for `https`, where the URL names none.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -65,7 +69,7 @@ impl HttpUrl {
     /// What stands in the `Host` header.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        if self.port == PORT { host } else { format!("{host}:{}", self.port) }
+        if self.port == default_port(self.is_tls) { host } else { format!("{host}:{}", self.port) }
     }
 
     /// The same server, another path.
@@ -83,11 +87,11 @@ impl FromStr for HttpUrl {
             return Err(UrlError::TooLong);
         }
         let Some((scheme, rest)) = text.split_once("://") else { return Err(UrlError::Scheme) };
-        match scheme.to_ascii_lowercase().as_str() {
-            "http" => {}
-            "https" => return Err(UrlError::Tls),
+        let is_tls = match scheme.to_ascii_lowercase().as_str() {
+            "http" => false,
+            "https" => true,
             _ => return Err(UrlError::Scheme),
-        }
+        };
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         if authority.contains('@') {
             return Err(UrlError::UserInfo);
@@ -99,12 +103,16 @@ impl FromStr for HttpUrl {
             return Err(UrlError::Path);
         }
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        let (host, port) = host_and_port(authority)?;
-        Ok(Self { host, port, path })
+        let (host, port) = host_and_port(authority, default_port(is_tls))?;
+        Ok(Self { is_tls, host, port, path })
     }
 }
 
-fn host_and_port(authority: &str) -> Result<(String, u16), UrlError> {
+fn default_port(is_tls: bool) -> u16 {
+    if is_tls { HTTPS_PORT } else { HTTP_PORT }
+}
+
+fn host_and_port(authority: &str, default_port: u16) -> Result<(String, u16), UrlError> {
     let (host, rest) = match authority.strip_prefix('[') {
         Some(bracketed) => {
             let (host, rest) = bracketed.split_once(']').ok_or(UrlError::Host)?;
@@ -122,7 +130,7 @@ fn host_and_port(authority: &str) -> Result<(String, u16), UrlError> {
     };
     let port = match rest.strip_prefix(':') {
         Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or(UrlError::Port)?,
-        None if rest.is_empty() => PORT,
+        None if rest.is_empty() => default_port,
         None => return Err(UrlError::Host),
     };
     Ok((host.to_owned(), port))
@@ -130,7 +138,8 @@ fn host_and_port(authority: &str) -> Result<(String, u16), UrlError> {
 
 impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.path)
+        let scheme = if self.is_tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority(), self.path)
     }
 }
 
@@ -147,11 +156,18 @@ mod tests {
         assert_eq!(parts("http://sd.example"), ("sd.example".into(), 80, "/".into()));
         assert_eq!(parts("http://127.0.0.1:9000/a?b=c"), ("127.0.0.1".into(), 9000, "/a?b=c".into()));
         assert_eq!(parts("HTTP://[::1]:9000?x"), ("::1".into(), 9000, "/?x".into()));
+        assert_eq!(parts("https://sd.example"), ("sd.example".into(), 443, "/".into()));
     }
 
     #[test]
     fn a_url_reads_as_it_was_written() {
-        for text in ["http://sd.example/", "http://127.0.0.1:9000/a?b=c", "http://[::1]:1/"] {
+        for text in [
+            "https://sd.example/",
+            "https://sd.example:80/",
+            "http://sd.example/",
+            "http://127.0.0.1:9000/a?b=c",
+            "http://[::1]:1/",
+        ] {
             assert_eq!(text.parse::<HttpUrl>().unwrap().to_string(), text);
         }
     }
@@ -159,7 +175,6 @@ mod tests {
     #[test]
     fn what_is_no_url_says_why() {
         for (text, why) in [
-            ("https://a/", UrlError::Tls),
             ("sd.example/targets", UrlError::Scheme),
             ("ftp://a/", UrlError::Scheme),
             ("http://", UrlError::Host),
@@ -179,7 +194,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_breaks_the_reader_and_what_is_read_reads_the_same_again(text in "(http://)?[a-z0-9\\[\\]:/?#@. ]{0,30}") {
+        fn no_text_breaks_the_reader_and_what_is_read_reads_the_same_again(text in "(https?://)?[a-z0-9\\[\\]:/?#@. ]{0,30}") {
             if let Ok(url) = text.parse::<HttpUrl>() {
                 proptest::prop_assert_eq!(url.to_string().parse(), Ok(url));
             }

@@ -1,6 +1,6 @@
 //! The HTTP client of sources: one request on a connection of its own. The only file here that names hyper.
 //!
-//! What this client lacks, on purpose: redirects, retries, TLS, a pool. A source asks every few seconds.
+//! What this client lacks, on purpose: redirects, retries, a pool. A source asks every few seconds.
 
 use std::io;
 use std::time::Duration;
@@ -11,10 +11,13 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::handshake;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use weir_core::url::HttpUrl;
+
+use crate::tls;
 
 /// Longest time until a server has accepted a connection and sent the head of its answer.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,6 +34,9 @@ pub(crate) enum ClientError {
     /// No connection.
     #[error("cannot connect: {0}")]
     Connect(#[source] io::Error),
+    /// No TLS with whoever answers.
+    #[error("cannot speak TLS: {0}")]
+    Tls(#[source] io::Error),
     /// The connection broke, or what came is not HTTP.
     #[error("{}", deepest(.0))]
     Exchange(#[from] hyper::Error),
@@ -74,7 +80,16 @@ pub(crate) async fn get(url: &HttpUrl, headers: &[(&'static str, &str)]) -> Resu
 
 /// Sends JSON to a URL.
 pub(crate) async fn post_json(url: &HttpUrl, json: String) -> Result<Answer, ClientError> {
-    ask(url, "POST", &[(CONTENT_TYPE.as_str(), "application/json")], json.into()).await
+    post(url, &[(CONTENT_TYPE.as_str(), "application/json")], json).await
+}
+
+/// Sends a body with headers that say what it is.
+pub(crate) async fn post(
+    url: &HttpUrl,
+    headers: &[(&'static str, &str)],
+    body: String,
+) -> Result<Answer, ClientError> {
+    ask(url, "POST", headers, body.into()).await
 }
 
 async fn ask(
@@ -98,15 +113,28 @@ async fn ask(
     let request = request.body(Full::new(body)).expect("a URL has been parsed, and headers are checked");
     let asked = async {
         let stream = TcpStream::connect((url.host(), url.port())).await.map_err(ClientError::Connect)?;
-        let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
-        let driven = Driven(tokio::spawn(async move {
-            // How it ended is what the answer says.
-            let _ = connection.await;
-        }));
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body, _connection: driven })
+        if url.is_tls() {
+            let stream = tls::connect(stream, url.host()).await.map_err(ClientError::Tls)?;
+            exchange(stream, request).await
+        } else {
+            exchange(stream, request).await
+        }
     };
     timeout(HEAD_TIMEOUT, asked).await.unwrap_or(Err(ClientError::TimedOut(HEAD_TIMEOUT)))
+}
+
+/// Sends a request over `S`, a connection with or without TLS.
+async fn exchange<S>(stream: S, request: hyper::Request<Full<Bytes>>) -> Result<Answer, ClientError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
+    let driven = Driven(tokio::spawn(async move {
+        // How it ended is what the answer says.
+        let _ = connection.await;
+    }));
+    let (head, body) = sender.send_request(request).await?.into_parts();
+    Ok(Answer { status: head.status.as_u16(), headers: head.headers, body, _connection: driven })
 }
 
 impl Answer {

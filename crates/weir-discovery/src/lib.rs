@@ -8,12 +8,14 @@
 mod client;
 pub mod dns;
 pub mod docker;
+pub mod ecs;
 mod elements;
 pub mod etcd;
 pub mod file;
 pub mod http;
 pub mod labels;
 mod reporter;
+mod tls;
 
 use weir_core::task::{SourceKind, TaskSet};
 

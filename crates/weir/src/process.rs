@@ -23,7 +23,7 @@ use weir_core::snapshot::Snapshot;
 use weir_core::table;
 use weir_core::task::SourceKind;
 use weir_discovery::docker::EndpointError;
-use weir_discovery::{Report, dns, docker, etcd, file, http};
+use weir_discovery::{Report, dns, docker, ecs, etcd, file, http};
 use weir_net::accept::ConnectionLimit;
 use weir_net::bind::BindError;
 use weir_net::clock::Clock;
@@ -53,6 +53,8 @@ pub struct Setup {
     pub connections_max: usize,
     /// Which tasks to follow.
     pub discovery: Discovery,
+    /// What requests to AWS are signed with; `None` takes what the environment says, where it is needed.
+    pub aws_credentials: Option<ecs::Credentials>,
     /// The seed of the workers' random streams, for tests; `None` draws one.
     pub seed: Option<u64>,
 }
@@ -63,6 +65,9 @@ pub enum ProcessError {
     /// The admin port could not be bound.
     #[error("the admin port: {0}")]
     Admin(#[source] BindError),
+    /// No credentials for the source that needs them.
+    #[error("discovery of ecs: {0}")]
+    Credentials(#[from] ecs::CredentialsError),
     /// No Docker engine to follow.
     #[error(transparent)]
     Docker(#[from] EndpointError),
@@ -94,6 +99,7 @@ impl Setup {
             workers: config.workers,
             connections_max: config.limits.connections,
             discovery: config.discovery.clone(),
+            aws_credentials: None,
             seed: None,
             origin: Origin::Configuration { path, config: Arc::new(config) },
         }
@@ -107,6 +113,7 @@ impl Setup {
             workers: None,
             connections_max: CONNECTIONS_MAX,
             discovery,
+            aws_credentials: None,
             seed: None,
         }
     }
@@ -116,6 +123,7 @@ impl Setup {
 struct ControlParts {
     setup: Setup,
     engine: Option<docker::Endpoint>,
+    credentials: Option<ecs::Credentials>,
     admin: Option<std::net::TcpListener>,
     listeners: Listeners,
     table: (table::Writer, table::Reader),
@@ -140,6 +148,7 @@ impl Process {
             Some(source) => Some(docker::endpoint(source.endpoint.as_deref())?),
             None => None,
         };
+        let credentials = aws_credentials(&setup)?;
         let admin = setup.admin.map(bind_admin).transpose()?;
         let admin_addr = admin.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
 
@@ -163,6 +172,7 @@ impl Process {
         let parts = ControlParts {
             setup,
             engine,
+            credentials,
             admin,
             listeners: Listeners::new(assignment_senders),
             table: (writer, reader),
@@ -228,7 +238,8 @@ async fn control(
     stopped: oneshot::Receiver<()>,
 ) {
     let (reports_sender, reports) = mpsc::channel(REPORTS_MAX);
-    let ControlParts { setup, engine, admin, listeners, table, publications, telemetry, clock } = parts;
+    let ControlParts { setup, engine, credentials, admin, listeners, table, publications, telemetry, clock } =
+        parts;
     let lookups = watch::Sender::new(BTreeSet::new());
     let parts = Parts {
         origin: setup.origin,
@@ -246,7 +257,7 @@ async fn control(
         Err(error) => return drop(started.send(Err(error.into()))),
     };
     // From here on the first names are known, so that the first set of each source is a whole one.
-    follow(&setup.discovery, engine, &lookups, &reports_sender);
+    follow(&setup.discovery, engine, credentials, &lookups, &reports_sender);
     if let Some(admin) = admin {
         let handle = handle.clone();
         spawn_local(async move {
@@ -272,6 +283,7 @@ fn sources(discovery: &Discovery) -> Vec<SourceKind> {
     let is_followed = |source: &SourceKind| match source {
         SourceKind::Dns => discovery.dns.is_some(),
         SourceKind::Docker => discovery.docker.is_some(),
+        SourceKind::Ecs => discovery.ecs.is_some(),
         SourceKind::Etcd => discovery.etcd.is_some(),
         SourceKind::File => discovery.file.is_some(),
         SourceKind::Http => discovery.http.is_some(),
@@ -283,15 +295,19 @@ fn sources(discovery: &Discovery) -> Vec<SourceKind> {
 fn follow(
     discovery: &Discovery,
     engine: Option<docker::Endpoint>,
+    credentials: Option<ecs::Credentials>,
     lookups: &watch::Sender<BTreeSet<Lookup>>,
     reports: &mpsc::Sender<Report>,
 ) {
-    let Discovery { confirm_removals: _, dns, docker: _, etcd, file, http } = discovery.clone();
+    let Discovery { confirm_removals: _, dns, docker: _, ecs, etcd, file, http } = discovery.clone();
     if let Some(source) = dns {
         spawn_local(dns::watch(source.server, lookups.subscribe(), reports.clone()));
     }
     if let Some(engine) = engine {
         spawn_local(docker::watch(engine, reports.clone()));
+    }
+    if let Some(source) = ecs {
+        spawn_local(ecs::watch(source, credentials, reports.clone()));
     }
     if let Some(source) = etcd {
         spawn_local(etcd::watch(source.endpoints, source.prefix, reports.clone()));
@@ -302,6 +318,14 @@ fn follow(
     if let Some(source) = http {
         spawn_local(http::watch(source.url, source.interval, reports.clone()));
     }
+}
+
+/// The credentials that a source needs, if one does.
+fn aws_credentials(setup: &Setup) -> Result<Option<ecs::Credentials>, ecs::CredentialsError> {
+    if !setup.discovery.ecs.as_ref().is_some_and(|source| source.from.needs_credentials()) {
+        return Ok(None);
+    }
+    setup.aws_credentials.clone().map_or_else(ecs::Credentials::from_environment, Ok).map(Some)
 }
 
 fn bind_admin(addr: SocketAddr) -> Result<std::net::TcpListener, ProcessError> {

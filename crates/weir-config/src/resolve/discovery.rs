@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use weir_core::url::HttpUrl;
 
-use super::list;
+use super::{ecs, list};
 use crate::config::{Discovery, DnsSource, DockerSource, EtcdSource, FileSource, HttpSource};
 use crate::keys;
 use crate::read::{Fields, Reader};
 use crate::tree::Node;
 
-/// Time between two questions of the HTTP source unless it is said otherwise.
-const HTTP_INTERVAL: Duration = Duration::from_secs(10);
+/// Time between two questions of a source that is asked again and again, unless it is said otherwise.
+const INTERVAL: Duration = Duration::from_secs(10);
 
 /// The shortest and the longest such time.
-const HTTP_INTERVAL_MIN: Duration = Duration::from_millis(100);
-const HTTP_INTERVAL_MAX: Duration = Duration::from_secs(3600);
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 
 /// How long a source must keep to a sharply smaller set unless it is said otherwise, and the longest such time.
 const CONFIRM_REMOVALS: Duration = Duration::from_secs(10);
@@ -36,6 +36,7 @@ pub(super) fn read(fields: Fields<'_>, reader: &mut Reader<'_>) -> Discovery {
         confirm_removals: confirm_removals.unwrap_or(CONFIRM_REMOVALS),
         dns: fields.get("dns").and_then(|node| dns(node, reader)),
         docker: fields.get("docker").and_then(|node| docker(node, reader)),
+        ecs: fields.get("ecs").and_then(|node| ecs::read(node, reader)),
         etcd: fields.get("etcd").and_then(|node| etcd(node, reader)),
         file: fields.get("file").and_then(|node| file(node, reader)),
         http: fields.get("http").and_then(|node| http(node, reader)),
@@ -81,10 +82,16 @@ fn etcd(node: &Node, reader: &mut Reader<'_>) -> Option<EtcdSource> {
 }
 
 fn endpoint(node: &Node, reader: &mut Reader<'_>) -> Option<HttpUrl> {
-    let url = url(node, "http://127.0.0.1:2379", reader)?;
+    bare_url(node, "http://127.0.0.1:2379", reader)
+}
+
+/// The URL of a server, whose paths weir knows.
+pub(super) fn bare_url(node: &Node, example: &str, reader: &mut Reader<'_>) -> Option<HttpUrl> {
+    let url = url(node, example, reader)?;
     if url.path() != "/" {
-        let remedy = format!("write http://{}", url.authority());
-        reader.problem(node, "an endpoint of etcd has no path", Some(&remedy));
+        let bare = url.with_path("/").to_string();
+        let remedy = format!("write {}", bare.trim_end_matches('/'));
+        reader.problem(node, "an endpoint has no path", Some(&remedy));
     }
     Some(url)
 }
@@ -100,10 +107,15 @@ fn http(node: &Node, reader: &mut Reader<'_>) -> Option<HttpSource> {
     let fields = reader.fields(node, &keys::HTTP)?;
     let example = "http://127.0.0.1:8000/targets";
     let written = fields.require(reader, "url", example);
-    let range = HTTP_INTERVAL_MIN..=HTTP_INTERVAL_MAX;
-    let interval = fields.get("interval").and_then(|node| reader.duration(node, range));
+    let interval = interval(fields, reader);
     let url = url(written?, example, reader)?;
-    Some(HttpSource { url, interval: interval.unwrap_or(HTTP_INTERVAL) })
+    Some(HttpSource { url, interval })
+}
+
+/// The time between two questions.
+pub(super) fn interval(fields: Fields<'_>, reader: &mut Reader<'_>) -> Duration {
+    let written = fields.get("interval");
+    written.and_then(|node| reader.duration(node, INTERVAL_MIN..=INTERVAL_MAX)).unwrap_or(INTERVAL)
 }
 
 fn url(node: &Node, example: &str, reader: &mut Reader<'_>) -> Option<HttpUrl> {
@@ -173,7 +185,7 @@ mod tests {
     fn a_mistaken_source_is_told_with_the_remedy() {
         let http = "{ http: { service: x } }";
         for (discovery, targets, told) in [
-            ("http: { url: \"https://a/\" }", "", "https is not supported yet"),
+            ("http: { url: \"ftp://a/\" }", "", "neither http:// nor https://"),
             ("http: { url: a/targets }", "", "write it like `http://127.0.0.1:8000/targets`"),
             ("http: { url: \"http://a/\", interval: 1ms }", "", "write a duration from 100ms to 3600s"),
             ("http: { uri: \"http://a/\", url: \"http://a/\" }", "", "did you mean `url`?"),

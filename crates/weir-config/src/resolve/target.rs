@@ -39,6 +39,9 @@ fn followed(source: SourceKind, discovery: &Discovery) -> (bool, &'static str) {
     match source {
         SourceKind::Dns => (discovery.dns.is_some(), "add `discovery: { dns: {} }`"),
         SourceKind::Docker => (discovery.docker.is_some(), "add `discovery: { docker: {} }`"),
+        SourceKind::Ecs => {
+            (discovery.ecs.is_some(), "add `discovery: { ecs: { cluster: default, region: eu-central-1 } }`")
+        }
         SourceKind::Etcd => (
             discovery.etcd.is_some(),
             "add `discovery: { etcd: { endpoints: [http://127.0.0.1:2379], prefix: /weir/targets/ } }`",
