@@ -179,6 +179,8 @@ struct Shared {
     /// Nothing is listed, whatever is described.
     lists_nothing: AtomicBool,
     throttles: AtomicBool,
+    /// Every page names another one.
+    never_ends: AtomicBool,
 }
 
 impl Ecs {
@@ -241,7 +243,8 @@ impl Shared {
                 let arns: Vec<&Value> =
                     tasks.values().filter(is_listed).map(|task| &task["taskArn"]).collect();
                 let page: usize = body["nextToken"].as_str().map_or(0, |token| token.parse().unwrap());
-                let next = (page + 1 < arns.len()).then(|| (page + 1).to_string());
+                let has_next = page + 1 < arns.len() || self.never_ends.load(Relaxed);
+                let next = has_next.then(|| (page + 1).to_string());
                 json!({ "taskArns": arns.get(page).into_iter().collect::<Vec<_>>(), "nextToken": next })
             }
             "DescribeTasks" => {
@@ -325,6 +328,13 @@ fn an_api_that_fails_or_lists_nothing_keeps_the_last_good_targets() {
     ecs.shared.lists_nothing.store(false, Relaxed);
     ecs.run("2", &targets[1]);
     weir.wait_for_health(targets[1].addr(), Health::Healthy);
+}
+
+#[test]
+fn a_list_that_never_ends_is_refused() {
+    let ecs = Ecs::start();
+    ecs.shared.never_ends.store(true, Relaxed);
+    told(&ecs.following(), "more than 1000 pages");
 }
 
 #[test]

@@ -61,6 +61,14 @@ pub(super) enum ApiError {
     /// No answer.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// An answer in pages without an end.
+    #[error("{action} was answered with more than {pages} pages; no more are read")]
+    Endless {
+        /// What was asked.
+        action: &'static str,
+        /// The most pages that are read.
+        pages: usize,
+    },
     /// An answer that says no.
     #[error("{action} was refused: {kind}: {message}{}", remedy(.kind))]
     Refused {

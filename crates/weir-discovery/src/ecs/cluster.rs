@@ -24,6 +24,9 @@ const BATCH: usize = 100;
 /// Most tasks that are followed.
 pub(super) const TASKS_MAX: usize = 10_000;
 
+/// Most pages of one list. A page may have fewer ARNs than were asked for.
+const PAGES_MAX: usize = 1_000;
+
 /// The attribute of a container instance that names its address.
 pub(super) const ADDRESS_ATTRIBUTE: &str = "weir.address";
 
@@ -75,16 +78,16 @@ impl Cluster {
         if let Some(service) = service {
             request["serviceName"] = json!(service);
         }
-        // A server whose pages never end has more tasks than are followed, or repeats itself.
-        for _ in 0..=TASKS_MAX / BATCH {
+        for _ in 0..PAGES_MAX {
             let page: ListedTasks = self.api.call("ListTasks", request.clone()).await?;
             arns.extend(page.task_arns);
             match page.next_token.filter(|token| !token.is_empty()) {
                 Some(token) => request["nextToken"] = json!(token),
-                None => break,
+                None => return Ok(()),
             }
         }
-        Ok(())
+        // Half a list is none.
+        Err(ApiError::Endless { action: "ListTasks", pages: PAGES_MAX })
     }
 
     async fn describe_tasks(
