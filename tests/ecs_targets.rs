@@ -31,11 +31,8 @@ fn told(weir: &Weir, what: &str) {
     wait_until(&format!("{what:?} is told"), || weir.admin("/api/v1/events").body.contains(what));
 }
 
-/// A cluster of moto's with one task in the host's network, which is `target`; what a configuration says of it.
-fn run_task(moto: &Moto, target: &FakeTarget) -> (String, String) {
-    moto.ecs("CreateCluster", &json!({ "clusterName": "shop" }));
-    let instance = moto.container_instance("shop");
-    let port = target.addr().port();
+/// A task definition `api` with one port in the host's network.
+fn register(moto: &Moto, port: u16) {
     moto.ecs(
         "RegisterTaskDefinition",
         &json!({ "family": "api", "networkMode": "host", "containerDefinitions": [{
@@ -43,6 +40,14 @@ fn run_task(moto: &Moto, target: &FakeTarget) -> (String, String) {
             "portMappings": [{ "containerPort": port, "hostPort": port, "protocol": "tcp" }],
         }] }),
     );
+}
+
+/// A cluster of moto's with one task in the host's network, which is `target`: its ARN, and a configuration in which its
+/// instance is on loopback.
+fn run_task(moto: &Moto, target: &FakeTarget) -> (String, String) {
+    moto.ecs("CreateCluster", &json!({ "clusterName": "shop" }));
+    let (instance, _) = moto.container_instance("shop");
+    register(moto, target.addr().port());
     let ran = moto.ecs(
         "RunTask",
         &json!({ "cluster": "shop", "taskDefinition": "api", "group": "service:api", "launchType": "EC2",
@@ -86,8 +91,22 @@ fn tasks_of_a_cluster_come_and_go_and_every_request_is_signed() {
     let signing = following_with(&ecs, (&id, &secret));
     wait_until("a signed request is answered", || signing.member(own).is_some());
     let forger = following_with(&ecs, (&id, "another secret"));
-    told(&forger, "status 403");
+    told(&forger, "SignatureDoesNotMatch");
     assert!(forger.member(own).is_none());
+}
+
+#[test]
+fn an_instance_whose_address_nothing_names_is_asked_for_at_ec2() {
+    let moto = Moto::start();
+    let target = FakeTarget::answering("nobody asks it");
+    moto.ecs("CreateCluster", &json!({ "clusterName": "shop" }));
+    let (_, address) = moto.container_instance("shop");
+    let port = target.addr().port();
+    register(&moto, port);
+    moto.ecs("RunTask", &json!({ "cluster": "shop", "taskDefinition": "api", "launchType": "EC2" }));
+    let weir = following(&format!("cluster: shop, region: us-east-1, endpoint: \"http://{}\"", moto.addr()));
+    let addr = format!("{address}:{port}").parse().unwrap();
+    wait_until(&format!("the task is a target at {addr}"), || weir.member(addr).is_some());
 }
 
 #[test]
