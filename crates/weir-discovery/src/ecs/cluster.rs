@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use super::api::{Api, ApiError, element};
 use super::documents::{
     DefinitionDocument, DescribedDefinition, DescribedInstances, DescribedTasks, ListedTasks, TaskDocument,
-    attached_address,
 };
 use super::task::last;
 use super::{Answer, Asker, model};
@@ -25,7 +24,7 @@ const BATCH: usize = 100;
 pub(super) const TASKS_MAX: usize = 10_000;
 
 /// Most pages of one list. A page may have fewer ARNs than were asked for.
-const PAGES_MAX: usize = 1_000;
+const PAGES_MAX: usize = 200;
 
 /// The attribute of a container instance that names its address.
 pub(super) const ADDRESS_ATTRIBUTE: &str = "weir.address";
@@ -143,8 +142,7 @@ impl Cluster {
                     let named = instance.attributes.iter().find(|pair| pair.name == ADDRESS_ATTRIBUTE)?;
                     named.value.parse().ok()
                 };
-                let address =
-                    configured.or_else(attribute).or_else(|| attached_address(&instance.attachments));
+                let address = configured.or_else(attribute);
                 let id = instance.ec2_instance_id.as_deref().unwrap_or(last(arn)).to_owned();
                 self.known.instances.insert(arn.to_owned(), model::Instance { id, address });
             }
