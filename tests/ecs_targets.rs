@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use weir_core::health::Health;
 use weir_discovery::ecs::Credentials;
+use weir_tests::server::START_DEADLINE;
 use weir_tests::target::{Received, respond};
 use weir_tests::yaml::{application, group_of};
-use weir_tests::{Binary, FakeTarget, Folder, Moto, Weir, wait_until};
+use weir_tests::{Binary, FakeTarget, Folder, Moto, Weir, wait_at_most, wait_until};
 
 /// A configuration with this source and one group of the service `api`.
 fn configuration(ecs: &str) -> String {
@@ -31,11 +32,8 @@ fn told(weir: &Weir, what: &str) {
     wait_until(&format!("{what:?} is told"), || weir.admin("/api/v1/events").body.contains(what));
 }
 
-/// A cluster of moto's with one task in the host's network, which is `target`; what a configuration says of it.
-fn run_task(moto: &Moto, target: &FakeTarget) -> (String, String) {
-    moto.ecs("CreateCluster", &json!({ "clusterName": "shop" }));
-    let instance = moto.container_instance("shop");
-    let port = target.addr().port();
+/// A task definition `api` with one port in the host's network.
+fn register(moto: &Moto, port: u16) {
     moto.ecs(
         "RegisterTaskDefinition",
         &json!({ "family": "api", "networkMode": "host", "containerDefinitions": [{
@@ -43,6 +41,14 @@ fn run_task(moto: &Moto, target: &FakeTarget) -> (String, String) {
             "portMappings": [{ "containerPort": port, "hostPort": port, "protocol": "tcp" }],
         }] }),
     );
+}
+
+/// A cluster of moto's with one task in the host's network, which is `target`: its ARN, and a configuration in which its
+/// instance is on loopback.
+fn run_task(moto: &Moto, target: &FakeTarget) -> (String, String) {
+    moto.ecs("CreateCluster", &json!({ "clusterName": "shop" }));
+    let (instance, _) = moto.container_instance("shop");
+    register(moto, target.addr().port());
     let ran = moto.ecs(
         "RunTask",
         &json!({ "cluster": "shop", "taskDefinition": "api", "group": "service:api", "launchType": "EC2",
@@ -86,8 +92,22 @@ fn tasks_of_a_cluster_come_and_go_and_every_request_is_signed() {
     let signing = following_with(&ecs, (&id, &secret));
     wait_until("a signed request is answered", || signing.member(own).is_some());
     let forger = following_with(&ecs, (&id, "another secret"));
-    told(&forger, "status 403");
+    told(&forger, "SignatureDoesNotMatch");
     assert!(forger.member(own).is_none());
+}
+
+#[test]
+fn an_instance_whose_address_nothing_names_is_asked_for_at_ec2() {
+    let moto = Moto::start();
+    let target = FakeTarget::answering("nobody asks it");
+    moto.ecs("CreateCluster", &json!({ "clusterName": "shop" }));
+    let (_, address) = moto.container_instance("shop");
+    let port = target.addr().port();
+    register(&moto, port);
+    moto.ecs("RunTask", &json!({ "cluster": "shop", "taskDefinition": "api", "launchType": "EC2" }));
+    let weir = following(&format!("cluster: shop, region: us-east-1, endpoint: \"http://{}\"", moto.addr()));
+    let addr = format!("{address}:{port}").parse().unwrap();
+    wait_until(&format!("the task is a target at {addr}"), || weir.member(addr).is_some());
 }
 
 #[test]
@@ -143,7 +163,10 @@ fn a_server_is_asked_over_tls_when_its_certificate_is_trusted() {
         let file = std::fs::File::create(&log).unwrap();
         command.stdout(file.try_clone().unwrap()).stderr(file);
         let mut child = command.spawn().unwrap();
-        wait_until(&format!("weir says {what:?}"), || std::fs::read_to_string(&log).unwrap().contains(what));
+        // Moto reads the code of a service when it is first asked for it.
+        wait_at_most(START_DEADLINE, &format!("weir says {what:?}"), || {
+            std::fs::read_to_string(&log).unwrap().contains(what)
+        });
         let _ = (child.kill(), child.wait());
     };
     // Moto knows no such cluster, which only somebody who can read its answer learns.
@@ -179,6 +202,8 @@ struct Shared {
     /// Nothing is listed, whatever is described.
     lists_nothing: AtomicBool,
     throttles: AtomicBool,
+    /// Every page names another one.
+    never_ends: AtomicBool,
 }
 
 impl Ecs {
@@ -241,7 +266,8 @@ impl Shared {
                 let arns: Vec<&Value> =
                     tasks.values().filter(is_listed).map(|task| &task["taskArn"]).collect();
                 let page: usize = body["nextToken"].as_str().map_or(0, |token| token.parse().unwrap());
-                let next = (page + 1 < arns.len()).then(|| (page + 1).to_string());
+                let has_next = page + 1 < arns.len() || self.never_ends.load(Relaxed);
+                let next = has_next.then(|| (page + 1).to_string());
                 json!({ "taskArns": arns.get(page).into_iter().collect::<Vec<_>>(), "nextToken": next })
             }
             "DescribeTasks" => {
@@ -325,6 +351,13 @@ fn an_api_that_fails_or_lists_nothing_keeps_the_last_good_targets() {
     ecs.shared.lists_nothing.store(false, Relaxed);
     ecs.run("2", &targets[1]);
     weir.wait_for_health(targets[1].addr(), Health::Healthy);
+}
+
+#[test]
+fn a_list_that_never_ends_is_refused() {
+    let ecs = Ecs::start();
+    ecs.shared.never_ends.store(true, Relaxed);
+    told(&ecs.following(), "more than 200 pages");
 }
 
 #[test]

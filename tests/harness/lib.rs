@@ -43,7 +43,10 @@ pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
 }
 
 /// Asks until `holds`, and fails with `what` when it does not within `longest`.
-fn wait_at_most(longest: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+///
+/// # Panics
+/// After `longest`.
+pub fn wait_at_most(longest: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let began = tokio::time::Instant::now();
     while !holds() {
         assert!(began.elapsed() < longest, "not within {longest:?}: {what}");

@@ -127,17 +127,18 @@ impl Moto {
         self.json("servicediscovery", &format!("Route53AutoNaming_v20170314.{action}"), request)
     }
 
-    /// A container instance of a cluster: its EC2 instance id.
+    /// A container instance of a cluster: its EC2 instance id and private address.
     ///
     /// # Panics
     /// When it is refused.
-    pub fn container_instance(&self, cluster: &str) -> String {
+    pub fn container_instance(&self, cluster: &str) -> (String, String) {
         let form = "Action=RunInstances&Version=2016-11-15&ImageId=ami-12c6146b&MinCount=1&MaxCount=1";
-        let id = element(&self.form("ec2", form), "instanceId");
+        let instance = self.form("ec2", form);
+        let (id, address) = (element(&instance, "instanceId"), element(&instance, "privateIpAddress"));
         let document = json!({ "instanceId": id }).to_string();
         let request = json!({ "cluster": cluster, "instanceIdentityDocument": document });
         self.ecs("RegisterContainerInstance", &request);
-        id
+        (id, address)
     }
 
     /// A subnet.

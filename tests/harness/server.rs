@@ -14,7 +14,7 @@ use crate::{Client, Folder, Reply, free_port, loopback, wait_at_most};
 const ATTEMPTS: usize = 5;
 
 /// Longest time until a server answers: interpreters that read much code take theirs on a busy machine.
-const START_DEADLINE: Duration = Duration::from_secs(90);
+pub const START_DEADLINE: Duration = Duration::from_secs(90);
 
 /// A process, killed when dropped.
 #[derive(Debug)]

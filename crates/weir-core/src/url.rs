@@ -37,7 +37,7 @@ pub enum UrlError {
     /// It begins with neither `http://` nor `https://`.
     #[error("it begins with neither http:// nor https://")]
     Scheme,
-    /// Longer than [`URL_BYTES_MAX`].
+    /// Longer than `URL_BYTES_MAX`, 2048 bytes.
     #[error("it has more than {URL_BYTES_MAX} bytes")]
     TooLong,
     /// It has a user or password.

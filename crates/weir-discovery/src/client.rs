@@ -34,15 +34,15 @@ pub(crate) enum ClientError {
     /// No connection.
     #[error("cannot connect: {0}")]
     Connect(#[source] io::Error),
-    /// No TLS with whoever answers.
-    #[error("cannot speak TLS: {0}")]
-    Tls(#[source] io::Error),
     /// The connection broke, or what came is not HTTP.
     #[error("{}", deepest(.0))]
     Exchange(#[from] hyper::Error),
     /// Nothing came in time.
     #[error("did not answer within {} s", .0.as_secs())]
     TimedOut(Duration),
+    /// No TLS with whoever answers.
+    #[error("cannot speak TLS: {0}")]
+    Tls(#[source] io::Error),
     /// The answer has more bytes than are read.
     #[error("answered with more than {0} bytes, which is more than is read")]
     TooLarge(usize),

@@ -56,20 +56,22 @@ pub async fn watch(source: EcsSource, credentials: Option<Credentials>, reports:
 async fn follow(source: EcsSource, credentials: Option<Credentials>, mut reporter: Reporter) -> Gone {
     let interval = source.interval;
     let api = |service, aws| {
-        let credentials = credentials.ok_or("has no credentials to sign requests with")?;
+        let credentials = credentials.clone().ok_or("has no credentials to sign requests with")?;
         Api::new(service, aws, credentials)
     };
     let impossible = match source.from {
         EcsFrom::Introspection { agent, address } => {
             return Follower::new(Agent::new(&agent, address), interval, reporter).run().await;
         }
-        EcsFrom::Api { aws, cluster, services, instance_addresses } => match api(Service::Ecs, &aws) {
-            Ok(api) => {
-                let cluster = Cluster::new(api, cluster, services, instance_addresses);
-                return Follower::new(cluster, interval, reporter).run().await;
+        EcsFrom::Api { aws, cluster, services, instance_addresses } => {
+            match (api(Service::Ecs, &aws), api(Service::Ec2, &aws)) {
+                (Ok(ecs), Ok(ec2)) => {
+                    let cluster = Cluster::new(ecs, ec2, cluster, services, instance_addresses);
+                    return Follower::new(cluster, interval, reporter).run().await;
+                }
+                (Err(problem), _) | (_, Err(problem)) => problem,
             }
-            Err(problem) => problem,
-        },
+        }
         EcsFrom::CloudMap { aws, namespace, service } => match api(Service::CloudMap, &aws) {
             Ok(api) => {
                 let cloud_map = CloudMap::new(api, namespace, service);

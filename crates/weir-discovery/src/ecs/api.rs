@@ -1,4 +1,4 @@
-//! Calls of AWS's JSON APIs: signed, bounded, and told apart when they are refused.
+//! Calls of AWS's APIs: signed, bounded, and told apart when they are refused.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -25,6 +25,8 @@ const OK: u16 = 200;
 pub(super) enum Service {
     /// Cloud Map's data plane.
     CloudMap,
+    /// Amazon EC2, which takes forms and answers in XML.
+    Ec2,
     /// Amazon ECS.
     Ecs,
 }
@@ -34,6 +36,7 @@ impl Service {
     fn signed(self) -> &'static str {
         match self {
             Self::CloudMap => "servicediscovery",
+            Self::Ec2 => "ec2",
             Self::Ecs => "ecs",
         }
     }
@@ -42,14 +45,16 @@ impl Service {
     fn host(self) -> &'static str {
         match self {
             Self::CloudMap => "data-servicediscovery",
+            Self::Ec2 => "ec2",
             Self::Ecs => "ecs",
         }
     }
 
-    /// What precedes the action in `X-Amz-Target`.
+    /// What precedes the action in `X-Amz-Target`, or is the version in a form.
     fn target(self) -> &'static str {
         match self {
             Self::CloudMap => "Route53AutoNaming_v20170314",
+            Self::Ec2 => "2016-11-15",
             Self::Ecs => "AmazonEC2ContainerServiceV20141113",
         }
     }
@@ -61,6 +66,14 @@ pub(super) enum ApiError {
     /// No answer.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// An answer in pages without an end.
+    #[error("{action} was answered with more than {pages} pages; no more are read")]
+    Endless {
+        /// What was asked.
+        action: &'static str,
+        /// The most pages that are read.
+        pages: usize,
+    },
     /// An answer that says no.
     #[error("{action} was refused: {kind}: {message}{}", remedy(.kind))]
     Refused {
@@ -92,7 +105,11 @@ impl ApiError {
 fn remedy(kind: &str) -> &'static str {
     match kind {
         "AccessDeniedException" => "; allow the action to the credentials that weir has",
-        "ExpiredTokenException" | "UnrecognizedClientException" | "InvalidSignatureException" => {
+        "ExpiredTokenException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "UnrecognizedClientException" => {
             "; look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, and start weir again"
         }
         _ => "",
@@ -125,13 +142,30 @@ impl Api {
         action: &'static str,
         request: Value,
     ) -> Result<A, ApiError> {
-        let body = request.to_string();
-        let mut headers = BTreeMap::from([
+        let headers = BTreeMap::from([
             ("content-type", "application/x-amz-json-1.1".to_owned()),
-            ("host", self.endpoint.authority()),
-            ("x-amz-date", timestamp(wall_time())),
             ("x-amz-target", format!("{}.{action}", self.service.target())),
         ]);
+        let bytes = self.send(action, headers, request.to_string()).await?;
+        parse(&bytes).map_err(|error| ApiError::Shape { action, error })
+    }
+
+    /// Calls an action of an API that takes a form, whose parameters need no escaping: the answer, in XML.
+    pub(super) async fn call_form(&self, action: &'static str, parameters: &str) -> Result<String, ApiError> {
+        let kind = "application/x-www-form-urlencoded".to_owned();
+        let body = format!("Action={action}&Version={}&{parameters}", self.service.target());
+        let bytes = self.send(action, BTreeMap::from([("content-type", kind)]), body).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    async fn send(
+        &self,
+        action: &'static str,
+        mut headers: BTreeMap<&'static str, String>,
+        body: String,
+    ) -> Result<Vec<u8>, ApiError> {
+        headers.insert("host", self.endpoint.authority());
+        headers.insert("x-amz-date", timestamp(wall_time()));
         if let Some(token) = self.credentials.session_token() {
             headers.insert("x-amz-security-token", token.to_owned());
         }
@@ -149,7 +183,7 @@ impl Api {
         if status != OK {
             return Err(refusal(action, status, &bytes));
         }
-        parse(&bytes).map_err(|error| ApiError::Shape { action, error })
+        Ok(bytes)
     }
 }
 
@@ -160,12 +194,15 @@ fn own_endpoint(service: Service, region: &str) -> Result<HttpUrl, String> {
     url.parse().map_err(|error| format!("the region {region:?} has no endpoint: {error}"))
 }
 
-/// What a refusal says: `__type` may have a namespace in front, and the message either case.
+/// What a refusal says: in JSON `__type` may have a namespace in front, and the message either case.
 fn refusal(action: &'static str, status: u16, body: &[u8]) -> ApiError {
     let said: Value = serde_json::from_slice(body).unwrap_or_default();
+    let xml = String::from_utf8_lossy(body);
     let text = |name: &str| said.get(name).and_then(Value::as_str);
-    let kind = text("__type").and_then(|kind| kind.rsplit(['#', ':']).next());
-    let message = text("message").or_else(|| text("Message")).unwrap_or("without a reason");
+    let kind =
+        text("__type").and_then(|kind| kind.rsplit(['#', ':']).next()).or_else(|| element(&xml, "Code"));
+    let message = text("message").or_else(|| text("Message")).or_else(|| element(&xml, "Message"));
+    let message = message.unwrap_or("without a reason");
     ApiError::Refused {
         action,
         kind: kind.map_or_else(|| format!("status {status}"), ToOwned::to_owned),
@@ -181,6 +218,13 @@ pub(super) fn parse<A: DeserializeOwned>(bytes: &[u8]) -> Result<A, serde_json::
     let mut value: Value = serde_json::from_slice(bytes)?;
     remove_nulls(&mut value);
     serde_json::from_value(value)
+}
+
+/// The text of the first element of that name in XML, if it has nothing but text.
+pub(super) fn element<'x>(xml: &'x str, name: &str) -> Option<&'x str> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    let (text, rest) = rest.split_once('<')?;
+    rest.starts_with(&format!("/{name}>")).then_some(text)
 }
 
 fn remove_nulls(value: &mut Value) {
@@ -220,6 +264,10 @@ mod tests {
         assert!(error.is("AccessDeniedException"));
         let told = error.to_string();
         assert!(told.contains("ListTasks was refused") && told.contains("allow the action"), "{told}");
+        let xml = b"<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code><Message>no</Message></Error></ErrorResponse>";
+        assert!(
+            refusal("ListTasks", 403, xml).to_string().contains("SignatureDoesNotMatch: no; look at AWS_")
+        );
         assert!(refusal("ListTasks", 503, b"<html>").to_string().contains("status 503"));
     }
 }

@@ -9,10 +9,9 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use super::api::{Api, ApiError};
+use super::api::{Api, ApiError, element};
 use super::documents::{
     DefinitionDocument, DescribedDefinition, DescribedInstances, DescribedTasks, ListedTasks, TaskDocument,
-    attached_address,
 };
 use super::task::last;
 use super::{Answer, Asker, model};
@@ -24,6 +23,9 @@ const BATCH: usize = 100;
 /// Most tasks that are followed.
 pub(super) const TASKS_MAX: usize = 10_000;
 
+/// Most pages of one list. A page may have fewer ARNs than were asked for.
+const PAGES_MAX: usize = 200;
+
 /// The attribute of a container instance that names its address.
 pub(super) const ADDRESS_ATTRIBUTE: &str = "weir.address";
 
@@ -31,6 +33,7 @@ pub(super) const ADDRESS_ATTRIBUTE: &str = "weir.address";
 #[derive(Debug)]
 pub(super) struct Cluster {
     api: Api,
+    ec2: Api,
     /// Its name or ARN.
     name: String,
     services: Vec<String>,
@@ -42,11 +45,12 @@ pub(super) struct Cluster {
 impl Cluster {
     pub(super) fn new(
         api: Api,
+        ec2: Api,
         name: String,
         services: Vec<String>,
         configured: BTreeMap<String, IpAddr>,
     ) -> Self {
-        Self { api, name, services, configured, known: model::Known::default() }
+        Self { api, ec2, name, services, configured, known: model::Known::default() }
     }
 
     /// The ARNs of all tasks that shall run; a service that is gone is a mistake of its own.
@@ -75,16 +79,16 @@ impl Cluster {
         if let Some(service) = service {
             request["serviceName"] = json!(service);
         }
-        // A server whose pages never end has more tasks than are followed, or repeats itself.
-        for _ in 0..=TASKS_MAX / BATCH {
+        for _ in 0..PAGES_MAX {
             let page: ListedTasks = self.api.call("ListTasks", request.clone()).await?;
             arns.extend(page.task_arns);
             match page.next_token.filter(|token| !token.is_empty()) {
                 Some(token) => request["nextToken"] = json!(token),
-                None => break,
+                None => return Ok(()),
             }
         }
-        Ok(())
+        // Half a list is none.
+        Err(ApiError::Endless { action: "ListTasks", pages: PAGES_MAX })
     }
 
     async fn describe_tasks(
@@ -138,13 +142,37 @@ impl Cluster {
                     let named = instance.attributes.iter().find(|pair| pair.name == ADDRESS_ATTRIBUTE)?;
                     named.value.parse().ok()
                 };
-                let address =
-                    configured.or_else(attribute).or_else(|| attached_address(&instance.attachments));
+                let address = configured.or_else(attribute);
                 let id = instance.ec2_instance_id.as_deref().unwrap_or(last(arn)).to_owned();
                 self.known.instances.insert(arn.to_owned(), model::Instance { id, address });
             }
         }
+        self.ask_ec2().await;
         Ok(())
+    }
+
+    /// Asks EC2 for the addresses of instances that nothing else names. Whoever names them all needs no permission for
+    /// that, so a refusal is only told with the instances that it leaves out.
+    async fn ask_ec2(&mut self) {
+        self.known.ec2_problem = None;
+        let is_unknown = |instance: &&model::Instance| instance.address.is_none() && is_ec2(&instance.id);
+        let ids: BTreeSet<String> =
+            self.known.instances.values().filter(is_unknown).map(|instance| instance.id.clone()).collect();
+        let ids: Vec<String> = ids.into_iter().collect();
+        for batch in ids.chunks(BATCH) {
+            let values: Vec<String> =
+                batch.iter().enumerate().map(|(at, id)| format!("&Filter.1.Value.{}={id}", at + 1)).collect();
+            let filter = format!("Filter.1.Name=instance-id{}", values.concat());
+            match self.ec2.call_form("DescribeInstances", &filter).await {
+                Ok(xml) => {
+                    let addresses = ec2_addresses(&xml);
+                    for instance in self.known.instances.values_mut().filter(|i| i.address.is_none()) {
+                        instance.address = addresses.get(instance.id.as_str()).copied();
+                    }
+                }
+                Err(error) => self.known.ec2_problem = Some(error.to_string()),
+            }
+        }
     }
 }
 
@@ -160,6 +188,21 @@ impl Asker for Cluster {
         let tasks = self.known.tasks(last(&self.name), &mut mistakes);
         Ok(Answer { tasks, mistakes })
     }
+}
+
+/// Whether this is the id of an EC2 instance; those of ECS Anywhere begin with `mi-`.
+fn is_ec2(id: &str) -> bool {
+    id.strip_prefix("i-").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
+
+/// The primary private addresses in an answer to `DescribeInstances`, by instance id.
+///
+/// An instance's id is followed by its own address before those of its network interfaces.
+pub(super) fn ec2_addresses(xml: &str) -> BTreeMap<&str, IpAddr> {
+    let instances = xml.split("<instanceId>").skip(1);
+    let address =
+        |instance: &'_ str| -> Option<IpAddr> { element(instance, "privateIpAddress")?.parse().ok() };
+    instances.filter_map(|instance| Some((instance.split('<').next()?, address(instance)?))).collect()
 }
 
 /// One task of an answer.

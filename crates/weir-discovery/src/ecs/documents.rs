@@ -72,7 +72,7 @@ pub(super) struct Interface {
     pub(super) ipv6_address: Option<String>,
 }
 
-/// What is attached to a task or a container instance.
+/// What is attached to a task.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Attachment {
@@ -109,7 +109,6 @@ pub(super) struct InstanceDocument {
     pub(super) container_instance_arn: String,
     pub(super) ec2_instance_id: Option<String>,
     pub(super) attributes: Vec<Pair>,
-    pub(super) attachments: Vec<Attachment>,
 }
 
 /// The answer to `DescribeTaskDefinition`.

@@ -23,6 +23,8 @@ pub(super) struct Known {
     pub(super) definitions: BTreeMap<String, DefinitionDocument>,
     /// Container instances, by ARN.
     pub(super) instances: BTreeMap<String, Instance>,
+    /// Why EC2 did not say the addresses of instances, if it was asked.
+    pub(super) ec2_problem: Option<String>,
 }
 
 /// A container instance.
@@ -64,7 +66,7 @@ impl Known {
         // Stopped tasks linger in answers for an hour; nothing more is expected of them.
         self.tasks
             .retain(|_, task| !matches!(task.last_status.as_str(), "DEPROVISIONING" | "STOPPED" | "DELETED"));
-        let Self { tasks, definitions, instances } = self;
+        let Self { tasks, definitions, instances, .. } = self;
         let used: BTreeSet<&str> = tasks.values().map(|task| task.task_definition_arn.as_str()).collect();
         definitions.retain(|arn, _| used.contains(arn.as_str()));
         let used: BTreeSet<&str> =
@@ -182,10 +184,12 @@ impl Known {
             Some(Instance { address: Some(address), .. }) => ports(&bindings, *address).map_err(mistake),
             instance => {
                 let id = instance.map_or(last(arn), |instance| instance.id.as_str());
+                let ec2 =
+                    self.ec2_problem.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default();
                 Err(Mistake {
                     owner: format!("container instance {id}"),
                     problem: format!(
-                        "has no address that weir knows; write `instance_addresses: {{ {id}: 10.0.0.1 }}`, or give \
+                        "has no address that weir knows{ec2}; write `instance_addresses: {{ {id}: 10.0.0.1 }}`, or give \
                          it the attribute {ADDRESS_ATTRIBUTE}"
                     ),
                 })

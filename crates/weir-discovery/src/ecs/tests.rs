@@ -192,6 +192,15 @@ fn a_task_with_a_mistake_is_left_out_alone() {
     assert!(told.iter().any(|m| m.contains("`instance_addresses: { c2:")), "{told:?}");
 }
 
+#[test]
+fn an_ec2_instance_is_at_its_primary_private_address() {
+    let xml = "<reservationSet><item><instancesSet><item><instanceId>i-1</instanceId><privateDnsName>a</privateDnsName>\
+        <privateIpAddress>10.0.0.1</privateIpAddress><networkInterfaceSet><item><privateIpAddress>10.0.0.9\
+        </privateIpAddress></item></networkInterfaceSet></item><item><instanceId>i-2</instanceId></item>\
+        <item><instanceId>i-3</instanceId><privateIpAddress/></item></instancesSet></item></reservationSet>";
+    assert_eq!(cluster::ec2_addresses(xml), [("i-1", HOST)].into());
+}
+
 /// An agent's answer with one task.
 fn agent(task: Value) -> Value {
     let mut whole = json!({
@@ -332,6 +341,7 @@ proptest! {
     #[test]
     fn no_bytes_break_a_reader(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = introspection::read(&bytes, HOST);
+        let _ = cluster::ec2_addresses(&String::from_utf8_lossy(&bytes));
         let _ = api::parse::<DescribedTasks>(&bytes);
     }
 }
