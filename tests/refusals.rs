@@ -109,6 +109,33 @@ fn a_connection_that_weir_itself_answers_is_busy_too() {
 }
 
 #[test]
+fn a_body_that_is_malformed_is_its_client_s_fault() {
+    let target = FakeTarget::answering("web");
+    let weir = Weir::start_healthy(&application(
+        &[group("web", "", &[&target])],
+        "",
+        "default_action: { forward: web }",
+    ));
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for body in ["zz\r\na\r\n0\r\n\r\n", "-1\r\n\r\n"] {
+        assert_eq!(weir.client().ask(format!("{head}{body}")).status, 400, "{body:?}");
+    }
+    assert_eq!(weir.member(target.addr()).unwrap().target.tally.failed(), 0);
+}
+
+#[test]
+fn a_body_that_stops_coming_is_408() {
+    let target = FakeTarget::answering("web");
+    let weir = Weir::start_healthy(&application(
+        &[group("web", "", &[&target])],
+        "idle_timeout: 1s",
+        "default_action: { forward: web }",
+    ));
+    let stopped = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n1";
+    assert_eq!(weir.client().ask(stopped).status, 408);
+}
+
+#[test]
 fn a_target_that_does_not_answer_in_time_is_504() {
     let target = FakeTarget::behaving(|_, stream| {
         let mut byte = [0];

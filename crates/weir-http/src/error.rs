@@ -5,6 +5,12 @@ use weir_net::dial::DialError;
 /// Why weir answered a request by itself. Named for the step that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
+    /// The client closed, or sent nonsense, before the end of its body.
+    #[error("the request's body is malformed or cut short")]
+    BodyBrokenOff,
+    /// The client stopped sending its body.
+    #[error("the request's body did not arrive in time")]
+    BodyTimedOut,
     /// The target's deregistration delay ended, or it vanished, while the request was with it.
     #[error("the target left while it had the request")]
     DeregisteredMidRequest,
@@ -66,10 +72,11 @@ pub enum Culprit {
 impl RequestError {
     /// The status that the client gets.
     ///
-    /// Source: Application Load Balancer, "Troubleshoot": HTTP 400, 405, 463, 501, 502, 503, 504, 507.
+    /// Source: Application Load Balancer, "Troubleshoot": HTTP 400, 405, 408, 463, 501, 502, 503, 504, 507.
     pub fn status(&self) -> u16 {
         match self {
-            Self::HostInvalid | Self::TransferCodingAmbiguous => 400,
+            Self::BodyBrokenOff | Self::HostInvalid | Self::TransferCodingAmbiguous => 400,
+            Self::BodyTimedOut => 408,
             Self::MethodNotAllowed => 405,
             Self::TooManyForwarders => 463,
             Self::TransferCodingUnknown => 501,
@@ -86,7 +93,9 @@ impl RequestError {
     /// Whose fault it is.
     pub fn culprit(&self) -> Culprit {
         match self {
-            Self::HostInvalid
+            Self::BodyBrokenOff
+            | Self::BodyTimedOut
+            | Self::HostInvalid
             | Self::MethodNotAllowed
             | Self::RedirectTooLong
             | Self::TooManyForwarders
@@ -106,6 +115,8 @@ impl RequestError {
     /// The name in logs and metric labels.
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::BodyBrokenOff => "body_broken_off",
+            Self::BodyTimedOut => "body_timed_out",
             Self::DeregisteredMidRequest => "deregistered_mid_request",
             Self::DialFailed(DialError::TimedOut) => "dial_timed_out",
             Self::DialFailed(DialError::Failed(_)) => "dial_failed",

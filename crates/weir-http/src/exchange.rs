@@ -17,7 +17,7 @@ use weir_net::worker::Worker;
 use crate::codec::client::Unanswered;
 use crate::codec::request::Request;
 use crate::codec::response::Response;
-use crate::error::RequestError;
+use crate::error::{Culprit, RequestError};
 use crate::record::Record;
 use crate::targets::Targets;
 
@@ -99,7 +99,9 @@ impl Exchange {
             let error = match self.attempt(request, lease).await {
                 Ok(response) => return Ok(response),
                 Err(Unanswered { error, request: None }) => {
-                    failed.tally.count_failed();
+                    if error.culprit() != Culprit::Client {
+                        failed.tally.count_failed();
+                    }
                     return Err(error);
                 }
                 Err(Unanswered { error, request: Some(again) }) => {

@@ -19,7 +19,7 @@ use weir_net::worker::Worker;
 use super::io::TargetIo;
 use super::phase::Phase;
 use super::request::{Outgoing, Request, Upgrade};
-use super::request_body::RequestBody;
+use super::request_body::{Progress, RequestBody};
 use super::response::Response;
 use super::tunnel;
 use crate::error::RequestError;
@@ -101,7 +101,7 @@ impl TargetConnection {
         lease: Lease,
         worker: &Worker,
     ) -> Result<Response, Unanswered> {
-        let keep = request.is_repeatable();
+        let (keep, body) = (request.is_repeatable(), request.watch_body());
         let Outgoing { request, again, upgrade, rest } = request.toward_target(keep);
         let state = rest.connection.clone();
         state.enter(Phase::AwaitingTarget);
@@ -117,14 +117,20 @@ impl TargetConnection {
         };
         state.enter(Phase::Answering);
         match answer {
-            None => Err(Unanswered { error: RequestError::TargetTimedOut, request: None }),
+            None => {
+                let is_whole = body.progress() == Progress::Whole;
+                let error = if is_whole { RequestError::TargetTimedOut } else { RequestError::BodyTimedOut };
+                Err(Unanswered { error, request: None })
+            }
             Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 switch(response, upgrade, lease, worker, state.idle_timeout())
                     .ok_or(Unanswered { error: RequestError::TargetMalformed, request: None })
             }
             Some(Ok(response)) => Ok(Response::from_target(response, self, lease)),
             Some(Err(mut failed)) => {
-                let error = if self.departure.has_happened() {
+                let error = if body.progress() == Progress::BrokenOff {
+                    RequestError::BodyBrokenOff
+                } else if self.departure.has_happened() {
                     RequestError::DeregisteredMidRequest
                 } else if failed.error().is_parse() {
                     RequestError::TargetMalformed

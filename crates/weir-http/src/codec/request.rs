@@ -14,7 +14,7 @@ use weir_core::head::{Head, HeaderLines, split_host_port};
 
 use super::headers::{HeaderText, Headers, has_token, strip_framing, strip_hop_by_hop};
 use super::phase::ConnectionState;
-use super::request_body::RequestBody;
+use super::request_body::{BodyWatch, RequestBody};
 use crate::error::RequestError;
 
 /// A request from a client, with its body still to be read.
@@ -159,6 +159,11 @@ impl Request {
     /// Whether the beginning of its body is still known, so that it can be sent.
     pub(super) fn is_whole(&self) -> bool {
         self.body.again().is_some()
+    }
+
+    /// Something to look at its body with.
+    pub(super) fn watch_body(&self) -> BodyWatch {
+        self.body.watch()
     }
 
     /// Whether the method may be sent on a connection that the target may be closing at this moment.

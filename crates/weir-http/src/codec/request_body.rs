@@ -29,6 +29,31 @@ struct ClientBody<B> {
     received_bytes: Rc<Cell<u64>>,
     /// Everything read so far, while that may be needed again.
     remembered: Remembered,
+    progress: Progress,
+}
+
+/// How far the client has come with a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// There is more to come.
+    Flowing,
+    /// The client closed or sent nonsense before the end.
+    BrokenOff,
+    /// All of it has come.
+    Whole,
+}
+
+/// Looks at a body that somebody else reads.
+#[derive(Debug)]
+pub(super) struct BodyWatch(Option<Rc<RefCell<ClientBody<Incoming>>>>);
+
+impl BodyWatch {
+    /// How far the client has come.
+    pub(super) fn progress(&self) -> Progress {
+        let Some(client) = &self.0 else { return Progress::Whole };
+        let client = client.borrow();
+        if client.incoming.is_end_stream() { Progress::Whole } else { client.progress }
+    }
 }
 
 /// What another attempt would begin with.
@@ -54,8 +79,14 @@ impl RequestBody {
         let fits = incoming.size_hint().lower() <= REMEMBERED_BYTES_MAX as u64;
         let remembered =
             if is_repeatable && fits { Remembered::Pieces(Vec::new()) } else { Remembered::Nothing };
-        let client = ClientBody { incoming, received_bytes: Rc::default(), remembered };
+        let client =
+            ClientBody { incoming, received_bytes: Rc::default(), remembered, progress: Progress::Flowing };
         Self { client: Some(Rc::new(RefCell::new(client))), passed: 0 }
+    }
+
+    /// Something to look at it with.
+    pub(super) fn watch(&self) -> BodyWatch {
+        BodyWatch(self.client.clone())
     }
 
     /// Whether there is none.
@@ -96,8 +127,11 @@ impl<B: Body<Data = Bytes> + Unpin> ClientBody<B> {
         match &frame {
             Some(Ok(frame)) => self.remember(frame.data_ref()),
             // A client that broke off has nothing that another target should see.
-            Some(Err(_)) => self.remembered = Remembered::Nothing,
-            None => {}
+            Some(Err(_)) => {
+                self.remembered = Remembered::Nothing;
+                self.progress = Progress::BrokenOff;
+            }
+            None => self.progress = Progress::Whole,
         }
         // Trailers of a request are not passed on: none of them may frame, route or authorise.
         Poll::Ready(frame.filter(|frame| frame.as_ref().map_or(true, Frame::is_data)))
@@ -192,6 +226,7 @@ mod tests {
             incoming: Client { pieces, is_whole },
             received_bytes: Rc::default(),
             remembered: Remembered::Pieces(Vec::new()),
+            progress: Progress::Flowing,
         }
     }
 
@@ -229,5 +264,6 @@ mod tests {
         let mut body = body(&[3], false);
         read(&mut body, 2);
         assert!(matches!(body.remembered, Remembered::Nothing));
+        assert_eq!(body.progress, Progress::BrokenOff);
     }
 }
