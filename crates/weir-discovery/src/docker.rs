@@ -8,7 +8,7 @@ mod container;
 mod endpoint;
 mod model;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -19,13 +19,13 @@ use bollard::query_parameters::{
 use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use weir_core::task::{SourceKind, TaskSet};
+use weir_core::task::SourceKind;
 
 pub use endpoint::{Endpoint, EndpointError, endpoint};
 
 use self::model::{Effect, Event, Model};
-use crate::reporter::share;
-use crate::{Report, WatchFailure};
+use crate::Report;
+use crate::reporter::{Gone, Reporter};
 
 /// Time between two lists that repair what events have missed.
 const RELIST_INTERVAL: Duration = Duration::from_secs(30);
@@ -46,10 +46,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 pub async fn watch(endpoint: Endpoint, reports: Sender<Report>) {
     let mut watcher = Watcher {
         model: Model::new(endpoint.host()),
+        reporter: Reporter::new(SourceKind::Docker, reports.clone()),
         reports,
-        told: None,
-        quarantined: BTreeSet::new(),
-        failing: None,
     };
     let mut pause = PAUSE;
     loop {
@@ -60,7 +58,8 @@ pub async fn watch(endpoint: Endpoint, reports: Sender<Report>) {
         match ended {
             Ok(Gone) => return,
             Err(error) => {
-                if watcher.fail(endpoint.explain(&error)).await.is_err() {
+                let told = watcher.reporter.fail(endpoint.explain(&error)).await;
+                if told.is_err() || watcher.reports.is_closed() {
                     return;
                 }
             }
@@ -70,18 +69,10 @@ pub async fn watch(endpoint: Endpoint, reports: Sender<Report>) {
     }
 }
 
-/// Nobody takes reports any more.
-struct Gone;
-
 struct Watcher {
     model: Model,
     reports: Sender<Report>,
-    /// The set that was reported last.
-    told: Option<TaskSet>,
-    /// Mistakes that have been reported: the container and what is wrong.
-    quarantined: BTreeSet<(String, String)>,
-    /// The failure that has been reported.
-    failing: Option<String>,
+    reporter: Reporter,
 }
 
 impl Watcher {
@@ -115,7 +106,7 @@ impl Watcher {
                 () = sleep_until(relist_at) => {
                     let Ok(()) = self.list(docker, &mut events).await? else { return Ok(Gone) };
                     *pause = PAUSE;
-                    if self.recover().await.is_err() {
+                    if self.reporter.recover().await.is_err() {
                         return Ok(Gone);
                     }
                     let again = if is_first_list { SECOND_LIST_AFTER } else { RELIST_INTERVAL };
@@ -183,37 +174,9 @@ impl Watcher {
         Ok(Ok(()))
     }
 
-    /// Reports the set if it differs from the one reported last, and every mistake that is new.
     async fn tell(&mut self) -> Result<(), Gone> {
-        for (owner, problem) in self.model.mistakes() {
-            if self.quarantined.insert((owner.clone(), problem.clone())) {
-                let report = Report::Quarantined { source: SourceKind::Docker, owner, problem };
-                self.reports.send(report).await.map_err(|_| Gone)?;
-            }
-        }
-        let before = self.told.as_ref().map_or(&[][..], |set| &set.tasks);
-        let set = TaskSet { source: SourceKind::Docker, tasks: share(before, self.model.tasks()) };
-        if self.told.as_ref() != Some(&set) {
-            self.told = Some(set.clone());
-            self.reports.send(Report::Tasks(set)).await.map_err(|_| Gone)?;
-        }
-        Ok(())
-    }
-
-    async fn fail(&mut self, problem: String) -> Result<(), Gone> {
-        if self.failing.as_ref() == Some(&problem) {
-            return if self.reports.is_closed() { Err(Gone) } else { Ok(()) };
-        }
-        self.failing = Some(problem.clone());
-        let failure = WatchFailure { source: SourceKind::Docker, problem };
-        self.reports.send(Report::Failed(failure)).await.map_err(|_| Gone)
-    }
-
-    async fn recover(&mut self) -> Result<(), Gone> {
-        match self.failing.take() {
-            Some(_) => self.reports.send(Report::Recovered(SourceKind::Docker)).await.map_err(|_| Gone),
-            None => Ok(()),
-        }
+        self.reporter.quarantine(self.model.mistakes()).await?;
+        self.reporter.tell(self.model.tasks()).await
     }
 }
 

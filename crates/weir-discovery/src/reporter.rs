@@ -97,7 +97,7 @@ impl Reporter {
 }
 
 /// `tasks` as a set is reported: those at the beginning and at the end that are as `before` are the very same.
-pub(crate) fn share(before: &[Arc<Task>], tasks: Vec<Task>) -> Vec<Arc<Task>> {
+fn share(before: &[Arc<Task>], tasks: Vec<Task>) -> Vec<Arc<Task>> {
     let is_same = |(before, task): &(&Arc<Task>, &Task)| ***before == **task;
     let start = before.iter().zip(&tasks).take_while(is_same).count();
     let rest = before[start..].iter().rev().zip(tasks[start..].iter().rev());

@@ -1,6 +1,6 @@
 //! The model of an engine's containers: what events do to it, without an engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use weir_core::task::{Task, TaskState};
 
 use super::container::{Container, SIGKILL, signal_number};
+use crate::elements::Mistake;
 
 /// How much longer than its stop timeout a container may take before it is thought to have survived its stop signal.
 const SURVIVAL_MARGIN: Duration = Duration::from_secs(5);
@@ -180,10 +181,10 @@ impl Model {
     }
 
     /// The containers that are left out, and why.
-    pub(super) fn mistakes(&self) -> Vec<(String, String)> {
+    pub(super) fn mistakes(&self) -> BTreeSet<Mistake> {
         let mistake = |followed: &Followed| {
             let error = followed.container.task.as_ref().err()?;
-            Some((followed.container.owner.clone(), error.to_string()))
+            Some(Mistake { owner: followed.container.owner.clone(), problem: error.to_string() })
         };
         self.containers.values().filter_map(mistake).collect()
     }
@@ -355,8 +356,8 @@ mod tests {
         let mut model = started("a");
         model.put("b".into(), Some(inspected("b", "t1", &[("weir.prot", "80")])), "start");
         assert_eq!(model.tasks().len(), 1);
-        let mistakes = model.mistakes();
-        assert!(mistakes[0].0.contains("b-name") && mistakes[0].1.contains("weir.port"), "{mistakes:?}");
+        let mistake = model.mistakes().pop_first().unwrap();
+        assert!(mistake.owner.contains("b-name") && mistake.problem.contains("weir.port"), "{mistake:?}");
     }
 
     #[tokio::test]
