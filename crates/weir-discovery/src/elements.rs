@@ -4,7 +4,8 @@
 //! [{ "targets": ["127.0.0.1:9001"], "labels": { "service": "db", "id": "db-1", "weir.weight": "2" } }]
 //! ```
 //!
-//! An element with a mistake is left out alone.
+//! An element with a mistake is left out alone. weir writes tasks in the same shape, with what only weir knows of them
+//! in labels that begin with `__meta_weir_`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,16 +16,42 @@ use weir_core::task::{Provenance, SourceKind, Task, TaskId, TaskPort, TaskState}
 
 use crate::labels;
 
+/// The labels of elements that weir has written: what people would not write.
+const META_CONTAINER_PORTS: &str = "__meta_weir_container_ports";
+const META_GENERATION: &str = "__meta_weir_generation";
+const META_NAME: &str = "__meta_weir_name";
+const META_ORIGIN: &str = "__meta_weir_origin";
+
 /// Most targets of one document.
 pub(crate) const TARGETS_MAX: usize = 10_000;
 
 /// One element.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Element {
     targets: Vec<String>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
+}
+
+impl Element {
+    /// The task as it is written down for a reader elsewhere, or for the next start. What it is doing is not: it is
+    /// said of tasks that run.
+    pub(crate) fn of(task: &Task) -> Self {
+        let mut labels = labels::write(&task.labels);
+        let mut label = |name: &str, value: Option<&str>| {
+            labels.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+        };
+        let ports: Vec<String> = task.ports.iter().map(|port| port.container_port.to_string()).collect();
+        label("service", task.service.as_deref());
+        label("project", task.project.as_deref());
+        label("id", task.id.as_ref().map(|id| &*id.id));
+        label(META_GENERATION, task.id.as_ref().map(|id| &*id.generation));
+        label(META_CONTAINER_PORTS, Some(&ports.join(" ")));
+        label(META_NAME, Some(&task.name));
+        label(META_ORIGIN, Some(&task.provenance.origin));
+        Self { targets: task.ports.iter().map(|port| port.addr.0.to_string()).collect(), labels }
+    }
 }
 
 /// A mistake that leaves out its owner and nothing else.
@@ -81,43 +108,61 @@ impl Document<'_> {
         Ok(read)
     }
 
-    /// The tasks of one element: one per address.
+    /// The tasks of one element: one per address, or one with all of them where weir has written it.
     fn tasks(&self, element: &Element, identity: Option<(&str, &str)>) -> Result<Vec<Task>, String> {
         let read = labels::read(&element.labels).map_err(|error| error.to_string())?;
         let label = |name: &str| element.labels.get(name).cloned();
         let (service, project) =
             (read.service.or_else(|| label("service")), read.project.or_else(|| label("project")));
         let id = label("id");
-        if id.is_some() && element.targets.len() > 1 {
+        let container_ports = label(META_CONTAINER_PORTS);
+        if id.is_some() && element.targets.len() > 1 && container_ports.is_none() {
             return Err("has an `id` and several targets; an id belongs to one".to_owned());
         }
-        let provenance =
-            Arc::new(Provenance { source: self.source.as_str(), origin: self.origin.to_owned() });
-        let task = |target: &String| {
-            let addr: SocketAddr = target.parse().map_err(|_| {
-                format!("target {target:?} is not an IP address with a port, such as 127.0.0.1:8080")
-            })?;
-            let task_id = match (&id, identity) {
-                (Some(id), _) => Some(TaskId { id: id.as_str().into(), generation: target.as_str().into() }),
+        let origin = label(META_ORIGIN).unwrap_or_else(|| self.origin.to_owned());
+        let provenance = Arc::new(Provenance { source: self.source.as_str(), origin });
+        let task = |name: &str, ports: Vec<TaskPort>| Task {
+            id: match (&id, identity) {
+                (Some(id), _) => Some(TaskId {
+                    id: id.as_str().into(),
+                    generation: label(META_GENERATION).unwrap_or_else(|| name.to_owned()).into(),
+                }),
                 (None, Some((id, generation))) => {
-                    Some(TaskId { id: id.into(), generation: format!("{generation} {target}").into() })
+                    Some(TaskId { id: id.into(), generation: format!("{generation} {name}").into() })
                 }
                 (None, None) => None,
-            };
-            Ok(Task {
-                id: task_id,
-                name: id.clone().unwrap_or_else(|| target.clone()),
-                service: service.clone(),
-                project: project.clone(),
-                ports: vec![TaskPort { container_port: addr.port(), addr: TargetAddr(addr) }],
-                labels: read.task.clone(),
-                state: TaskState::Running,
-                provenance: provenance.clone(),
-                cause: self.cause.to_owned(),
-            })
+            },
+            name: label(META_NAME).or_else(|| id.clone()).unwrap_or_else(|| name.to_owned()),
+            service: service.clone(),
+            project: project.clone(),
+            ports,
+            labels: read.task.clone(),
+            state: TaskState::Running,
+            provenance: provenance.clone(),
+            cause: self.cause.to_owned(),
         };
-        element.targets.iter().map(task).collect()
+        let addrs = element.targets.iter().map(|target| addr(target)).collect::<Result<Vec<_>, _>>()?;
+        let Some(container_ports) = container_ports else {
+            let of_target = |(target, addr): (&String, TargetAddr)| {
+                task(target, vec![TaskPort { container_port: addr.0.port(), addr }])
+            };
+            return Ok(element.targets.iter().zip(addrs).map(of_target).collect());
+        };
+        let numbers: Result<Vec<u16>, _> = container_ports.split_whitespace().map(str::parse).collect();
+        let numbers = numbers.ok().filter(|numbers| numbers.len() == addrs.len());
+        let numbers = numbers.ok_or_else(|| {
+            format!("has {} targets, and `{META_CONTAINER_PORTS}` is {container_ports:?}", addrs.len())
+        })?;
+        let of_port = |(container_port, addr)| TaskPort { container_port, addr };
+        let ports = numbers.into_iter().zip(addrs).map(of_port).collect();
+        Ok(vec![task(&element.targets.join(" "), ports)])
     }
+}
+
+fn addr(target: &str) -> Result<TargetAddr, String> {
+    let addr: Result<SocketAddr, _> = target.parse();
+    addr.map(TargetAddr)
+        .map_err(|_| format!("target {target:?} is not an IP address with a port, such as 127.0.0.1:8080"))
 }
 
 /// The elements of a JSON list.
@@ -152,6 +197,7 @@ pub(crate) fn from_yaml(text: &str) -> Result<Vec<Element>, String> {
 mod tests {
     use proptest::prelude::*;
     use weir_core::target::Weight;
+    use weir_core::task::TaskLabels;
 
     use super::*;
 
@@ -180,6 +226,52 @@ mod tests {
         let task = &read.tasks[0];
         assert_eq!(task.id.as_ref().map(|id| id.id.as_ref()), Some("web-1"));
         assert_eq!((task.service.as_deref(), task.labels.weight.map(Weight::get)), (Some("web"), Some(3)));
+    }
+
+    #[test]
+    fn a_written_task_is_read_as_it_was() {
+        let port = |container_port, port| TaskPort {
+            container_port,
+            addr: TargetAddr(([127, 0, 0, 1], port).into()),
+        };
+        let labels = [
+            ("weir.enable", "false"),
+            ("weir.target_group", "web"),
+            ("weir.port", "90"),
+            ("weir.weight", "7"),
+            ("weir.health_check.path", "/up"),
+            ("weir.listener", "edge:80"),
+            ("weir.priority", "3"),
+            ("weir.host", "*.example"),
+            ("weir.path", "/a*"),
+        ];
+        let labels = labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
+        let task = Task {
+            id: Some(TaskId { id: "c0ffee".into(), generation: "2026-11-25T10:00:00Z".into() }),
+            name: "web-1".to_owned(),
+            service: Some("web".to_owned()),
+            project: Some("shop".to_owned()),
+            ports: vec![port(80, 32768), port(90, 32769)],
+            labels: labels::read(&labels).unwrap().task,
+            state: TaskState::Running,
+            provenance: Arc::new(Provenance { source: "file", origin: "container web-1".to_owned() }),
+            cause: "written".to_owned(),
+        };
+        let lone = Task { id: None, ports: vec![port(80, 80)], labels: TaskLabels::default(), ..task.clone() };
+        let text = serde_json::to_vec(&[Element::of(&task), Element::of(&lone)]).unwrap();
+        let read = DOCUMENT.read(&from_json(&text).unwrap()).unwrap();
+        assert_eq!((read.tasks, read.mistakes), (vec![task, lone], vec![]));
+    }
+
+    #[test]
+    fn container_ports_that_do_not_fit_the_targets_are_a_mistake_of_the_entry() {
+        for ports in ["80", "80 x"] {
+            let text = format!(
+                r#"[{{"targets":["127.0.0.1:1","127.0.0.1:2"],"labels":{{"__meta_weir_container_ports":"{ports}"}}}}]"#
+            );
+            let read = DOCUMENT.read(&from_json(text.as_bytes()).unwrap()).unwrap();
+            assert!(read.mistakes[0].problem.contains("has 2 targets"), "{:?}", read.mistakes);
+        }
     }
 
     #[test]

@@ -142,6 +142,29 @@ pub fn read(labels: &BTreeMap<String, String>) -> Result<Labels, LabelError> {
     Ok(read)
 }
 
+/// The labels that [`read`] understands as these.
+pub fn write(task: &TaskLabels) -> BTreeMap<String, String> {
+    let TaskLabels { enable, target_group, port, weight, health_check_path, rule } = task;
+    let texts = [
+        ("weir.enable", (!enable).then(|| "false".to_owned())),
+        ("weir.target_group", target_group.as_ref().map(ToString::to_string)),
+        ("weir.port", port.map(|port| port.to_string())),
+        ("weir.weight", weight.map(|weight| weight.get().to_string())),
+        ("weir.health_check.path", health_check_path.clone()),
+        ("weir.listener", rule.as_ref().map(LabelRule::listener)),
+        ("weir.priority", rule.as_ref().map(|rule| rule.priority.get().to_string())),
+    ];
+    let pattern = |condition: &Condition| match condition {
+        Condition::HostHeader(patterns) => patterns.first().map(|pattern| ("weir.host", pattern.to_string())),
+        Condition::PathPattern(patterns) => patterns.first().map(|pattern| ("weir.path", pattern.to_string())),
+        // No label makes one.
+        _ => None,
+    };
+    let patterns = rule.iter().flat_map(|rule| &rule.conditions).filter_map(pattern);
+    let texts = texts.into_iter().filter_map(|(label, text)| Some((label, text?)));
+    texts.chain(patterns).map(|(label, text)| (label.to_owned(), text)).collect()
+}
+
 /// The labels that make a rule together.
 #[derive(Debug, Default)]
 struct RuleLabels {
