@@ -26,6 +26,7 @@ mod http_routing;
 mod http_targets;
 mod limits;
 mod manners;
+mod memory;
 mod refusals;
 mod reload;
 mod retries;

@@ -20,6 +20,8 @@ pub struct Config {
     pub limits: Limits,
     /// Sources that are followed. Fixed at start.
     pub discovery: Discovery,
+    /// The folder that keeps what discovery said last for the next start. Fixed at start.
+    pub remember: Option<PathBuf>,
     /// Load balancers and target groups. Replaced by a reload.
     pub definitions: Definitions,
 }

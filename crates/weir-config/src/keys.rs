@@ -24,7 +24,7 @@ macro_rules! objects {
 
 objects! {
     ROOT = "configuration",
-        ["admin", "discovery", "limits", "load_balancers", "target_groups", "workers"],
+        ["admin", "discovery", "limits", "load_balancers", "remember", "target_groups", "workers"],
         later ["certificates", "include"];
     ADMIN = "admin", ["bind"], later ["token"];
     LIMITS = "limits", ["connections"], later [];

@@ -86,6 +86,8 @@ pub(crate) fn resolve(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
     let workers = fields.get("workers").and_then(|node| reader.number(node, 1..=WORKERS_MAX));
     let limits = limits(fields, reader);
     let discovery = discovery::read(fields, reader);
+    let remember =
+        fields.get("remember").and_then(|node| reader.text(node)).map(|path| reader.folder().join(path));
 
     let mut groups = Groups::default();
     for node in list(fields, "target_groups") {
@@ -115,6 +117,7 @@ pub(crate) fn resolve(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
         workers: workers.and_then(NonZeroUsize::new),
         limits,
         discovery,
+        remember,
         definitions: Definitions { load_balancers, target_groups: groups.resolved },
     })
 }

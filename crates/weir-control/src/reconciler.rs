@@ -24,6 +24,7 @@ use weir_core::table::Writer;
 use weir_core::target::TargetSerial;
 use weir_core::task::SourceKind;
 use weir_discovery::Report;
+use weir_discovery::memory::Memory;
 use weir_net::bind::BindError;
 use weir_telemetry::names;
 
@@ -74,6 +75,8 @@ pub struct Reconciler {
     lookups: watch::Sender<BTreeSet<Lookup>>,
     /// Sources that have not been heard yet.
     awaited: Vec<SourceKind>,
+    /// Keeps what sources said last for weir's next start.
+    memory: Option<Memory>,
     handle: Handle,
 }
 
@@ -105,6 +108,8 @@ pub struct Parts {
     pub lookups: watch::Sender<BTreeSet<Lookup>>,
     /// The sources that report.
     pub sources: Vec<SourceKind>,
+    /// What they said before weir started.
+    pub memory: Option<Memory>,
     /// Everything that is counted.
     pub telemetry: weir_telemetry::Telemetry,
     /// The process's clock.
@@ -145,6 +150,7 @@ impl Reconciler {
             reports: parts.reports,
             lookups: parts.lookups,
             awaited: parts.sources,
+            memory: parts.memory,
             handle: handle.clone(),
         };
         let definitions = match &reconciler.origin {
@@ -152,6 +158,7 @@ impl Reconciler {
             Origin::Configuration { config, .. } => config.definitions.clone(),
         };
         reconciler.define(definitions)?;
+        reconciler.remember();
         reconciler.note_readiness();
         Ok((reconciler, handle))
     }
@@ -331,6 +338,7 @@ fn fixed_at_start(before: &Config, after: &Config) -> Vec<String> {
         ("admin", before.admin != after.admin),
         ("discovery", before.discovery != after.discovery),
         ("limits", before.limits != after.limits),
+        ("remember", before.remember != after.remember),
         ("workers", before.workers != after.workers),
     ];
     changed

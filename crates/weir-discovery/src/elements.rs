@@ -257,7 +257,8 @@ mod tests {
             provenance: Arc::new(Provenance { source: "file", origin: "container web-1".to_owned() }),
             cause: "written".to_owned(),
         };
-        let lone = Task { id: None, ports: vec![port(80, 80)], labels: TaskLabels::default(), ..task.clone() };
+        let lone =
+            Task { id: None, ports: vec![port(80, 80)], labels: TaskLabels::default(), ..task.clone() };
         let text = serde_json::to_vec(&[Element::of(&task), Element::of(&lone)]).unwrap();
         let read = DOCUMENT.read(&from_json(&text).unwrap()).unwrap();
         assert_eq!((read.tasks, read.mistakes), (vec![task, lone], vec![]));

@@ -156,7 +156,9 @@ pub fn write(task: &TaskLabels) -> BTreeMap<String, String> {
     ];
     let pattern = |condition: &Condition| match condition {
         Condition::HostHeader(patterns) => patterns.first().map(|pattern| ("weir.host", pattern.to_string())),
-        Condition::PathPattern(patterns) => patterns.first().map(|pattern| ("weir.path", pattern.to_string())),
+        Condition::PathPattern(patterns) => {
+            patterns.first().map(|pattern| ("weir.path", pattern.to_string()))
+        }
         // No label makes one.
         _ => None,
     };

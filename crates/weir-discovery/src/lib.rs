@@ -1,7 +1,7 @@
 //! Discovery: watchers that follow running tasks, wherever they run on dynamic host ports.
 //!
 //! Each watcher reports whole sets of tasks, never deltas, into one channel. A source that fails keeps its last good
-//! set; a task or file with a mistake is left out alone, and named.
+//! set, which [`memory`] keeps across weir's own restart; a task or file with a mistake is left out alone, and named.
 //!
 //! What this crate lacks, on purpose: the writer, health, decisions.
 
@@ -14,6 +14,7 @@ pub mod etcd;
 pub mod file;
 pub mod http;
 pub mod labels;
+pub mod memory;
 mod reporter;
 mod tls;
 

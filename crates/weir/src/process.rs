@@ -1,7 +1,8 @@
 //! The process: worker threads, the control thread, and how they are put together.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -23,6 +24,7 @@ use weir_core::snapshot::Snapshot;
 use weir_core::table;
 use weir_core::task::SourceKind;
 use weir_discovery::docker::EndpointError;
+use weir_discovery::memory::{Memory, MemoryError};
 use weir_discovery::{Report, dns, docker, ecs, etcd, file, http};
 use weir_net::accept::ConnectionLimit;
 use weir_net::bind::BindError;
@@ -53,6 +55,8 @@ pub struct Setup {
     pub connections_max: usize,
     /// Which tasks to follow.
     pub discovery: Discovery,
+    /// The folder that keeps what they were for the next start.
+    pub remember: Option<PathBuf>,
     /// What requests to AWS are signed with; `None` takes what the environment says, where it is needed.
     pub aws_credentials: Option<ecs::Credentials>,
     /// The seed of the workers' random streams, for tests; `None` draws one.
@@ -68,6 +72,9 @@ pub enum ProcessError {
     /// No credentials for the source that needs them.
     #[error("discovery of ecs: {0}")]
     Credentials(#[from] ecs::CredentialsError),
+    /// The folder for what is remembered cannot be used.
+    #[error("remember: {0}")]
+    Memory(#[from] MemoryError),
     /// No Docker engine to follow.
     #[error(transparent)]
     Docker(#[from] EndpointError),
@@ -99,6 +106,7 @@ impl Setup {
             workers: config.workers,
             connections_max: config.limits.connections,
             discovery: config.discovery.clone(),
+            remember: config.remember.clone(),
             aws_credentials: None,
             seed: None,
             origin: Origin::Configuration { path, config: Arc::new(config) },
@@ -113,6 +121,7 @@ impl Setup {
             workers: None,
             connections_max: CONNECTIONS_MAX,
             discovery,
+            remember: None,
             aws_credentials: None,
             seed: None,
         }
@@ -124,6 +133,7 @@ struct ControlParts {
     setup: Setup,
     engine: Option<docker::Endpoint>,
     credentials: Option<ecs::Credentials>,
+    memory: Option<Memory>,
     admin: Option<std::net::TcpListener>,
     listeners: Listeners,
     table: (table::Writer, table::Reader),
@@ -149,6 +159,10 @@ impl Process {
             None => None,
         };
         let credentials = aws_credentials(&setup)?;
+        let memory = match &setup.remember {
+            Some(folder) => Some(Memory::open(folder, sources(&setup.discovery))?),
+            None => None,
+        };
         let admin = setup.admin.map(bind_admin).transpose()?;
         let admin_addr = admin.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
 
@@ -173,6 +187,7 @@ impl Process {
             setup,
             engine,
             credentials,
+            memory,
             admin,
             listeners: Listeners::new(assignment_senders),
             table: (writer, reader),
@@ -238,8 +253,19 @@ async fn control(
     stopped: oneshot::Receiver<()>,
 ) {
     let (reports_sender, reports) = mpsc::channel(REPORTS_MAX);
-    let ControlParts { setup, engine, credentials, admin, listeners, table, publications, telemetry, clock } =
-        parts;
+    let ControlParts {
+        setup,
+        engine,
+        credentials,
+        memory,
+        admin,
+        listeners,
+        table,
+        publications,
+        telemetry,
+        clock,
+    } = parts;
+    let remembering = memory.as_ref().map(|memory| spawn_local(memory.writing()));
     let lookups = watch::Sender::new(BTreeSet::new());
     let parts = Parts {
         origin: setup.origin,
@@ -247,7 +273,8 @@ async fn control(
         publications,
         listeners,
         reports,
-        sources: sources(&setup.discovery),
+        sources: sources(&setup.discovery).into_keys().collect(),
+        memory,
         lookups: lookups.clone(),
         telemetry,
         clock,
@@ -276,19 +303,24 @@ async fn control(
         // Gone or told: either way the process ends.
         _ = stopped => {}
     }
+    if let Some(remembering) = remembering {
+        // The reconciler has gone, and its memory with it: what is left is written.
+        let _ = remembering.await;
+    }
 }
 
-/// The sources that are followed.
-fn sources(discovery: &Discovery) -> Vec<SourceKind> {
-    let is_followed = |source: &SourceKind| match source {
-        SourceKind::Dns => discovery.dns.is_some(),
-        SourceKind::Docker => discovery.docker.is_some(),
-        SourceKind::Ecs => discovery.ecs.is_some(),
-        SourceKind::Etcd => discovery.etcd.is_some(),
-        SourceKind::File => discovery.file.is_some(),
-        SourceKind::Http => discovery.http.is_some(),
+/// The sources that are followed, each with its settings: by these its memory is known to be its own.
+fn sources(discovery: &Discovery) -> BTreeMap<SourceKind, String> {
+    let written = |settings: Option<&dyn Debug>| settings.map(|settings| format!("{settings:?}"));
+    let settings = |source| match source {
+        SourceKind::Dns => written(discovery.dns.as_ref().map(|source| source as _)),
+        SourceKind::Docker => written(discovery.docker.as_ref().map(|source| source as _)),
+        SourceKind::Ecs => written(discovery.ecs.as_ref().map(|source| source as _)),
+        SourceKind::Etcd => written(discovery.etcd.as_ref().map(|source| source as _)),
+        SourceKind::File => written(discovery.file.as_ref().map(|source| source as _)),
+        SourceKind::Http => written(discovery.http.as_ref().map(|source| source as _)),
     };
-    SourceKind::ALL.into_iter().filter(is_followed).collect()
+    SourceKind::ALL.into_iter().filter_map(|source| Some((source, settings(source)?))).collect()
 }
 
 /// Starts a watcher for each of them.

@@ -13,6 +13,26 @@ use weir_telemetry::names;
 use super::{Origin, Reconciler};
 
 impl Reconciler {
+    /// Takes in what sources said before weir started: it is served until they say something else.
+    pub(super) fn remember(&mut self) {
+        let Some(memory) = &self.memory else { return };
+        let recalled: Vec<_> = self.awaited.iter().map(|source| (*source, memory.recall(*source))).collect();
+        for (source, recalled) in recalled {
+            match recalled {
+                Ok(Some(set)) if !set.tasks.is_empty() => {
+                    let count = set.tasks.len();
+                    tracing::info!(source = source.as_str(), "{count} tasks are remembered from before");
+                    self.take_in(Report::Tasks(set));
+                }
+                Ok(_) => {}
+                Err(problem) => {
+                    tracing::warn!(source = source.as_str(), "{problem}; nothing is remembered");
+                    self.note(source.as_str(), "forgotten", &problem);
+                }
+            }
+        }
+    }
+
     /// Takes in what discovery reports.
     pub(super) fn take_in(&mut self, report: Report) {
         let now = self.handle.clock.now();
@@ -70,6 +90,9 @@ impl Reconciler {
 
     /// Brings the state to what one source sees.
     fn follow(&mut self, set: TaskSet) {
+        if let Some(memory) = &self.memory {
+            memory.keep(&set);
+        }
         self.labels.see(set, self.handle.clock.now());
         self.follow_labels();
     }

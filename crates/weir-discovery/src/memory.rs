@@ -1,0 +1,170 @@
+//! Memory: what sources said last, kept in a folder for weir's next start.
+//!
+//! A file for each source, in the shape of the elements that the file source reads. A source that is down when weir
+//! starts has its last good set from here; one that answers replaces it at once, as any set is replaced by the next.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+use weir_core::task::{SourceKind, TaskSet, TaskState};
+
+use crate::elements::{Document, Element};
+
+/// Shortest time between two writings: sets may change a thousand times a second, and disks may not.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Largest file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {cause}; make it a folder that weir may write, or take `remember` out", folder.display())]
+pub struct MemoryError {
+    folder: PathBuf,
+    #[source]
+    cause: io::Error,
+}
+
+/// The sets of tasks that are to be kept.
+#[derive(Debug)]
+pub struct Memory {
+    folder: PathBuf,
+    /// What identifies each source: its settings.
+    settings: BTreeMap<SourceKind, String>,
+    latest: watch::Sender<Latest>,
+}
+
+/// What is to be on the disk.
+#[derive(Clone, Debug, Default)]
+struct Latest {
+    sets: BTreeMap<SourceKind, TaskSet>,
+    is_last: bool,
+}
+
+/// One file.
+#[derive(Debug, serde::Deserialize, serde::Serialize)]
+struct Remembered {
+    /// The settings of the source: another engine or folder has other tasks.
+    settings: String,
+    elements: Vec<Element>,
+}
+
+impl Memory {
+    /// Opens the folder, and makes it where it does not exist.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn open(folder: &Path, settings: BTreeMap<SourceKind, String>) -> Result<Self, MemoryError> {
+        let fail = |cause| MemoryError { folder: folder.to_owned(), cause };
+        fs::create_dir_all(folder).map_err(fail)?;
+        replace(&folder.join("writable"), b"weir writes here what discovery said last\n").map_err(fail)?;
+        Ok(Self { folder: folder.to_owned(), settings, latest: watch::Sender::default() })
+    }
+
+    /// What the source said last before weir ended; `None` when nothing of it is known.
+    ///
+    /// # Errors
+    /// Why the file cannot be used.
+    pub fn recall(&self, source: SourceKind) -> Result<Option<TaskSet>, String> {
+        let path = file(&self.folder, source);
+        let named = |problem: String| format!("{}: {problem}", path.display());
+        let size = match fs::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(named(error.to_string())),
+        };
+        if size > FILE_BYTES_MAX {
+            return Err(named(format!("has {size} bytes; at most {FILE_BYTES_MAX} are read")));
+        }
+        let text = fs::read(&path).map_err(|error| named(error.to_string()))?;
+        let remembered: Remembered =
+            serde_json::from_slice(&text).map_err(|error| named(error.to_string()))?;
+        if self.settings.get(&source) != Some(&remembered.settings) {
+            return Ok(None);
+        }
+        let owner = path.display().to_string();
+        let document =
+            Document { source, owner: &owner, origin: &owner, cause: "remembered", identity: None };
+        let read = document.read(&remembered.elements).map_err(named)?;
+        let tasks = read.tasks.into_iter().map(Into::into).collect();
+        Ok(Some(TaskSet { source, tasks }))
+    }
+
+    /// Keeps a set, in place of the one before of that source.
+    pub fn keep(&self, set: &TaskSet) {
+        self.latest.send_modify(|latest| drop(latest.sets.insert(set.source, set.clone())));
+    }
+
+    /// Writes what is to be kept, as it changes, until the [`Memory`] is dropped and all is written.
+    pub fn writing(&self) -> impl Future<Output = ()> + 'static {
+        let (folder, settings) = (self.folder.clone(), self.settings.clone());
+        let mut latest = self.latest.subscribe();
+        async move {
+            let mut written = BTreeMap::new();
+            let mut problem = None;
+            loop {
+                let news = latest.wait_for(|latest| latest.is_last || latest.sets != written).await;
+                // The last value is there before the sender has gone.
+                let Ok(Latest { sets, is_last }) = news.map(|latest| latest.clone()) else { return };
+                for (source, set) in sets {
+                    if written.get(&source) == Some(&set) {
+                        continue;
+                    }
+                    let (folder, settings) = (folder.clone(), settings.get(&source).cloned());
+                    let kept = set.clone();
+                    let write = move || write(&folder, settings.unwrap_or_default(), &kept);
+                    match tokio::task::spawn_blocking(write).await {
+                        Ok(Ok(())) => drop(written.insert(source, set)),
+                        Ok(Err(error)) if problem.as_ref() != Some(&error) => {
+                            tracing::warn!("{error}; weir's next start will not know of it");
+                            problem = Some(error);
+                        }
+                        // Said already; it is tried again after the pause.
+                        Ok(Err(_)) | Err(_) => {}
+                    }
+                }
+                if is_last {
+                    return;
+                }
+                let _ = timeout(PAUSE, latest.wait_for(|latest| latest.is_last)).await;
+            }
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.latest.send_modify(|latest| latest.is_last = true);
+    }
+}
+
+fn file(folder: &Path, source: SourceKind) -> PathBuf {
+    folder.join(format!("{}.json", source.as_str()))
+}
+
+fn write(folder: &Path, settings: String, set: &TaskSet) -> Result<(), String> {
+    let path = file(folder, set.source);
+    // A task that has been told to stop will be gone by the next start.
+    let stays = set.tasks.iter().filter(|task| task.state != TaskState::Stopping);
+    let remembered = Remembered { settings, elements: stays.map(|task| Element::of(task)).collect() };
+    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let text = serde_json::to_vec(&remembered).map_err(|error| named(&error))?;
+    replace(&path, &text).map_err(|error| named(&error))
+}
+
+/// Writes a file whole or not at all, whatever ends weir or the machine meanwhile.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests;
