@@ -36,6 +36,10 @@ fn a_target_that_refuses_probes_says_so_by_its_reason() {
     wait_until("the dead one is out", || {
         state(&weir, &gone) == ("unhealthy", Some("Target.FailedHealthChecks"))
     });
+    wait_until("and says why, where people look", || {
+        weir.admin("/api/v1").body.contains("Connection refused: nothing listens at that port")
+            && weir.admin("/").body.contains("nothing listens")
+    });
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The prober: one task per target that asks it whether it is well.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use weir_core::address::TargetAddr;
 use weir_core::definition::TargetGroup;
 use weir_core::health::{Health, HealthCheck, Probe, UnhealthyReason, Verdict};
@@ -157,11 +158,18 @@ async fn watch(
 
 /// One probe.
 async fn ask(plan: &Plan) -> Verdict {
+    let deadline = Instant::now() + plan.check.timeout;
+    let stream = match timeout_at(deadline, dial(plan.addr)).await {
+        Ok(Ok(stream)) => stream,
+        Err(_) | Ok(Err(DialError::TimedOut)) => return Err(UnhealthyReason::ConnectTimeout),
+        Ok(Err(DialError::Failed(error))) if error.kind() == ErrorKind::ConnectionRefused => {
+            return Err(UnhealthyReason::ConnectionRefused);
+        }
+        Ok(Err(DialError::Failed(_) | DialError::SelfConnected)) => {
+            return Err(UnhealthyReason::FailedHealthChecks);
+        }
+    };
     let asked = async {
-        let stream = dial(plan.addr).await.map_err(|error| match error {
-            DialError::TimedOut => UnhealthyReason::Timeout,
-            DialError::Failed(_) | DialError::SelfConnected => UnhealthyReason::FailedHealthChecks,
-        })?;
         match &plan.check.probe {
             Probe::Tcp => stays_open(stream).await,
             Probe::Http { path, matcher, user_agent } => {
@@ -174,7 +182,7 @@ async fn ask(plan: &Plan) -> Verdict {
             }
         }
     };
-    timeout(plan.check.timeout, asked).await.unwrap_or(Err(UnhealthyReason::Timeout))
+    timeout_at(deadline, asked).await.unwrap_or(Err(UnhealthyReason::Timeout))
 }
 
 async fn stays_open(mut stream: TcpStream) -> Verdict {
@@ -273,7 +281,18 @@ mod tests {
         let silent = target(b"", true).await;
         assert_eq!(ask(&plan(silent, http())).await, Err(UnhealthyReason::Timeout));
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert_eq!(ask(&plan(closed, http())).await, Err(UnhealthyReason::FailedHealthChecks));
+        assert_eq!(ask(&plan(closed, http())).await, Err(UnhealthyReason::ConnectionRefused));
+    }
+
+    #[tokio::test]
+    async fn packets_that_are_swallowed_are_told_from_a_target_that_is_silent() {
+        // A full backlog drops what comes: the handshake gets no answer, as behind a filter.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let _fills_it = TcpStream::connect(addr).await.unwrap();
+        assert_eq!(ask(&plan(addr, http())).await, Err(UnhealthyReason::ConnectTimeout));
     }
 
     #[tokio::test]

@@ -34,10 +34,14 @@ pub enum InitialReason {
 /// Why a target is `unhealthy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UnhealthyReason {
+    /// Not even a connection within the timeout: something between weir and the target swallows packets.
+    ConnectTimeout,
     /// Its engine's own health check fails. Ours: Amazon ECS would replace the task.
     EngineHealthCheck,
     /// The connection failed, or the answer was malformed or cut short.
     FailedHealthChecks,
+    /// The connection was refused: the host answers, and nothing listens at that port.
+    ConnectionRefused,
     /// The task is paused by its engine. Ours: AWS has no paused targets, and would say `Target.Timeout` later.
     Paused,
     /// The status was outside the matcher: the status last seen.
@@ -68,14 +72,18 @@ impl Health {
             Self::Initial(InitialReason::RegistrationInProgress) => Some("Elb.RegistrationInProgress"),
             Self::Unused => Some("Target.NotInUse"),
             Self::Unhealthy(UnhealthyReason::EngineHealthCheck) => Some("Target.FailedEngineHealthCheck"),
-            Self::Unhealthy(UnhealthyReason::FailedHealthChecks) => Some("Target.FailedHealthChecks"),
+            Self::Unhealthy(UnhealthyReason::ConnectionRefused | UnhealthyReason::FailedHealthChecks) => {
+                Some("Target.FailedHealthChecks")
+            }
             Self::Unhealthy(UnhealthyReason::Paused) => Some("Target.Paused"),
             Self::Unhealthy(UnhealthyReason::ResponseCodeMismatch(_)) => Some("Target.ResponseCodeMismatch"),
-            Self::Unhealthy(UnhealthyReason::Timeout) => Some("Target.Timeout"),
+            Self::Unhealthy(UnhealthyReason::ConnectTimeout | UnhealthyReason::Timeout) => {
+                Some("Target.Timeout")
+            }
         }
     }
 
-    /// AWS's description of the reason, for people.
+    /// AWS's description of the reason, for people; more than AWS says where no connection was made.
     pub fn description(self) -> Option<String> {
         match self {
             Self::Healthy => None,
@@ -91,6 +99,13 @@ impl Health {
             }
             Self::Unused => {
                 Some("Target group is not configured to receive traffic from the load balancer".into())
+            }
+            Self::Unhealthy(UnhealthyReason::ConnectTimeout) => Some(
+                "Connection timed out. Is it filtered? Let this host reach the target's port; dynamic ones are in the ephemeral range, 32768-65535"
+                    .into(),
+            ),
+            Self::Unhealthy(UnhealthyReason::ConnectionRefused) => {
+                Some("Connection refused: nothing listens at that port".into())
             }
             Self::Unhealthy(UnhealthyReason::EngineHealthCheck) => {
                 Some("The engine's health check fails".into())
