@@ -2,7 +2,7 @@
 
 use weir_core::health::Health;
 use weir_tests::yaml::{application, group_of};
-use weir_tests::{FakeTarget, Folder, Weir, wait_until};
+use weir_tests::{Binary, FakeTarget, Folder, Weir, wait_until};
 
 fn following(folder: &Folder) -> Weir {
     following_with(folder, "10m")
@@ -93,6 +93,14 @@ fn a_garbage_file_keeps_its_last_good_targets_and_disturbs_no_other_file() {
         let events = weir.admin("/api/v1/events").body;
         events.contains("a.json") && events.contains("left out")
     });
+    let status = || {
+        let admin = format!("http://{}", weir.process().admin().unwrap());
+        String::from_utf8(Binary::run(&["status", "--admin", &admin]).stdout).unwrap()
+    };
+    let shown = status();
+    assert!(shown.contains("file    working  2      1") && shown.contains("a.json  EOF"), "{shown}");
+    folder.write("a.json", &entry(&targets[0]));
+    wait_until("it is shown no longer when it is mended", || !status().contains("a.json"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::view::{EventView, GroupView, LoadBalancerView, RuleView, TargetView, View};
+use crate::view::{EventView, GroupView, LoadBalancerView, RuleView, SourceView, TargetView, View};
 
 /// Events shown; the API has more.
 const EVENTS_SHOWN: usize = 60;
@@ -38,6 +38,10 @@ pub(crate) fn render(view: &View) -> Markup {
                     @for load_balancer in &view.load_balancers { (load_balancer_section(load_balancer)) }
                     h2 { "Target groups" }
                     @for group in &view.target_groups { (group_section(group)) }
+                    @if !view.sources.is_empty() {
+                        h2 { "Sources" }
+                        (sources_table(&view.sources))
+                    }
                     h2 { "What happened" }
                     (events_table(&view.events))
                 }
@@ -54,6 +58,14 @@ fn warnings(view: &View) -> Vec<String> {
         } else if group.fails_open {
             warnings
                 .push(format!("Target group {} fails open: too few of its targets are healthy.", group.name));
+        }
+    }
+    for source in &view.sources {
+        if let Some(problem) = &source.problem {
+            warnings.push(format!("Source {} is {}: {problem}.", source.name, source.state));
+        }
+        for left_out in &source.left_out {
+            warnings.push(format!("{} is left out: {}.", left_out.owner, left_out.problem));
         }
     }
     warnings
@@ -139,6 +151,29 @@ fn target_row(target: &TargetView, picked: u64) -> Markup {
             td.number { (target.failed) }
             td.since { (ago(target.since_seconds)) }
             td { (target.cause) br; small { (target.provenance) } }
+        }
+    }
+}
+
+fn sources_table(sources: &[SourceView]) -> Markup {
+    html! {
+        div.scroll {
+            table {
+                thead { tr { th { "Source" } th { "State" } th.number { "Tasks" } th.number { "Left out" } } }
+                tbody {
+                    @for source in sources {
+                        tr {
+                            td { (source.name) }
+                            td {
+                                @let class = if source.problem.is_some() { "unhealthy" } else { "healthy" };
+                                span class=(class) { (source.state) }
+                            }
+                            td.number { (source.tasks) }
+                            td.number { (source.left_out.len()) }
+                        }
+                    }
+                }
+            }
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 use weir_control::Handle;
+use weir_control::sources::Source;
 use weir_core::definition::ListenerKind;
 use weir_core::rule::{Action, Condition};
 use weir_core::snapshot::{Group, GroupIndex, Listener, Member, Snapshot};
+use weir_core::task::SourceKind;
 
 /// Everything that is, at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -19,6 +21,8 @@ pub struct View {
     pub load_balancers: Vec<LoadBalancerView>,
     /// Target groups with their targets.
     pub target_groups: Vec<GroupView>,
+    /// Where tasks are seen.
+    pub sources: Vec<SourceView>,
     /// What happened lately, the latest first.
     pub events: Vec<EventView>,
 }
@@ -118,6 +122,30 @@ pub struct TargetView {
     pub failed: u64,
 }
 
+/// A source of tasks.
+#[derive(Clone, Debug, Serialize)]
+pub struct SourceView {
+    /// Its name.
+    pub name: &'static str,
+    /// `awaited`, `failing`, `remembered`, `withheld` or `working`.
+    pub state: &'static str,
+    /// What is wrong with it.
+    pub problem: Option<String>,
+    /// Tasks that it is believed to see.
+    pub tasks: usize,
+    /// What of it is left out.
+    pub left_out: Vec<LeftOutView>,
+}
+
+/// A container, file or entry that is left out for a mistake of its own.
+#[derive(Clone, Debug, Serialize)]
+pub struct LeftOutView {
+    /// Which one.
+    pub owner: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, Serialize)]
 pub struct EventView {
@@ -166,8 +194,22 @@ impl View {
             is_ready: handle.readiness.is_ready(),
             load_balancers,
             target_groups: snapshot.groups().map(|group| group_view(group, handle)).collect(),
+            sources: handle.sources.all().into_iter().map(source_view).collect(),
             events: events.collect(),
         }
+    }
+}
+
+fn source_view((kind, source): (SourceKind, Source)) -> SourceView {
+    let left_out = source.unreadable.into_iter().chain(source.unfit);
+    SourceView {
+        name: kind.as_str(),
+        state: source.state.as_str(),
+        problem: source.state.problem().map(ToOwned::to_owned),
+        tasks: source.tasks,
+        left_out: left_out
+            .map(|mistake| LeftOutView { owner: mistake.owner, problem: mistake.problem })
+            .collect(),
     }
 }
 

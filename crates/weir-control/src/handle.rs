@@ -9,6 +9,7 @@ use weir_core::table::Reader;
 use weir_net::clock::Clock;
 use weir_telemetry::Telemetry;
 
+use crate::sources::Sources;
 use crate::timeline::Timeline;
 
 /// Something that the reconciler is asked to do.
@@ -38,6 +39,8 @@ pub struct Handle {
     pub reader: Reader,
     /// Everything that is counted.
     pub telemetry: Telemetry,
+    /// What is known of each source of tasks.
+    pub sources: Sources,
     /// What happened lately.
     pub timeline: Timeline,
     /// The process's clock.

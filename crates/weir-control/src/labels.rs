@@ -21,7 +21,7 @@ pub(crate) struct Labels {
     tasks: Tasks,
     /// Tasks with a rule that are gone, and when their rules are given up.
     departed: Vec<(SourceKind, Arc<Task>, Timestamp)>,
-    /// Tasks whose labels are left out, as told last.
+    /// Tasks whose labels are left out.
     quarantined: BTreeSet<Quarantined>,
 }
 
@@ -67,11 +67,10 @@ impl Labels {
         label_rules::add(&self.written, self.tasks.clone(), &departed)
     }
 
-    /// Those of the left out that have not been told yet.
-    pub(crate) fn news_of(&mut self, quarantined: Vec<Quarantined>) -> Vec<Quarantined> {
-        let before = std::mem::take(&mut self.quarantined);
-        self.quarantined = quarantined.iter().cloned().collect();
-        quarantined.into_iter().filter(|one| !before.contains(one)).collect()
+    /// Takes in which tasks are left out now; whether they are others than before.
+    pub(crate) fn leave_out(&mut self, quarantined: &[Quarantined]) -> bool {
+        let now = quarantined.iter().cloned().collect();
+        std::mem::replace(&mut self.quarantined, now) != self.quarantined
     }
 
     /// When [`Labels::forget`] is next worth calling.
@@ -150,16 +149,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_told_once_and_not_remembered_when_it_goes() {
+    fn what_is_left_out_is_news_when_it_changes_and_not_remembered_when_it_goes() {
         let mut labels = Labels::default();
         see(&mut labels, &[task("a", "a")], 1);
         let quarantined = labels.add().quarantined;
         assert!(matches!(quarantined[0].error, LabelRuleError::ListenerUnknown { .. }));
-        assert_eq!(labels.news_of(quarantined.clone()), quarantined);
-        assert!(labels.news_of(quarantined.clone()).is_empty());
+        assert!(labels.leave_out(&quarantined));
+        assert!(!labels.leave_out(&quarantined));
         see(&mut labels, &[], 2);
         assert_eq!(labels.next_due(), None);
-        assert!(labels.news_of(Vec::new()).is_empty());
-        assert_eq!(labels.news_of(quarantined.clone()), quarantined, "it is news when it comes back");
+        assert!(labels.leave_out(&[]));
+        assert!(labels.leave_out(&quarantined), "it is news when it comes back");
     }
 }

@@ -10,6 +10,7 @@ mod labels;
 mod listeners;
 mod prober;
 pub mod reconciler;
+pub mod sources;
 pub mod timeline;
 
 pub use handle::{Command, Handle, Readiness, Reloaded};

@@ -32,6 +32,7 @@ use crate::handle::{Command, Handle, Reloaded};
 use crate::labels::Labels;
 use crate::listeners::Listeners;
 use crate::prober::Prober;
+use crate::sources::Sources;
 use crate::timeline::Entry;
 
 /// Where definitions come from.
@@ -127,6 +128,7 @@ impl Reconciler {
         let handle = Handle {
             reader: parts.table.1,
             telemetry: parts.telemetry,
+            sources: Sources::awaited(&parts.sources),
             timeline: crate::timeline::Timeline::default(),
             clock: parts.clock,
             readiness: crate::handle::Readiness::default(),

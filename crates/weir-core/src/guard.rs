@@ -102,6 +102,11 @@ impl Guard {
         }
     }
 
+    /// Whether the source has lost tasks that are still served.
+    pub fn withholds(&self, source: SourceKind) -> bool {
+        self.sources.get(&source).is_some_and(|watched| watched.withheld.is_some())
+    }
+
     fn withheld(&mut self, source: SourceKind) -> Option<&mut Withheld> {
         self.sources.get_mut(&source)?.withheld.as_mut()
     }

@@ -56,11 +56,11 @@ impl Element {
 
 /// A mistake that leaves out its owner and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Mistake {
-    /// The file, URL or key, or the entry in it.
-    pub(crate) owner: String,
+pub struct Mistake {
+    /// The container, file, URL or key, or the entry in it.
+    pub owner: String,
     /// What is wrong, with the remedy.
-    pub(crate) problem: String,
+    pub problem: String,
 }
 
 /// What the elements of one document say.

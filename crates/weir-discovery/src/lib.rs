@@ -18,21 +18,23 @@ pub mod memory;
 mod reporter;
 mod tls;
 
+use std::collections::BTreeSet;
+
 use weir_core::task::{SourceKind, TaskSet};
+
+pub use elements::Mistake;
 
 /// What a watcher reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
     /// The source cannot be asked; its last good set stays. Once per distinct problem.
     Failed(WatchFailure),
-    /// A task or file was left out for a mistake of its own. Once per distinct mistake.
-    Quarantined {
-        /// The source that it belongs to.
+    /// All tasks and files that are left out now, each for a mistake of its own. Whenever they change.
+    LeftOut {
+        /// The source that they belong to.
         source: SourceKind,
-        /// The container, file or entry.
-        owner: String,
-        /// What is wrong, with the remedy.
-        problem: String,
+        /// What is wrong with each.
+        mistakes: BTreeSet<Mistake>,
     },
     /// The source works again after it had failed.
     Recovered(SourceKind),

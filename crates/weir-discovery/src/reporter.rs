@@ -70,14 +70,14 @@ impl Reporter {
         }
     }
 
-    /// All mistakes that there are now: each is said once for as long as it lasts.
+    /// All mistakes that there are now: said when they differ from those said last.
     pub(crate) async fn quarantine(&mut self, mistakes: BTreeSet<Mistake>) -> Result<(), Gone> {
         let mistakes = limited(mistakes);
-        let before = std::mem::replace(&mut self.mistakes, mistakes.clone());
-        for Mistake { owner, problem } in mistakes.difference(&before).cloned() {
-            self.send(Report::Quarantined { source: self.source, owner, problem }).await?;
+        if self.mistakes == mistakes {
+            return Ok(());
         }
-        Ok(())
+        self.mistakes.clone_from(&mistakes);
+        self.send(Report::LeftOut { source: self.source, mistakes }).await
     }
 
     /// All tasks that the source sees now: said when they differ from those said last.
@@ -181,12 +181,15 @@ mod tests {
         while let Some(report) = reports.recv().await {
             kinds.push(match report {
                 Report::Failed(failure) => failure.problem,
-                Report::Quarantined { problem, .. } => problem,
+                Report::LeftOut { mistakes, .. } => {
+                    let problems: Vec<_> = mistakes.into_iter().map(|mistake| mistake.problem).collect();
+                    format!("left out: {}", problems.join(" "))
+                }
                 Report::Recovered(_) => "recovered".to_owned(),
                 Report::Tasks(set) => format!("{} tasks", set.tasks.len()),
             });
         }
-        assert_eq!(kinds, ["no", "one", "recovered", "0 tasks", "one", "two"]);
+        assert_eq!(kinds, ["no", "left out: one", "recovered", "left out: ", "0 tasks", "left out: one two"]);
     }
 
     #[test]

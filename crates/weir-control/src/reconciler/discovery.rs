@@ -1,16 +1,18 @@
 //! What discovery reports, taken in: the guard first, then what labels add, then one reconciliation.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weir_core::automatic;
 use weir_core::guard::Judgement;
 use weir_core::label_rules::{Labelled, Quarantined};
 use weir_core::reconcile::Event;
-use weir_core::task::TaskSet;
-use weir_discovery::Report;
+use weir_core::task::{SourceKind, TaskSet};
+use weir_discovery::{Mistake, Report};
 use weir_telemetry::names;
 
 use super::{Origin, Reconciler};
+use crate::sources::{Source, SourceState};
 
 impl Reconciler {
     /// Takes in what sources said before weir started: it is served until they say something else.
@@ -23,6 +25,7 @@ impl Reconciler {
                     let count = set.tasks.len();
                     tracing::info!(source = source.as_str(), "{count} tasks are remembered from before");
                     self.take_in(Report::Tasks(set));
+                    self.handle.sources.note(source, |known| known.state = SourceState::Remembered);
                 }
                 Ok(_) => {}
                 Err(problem) => {
@@ -40,7 +43,10 @@ impl Reconciler {
             Report::Tasks(set) => {
                 let source = set.source;
                 match self.guard.judge(set, now) {
-                    Judgement::Believed(set) => self.follow(set),
+                    Judgement::Believed(set) => {
+                        self.handle.sources.note(source, |known| known.state = SourceState::Working);
+                        self.follow(set);
+                    }
                     Judgement::Withheld { set, missing, before } => {
                         let (name, seconds) = (source.as_str(), self.guard.confirmation().as_secs_f32());
                         let problem = format!(
@@ -49,6 +55,9 @@ impl Reconciler {
                         tracing::warn!(source = name, "{problem}");
                         self.handle.telemetry.count(names::SETS_WITHHELD, &[("source", name)]);
                         self.note(name, "withheld", &problem);
+                        self.handle
+                            .sources
+                            .note(source, |known| known.state = SourceState::Withheld(problem));
                         self.follow(set);
                     }
                 }
@@ -61,16 +70,33 @@ impl Reconciler {
                 tracing::warn!(source, "{}; the last good targets stay", failure.problem);
                 self.handle.telemetry.count(names::DISCOVERY_FAILURES, &[("source", source)]);
                 self.note(source, "failed", &failure.problem);
+                let state = SourceState::Failing(failure.problem);
+                self.handle.sources.note(failure.source, |known| known.state = state);
             }
             Report::Recovered(source) => {
                 self.guard.recover(source, now);
                 tracing::info!(source = source.as_str(), "discovery works again");
                 self.note(source.as_str(), "recovered", "");
+                let state = if self.guard.withholds(source) {
+                    SourceState::Withheld("it lost most of its tasks before it failed".to_owned())
+                } else {
+                    SourceState::Working
+                };
+                self.handle.sources.note(source, |known| known.state = state);
             }
-            Report::Quarantined { source, owner, problem } => {
-                tracing::warn!(source = source.as_str(), "{owner} is left out: {problem}");
-                self.note(&owner, "left out", &problem);
+            Report::LeftOut { source, mistakes } => {
+                let leave_out =
+                    |known: &mut Source| std::mem::replace(&mut known.unreadable, mistakes.clone());
+                let before = self.handle.sources.note(source, leave_out);
+                self.tell_left_out(source, mistakes.difference(&before));
             }
+        }
+    }
+
+    fn tell_left_out<'m>(&self, source: SourceKind, news: impl Iterator<Item = &'m Mistake>) {
+        for Mistake { owner, problem } in news {
+            tracing::warn!(source = source.as_str(), "{owner} is left out: {problem}");
+            self.note(owner, "left out", problem);
         }
     }
 
@@ -80,6 +106,7 @@ impl Reconciler {
         for set in self.guard.confirmed(now) {
             tracing::info!(source = set.source.as_str(), "the smaller set has stood, and is believed");
             self.note(set.source.as_str(), "believed", "it kept to its smaller set");
+            self.handle.sources.note(set.source, |known| known.state = SourceState::Working);
             self.follow(set);
         }
         if self.labels.forget(now) {
@@ -90,6 +117,7 @@ impl Reconciler {
 
     /// Brings the state to what one source sees.
     fn follow(&mut self, set: TaskSet) {
+        self.handle.sources.note(set.source, |known| known.tasks = set.tasks.len());
         if let Some(memory) = &self.memory {
             memory.keep(&set);
         }
@@ -112,8 +140,23 @@ impl Reconciler {
         if !Arc::ptr_eq(&definitions, self.state.definitions()) && definitions != *self.state.definitions() {
             self.reconcile(Event::Definitions(definitions));
         }
-        for Quarantined { source, owner, error } in self.labels.news_of(quarantined) {
-            self.take_in(Report::Quarantined { source, owner, problem: error.to_string() });
+        self.leave_out_unfit(quarantined);
+    }
+
+    /// Tasks whose labels fit nowhere, of all sources.
+    fn leave_out_unfit(&mut self, quarantined: Vec<Quarantined>) {
+        if !self.labels.leave_out(&quarantined) {
+            return;
+        }
+        let mut unfit: BTreeMap<SourceKind, BTreeSet<Mistake>> = BTreeMap::new();
+        for Quarantined { source, owner, error } in quarantined {
+            unfit.entry(source).or_default().insert(Mistake { owner, problem: error.to_string() });
+        }
+        for source in self.handle.sources.all().into_keys() {
+            let mistakes = unfit.remove(&source).unwrap_or_default();
+            let leave_out = |known: &mut Source| std::mem::replace(&mut known.unfit, mistakes.clone());
+            let before = self.handle.sources.note(source, leave_out);
+            self.tell_left_out(source, mistakes.difference(&before));
         }
     }
 }

@@ -75,7 +75,8 @@ async fn a_half_written_file_keeps_its_last_good_entries_and_is_named() {
     assert_eq!(watched.ports().await, [9001, 9002]);
     watched.write("db.json", &TWO[..30]);
     match watched.next().await {
-        Report::Quarantined { owner, problem, .. } => {
+        Report::LeftOut { mistakes, .. } => {
+            let Mistake { owner, problem } = mistakes.first().unwrap();
             assert!(owner.ends_with("db.json") && problem.contains("line 1"), "{owner}: {problem}");
         }
         other => panic!("not a mistake: {other:?}"),

@@ -1,4 +1,4 @@
-//! `weir status`: a table of a running weir's listeners, groups and targets.
+//! `weir status`: tables of a running weir's listeners, groups, targets and sources.
 
 use std::process::ExitCode;
 
@@ -52,7 +52,35 @@ pub(crate) fn status(admin: &Admin, json: bool) -> anyhow::Result<ExitCode> {
         }
     }
     say(&table(&rows));
+    say_sources(list(&view["sources"]));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where tasks are seen, and what is wrong there.
+fn say_sources(sources: &[Value]) {
+    if sources.is_empty() {
+        return;
+    }
+    let mut rows = vec![["SOURCE", "STATE", "TASKS", "LEFT OUT", "PROBLEM"].map(ToOwned::to_owned).to_vec()];
+    for source in sources {
+        let problem = if source["problem"].is_null() { String::new() } else { text(&source["problem"]) };
+        let left_out = list(&source["left_out"]).len().to_string();
+        rows.push(vec![
+            text(&source["name"]),
+            text(&source["state"]),
+            text(&source["tasks"]),
+            left_out,
+            problem,
+        ]);
+    }
+    say(&table(&rows));
+    let left_out = sources.iter().flat_map(|source| list(&source["left_out"]));
+    let rows: Vec<Vec<String>> =
+        left_out.map(|left_out| vec![text(&left_out["owner"]), text(&left_out["problem"])]).collect();
+    if !rows.is_empty() {
+        let heading = ["LEFT OUT", "BECAUSE"].map(ToOwned::to_owned).to_vec();
+        say(&table(&[vec![heading], rows].concat()));
+    }
 }
 
 fn list(value: &Value) -> &[Value] {
