@@ -104,15 +104,16 @@ impl Stage {
         let timeline = self.weir.process().handle().timeline.latest_first();
         let delays = swaps::delays(self.began, &timeline);
         let p99 = delays.get(delays.len().saturating_sub(1) * 99 / 100).copied().unwrap_or_default();
-        let broken = load::broken_on_survivors(&outcome, &self.gone).len();
+        let flows_broken = outcome.flows.broken_on_survivors(&self.gone);
+        let sockets_broken = outcome.sockets.broken_on_survivors(&self.gone);
         let latency = outcome.p99();
         let is_kept = outcome.gets_failed == 0
             && (outcome.posts_failed == 0 || promise == Promise::NoGetFails)
             && outcome.wrong_service == 0
-            && broken == 0
+            && flows_broken + sockets_broken == 0
             && p99 < SWAP_MAX;
         println!(
-            "{phase:46}{:>8}{:>7}{:>7}{:>7}{:>7}{:>8}{:>9.1}{:>7}{:>7}{:>9.1}{:>9.1}  {}",
+            "{phase:46}{:>8}{:>7}{:>7}{:>7}{:>7}{:>8}{:>9.1}{:>7}{:>7}{:>7}{:>7}{:>9.1}{:>9.1}  {}",
             outcome.sent,
             outcome.gets_failed,
             outcome.posts_failed,
@@ -120,8 +121,10 @@ impl Stage {
             self.weir.metric("weir_held_total"),
             self.weir.metric("weir_retries_total"),
             millis(latency),
-            outcome.flows,
-            broken,
+            outcome.flows.opened,
+            flows_broken,
+            outcome.sockets.opened,
+            sockets_broken,
             millis(p99),
             millis(delays.last().copied().unwrap_or_default()),
             if is_kept { "kept" } else { "BROKEN" },
@@ -142,7 +145,7 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// A group for each service, at `/<service>/`, and the first one's flows. The groups follow `file` too.
+/// A group for each service, at `/<service>/`, and the first one's flows and WebSockets. The groups follow `file` too.
 fn configuration(engine: &Engine, file: &Path) -> String {
     let mut text =
         format!("discovery: {{ docker: {{}}, file: {{ path: {} }} }}\ntarget_groups:\n", file.display());
@@ -158,6 +161,9 @@ fn configuration(engine: &Engine, file: &Path) -> String {
     };
     text.extend(SERVICES.iter().map(|service| group(service, "", &target(service, HTTP_PORT))));
     text += &group("flows", "protocol: tcp, ", &target(SERVICES[0], TCP_PORT));
+    let sockets = target(SERVICES[0], TCP_PORT);
+    // The same port that flows come to, where a WebSocket is told by its handshake.
+    text += &group("sockets", "", &sockets).replace("interval: 1s", "protocol: tcp, interval: 1s");
     text += "load_balancers:\n  - name: edge\n    type: application\n    listeners:\n      - bind: 127.0.0.1:0\n        default_action: { forward: web }\n        rules:\n";
     let rule = |(priority, service): (usize, &&str)| {
         format!(
@@ -165,6 +171,7 @@ fn configuration(engine: &Engine, file: &Path) -> String {
         )
     };
     text.extend((1..).zip(SERVICES).map(rule));
+    text += "          - { priority: 9, conditions: [{ path_pattern: [/sockets] }], actions: [{ forward: sockets }] }\n";
     text + "  - { name: data, type: network, listeners: [{ bind: 127.0.0.1:0, default_action: { forward: flows } }] }\n"
 }
 
@@ -173,7 +180,7 @@ fn main() -> ExitCode {
         "latencies and swaps in milliseconds; a swap is from the engine's event to the published snapshot"
     );
     println!(
-        "{:46}{:>8}{:>7}{:>7}{:>7}{:>7}{:>8}{:>9}{:>7}{:>7}{:>9}{:>9}",
+        "{:46}{:>8}{:>7}{:>7}{:>7}{:>7}{:>8}{:>9}{:>7}{:>7}{:>7}{:>7}{:>9}{:>9}",
         "phase",
         "sent",
         "GET-",
@@ -184,6 +191,8 @@ fn main() -> ExitCode {
         "p99",
         "flows",
         "flows-",
+        "ws",
+        "ws-",
         "swap p99",
         "slowest"
     );
