@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use weir::image::{self, docker};
 
+use crate::docker::{HTTP_PORT, TCP_PORT};
 use crate::{Binary, Folder, loopback, wait_until};
 
 /// The service of all containers.
@@ -17,7 +18,7 @@ pub const SERVICE: &str = "own";
 /// The image of weir's own binary.
 const IMAGE: &str = "task:own";
 
-/// An engine with networks, mounts and processes of its own. Its containers are in its host network: it has no bridge.
+/// An engine with networks, mounts and processes of its own.
 #[derive(Debug)]
 pub struct OwnEngine {
     folder: Folder,
@@ -111,7 +112,7 @@ impl OwnEngine {
                 "-H",
                 &self.endpoint(),
             ])
-            .args(["--iptables=false", "--bridge=none", "--storage-driver=vfs"])
+            .args(["--storage-driver=vfs"])
             .args(options)
             .stdout(Stdio::null())
             .stderr(log)
@@ -140,14 +141,35 @@ impl OwnEngine {
         docker(&all)
     }
 
-    /// Runs a task as a container that the engine starts again whenever it has ended; where it answers.
+    fn import(&self) {
+        if self.docker(&["image", "inspect", IMAGE]).is_err() {
+            self.docker(&["import", &self.path("image.tar"), IMAGE]).expect("an image can be imported");
+        }
+    }
+
+    /// Runs a task as a container on ports that the engine chooses, and starts again whenever it has ended.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub fn run_published(&self, service: &str, container: &str, task_options: &[&str]) {
+        self.import();
+        let label = format!("weir.service={service}");
+        let mut arguments = vec!["run", "-d", "--name", container, "--label", &label, "--restart", "always"];
+        let publish = [HTTP_PORT, TCP_PORT].map(|port| format!("127.0.0.1::{port}"));
+        arguments.extend(publish.iter().flat_map(|publish| ["-p", publish]));
+        let (http, tcp) = (format!("0.0.0.0:{HTTP_PORT}"), format!("0.0.0.0:{TCP_PORT}"));
+        arguments.extend([IMAGE, "/weir", "task", "--service", service, "--name", container]);
+        arguments.extend(["--http", &http, "--tcp", &tcp]);
+        arguments.extend(task_options);
+        self.docker(&arguments).expect("a container can be run");
+    }
+
+    /// Runs a task as a container in the engine's network, and starts it again whenever it has ended; where it answers.
     ///
     /// # Panics
     /// When the engine refuses.
     pub fn run(&self, container: &str, port: u16) -> SocketAddr {
-        if self.docker(&["image", "inspect", IMAGE]).is_err() {
-            self.docker(&["import", &self.path("image.tar"), IMAGE]).expect("an image can be imported");
-        }
+        self.import();
         let (addr, exposed) = (loopback(port), port.to_string());
         let (http, label) = (addr.to_string(), format!("weir.service={SERVICE}"));
         let mut arguments = vec!["run", "-d", "--name", container, "--label", &label, "--restart", "always"];
