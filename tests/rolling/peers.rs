@@ -191,8 +191,8 @@ impl Script {
             self.socket().display()
         );
         let retries = "  mode http\n  retry-on conn-failure empty-response response-timeout\n  http-request disable-l7-retry if METH_POST\n";
-        let rules: String =
-            SERVICES.iter().map(|s| format!("  use_backend {s} if {{ path_beg /{s}/ }}\n")).collect();
+        let mut rules = String::new();
+        rules.extend(SERVICES.iter().map(|s| format!("  use_backend {s} if {{ path_beg /{s}/ }}\n")));
         writeln!(
             text,
             "frontend edge\n  mode http\n  bind {}\n  use_backend sockets if {{ path /sockets }}\n{rules}\nfrontend data\n  mode tcp\n  bind {}\n  default_backend flows\nbackend flows\n  mode tcp\nbackend sockets\n  mode http",
@@ -220,12 +220,12 @@ impl Script {
     fn write_nginx(&self) -> PathBuf {
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let upstream = |backend: &str, settings: &str| {
-            let mut servers: String = tasks
-                .values()
-                .flat_map(|(service, http, tcp)| Self::backends(service, *http, *tcp))
-                .filter(|(of, _)| *of == backend)
-                .map(|(_, addr)| format!("server {addr}; "))
-                .collect();
+            let everywhere =
+                tasks.values().flat_map(|(service, http, tcp)| Self::backends(service, *http, *tcp));
+            let mut servers = String::new();
+            servers.extend(
+                everywhere.filter(|(of, _)| *of == backend).map(|(_, addr)| format!("server {addr}; ")),
+            );
             if servers.is_empty() {
                 // It refuses an upstream without servers.
                 servers += "server 127.0.0.1:1 down; ";
@@ -234,10 +234,13 @@ impl Script {
         };
         let mut http: String = SERVICES.iter().map(|service| upstream(service, "keepalive 64;")).collect();
         http += &upstream("sockets", "");
-        let locations: String = SERVICES
-            .iter()
-            .map(|s| format!("location /{s}/ {{ proxy_pass http://{s}; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}\n"))
-            .collect();
+        let mut locations = String::new();
+        let location = |s: &&str| {
+            format!(
+                "location /{s}/ {{ proxy_pass http://{s}; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}\n"
+            )
+        };
+        locations.extend(SERVICES.iter().map(location));
         let folder = self.folder.path().display();
         let text = format!(
             "load_module /usr/lib/nginx/modules/ngx_stream_module.so;\ndaemon off; worker_processes 2; error_log {folder}/error.log crit; pid {folder}/nginx.pid;\nevents {{ worker_connections 8192; }}\nhttp {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n{http}server {{ listen {}; {locations}location /sockets {{ proxy_pass http://sockets; proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; proxy_read_timeout 1h; }} }} }}\nstream {{ {} server {{ listen {}; proxy_pass flows; }} }}\n",
