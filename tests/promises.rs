@@ -31,5 +31,6 @@ mod refusals;
 mod reload;
 mod retries;
 mod same_picks;
+mod swarm;
 mod target_swap;
 mod upgrade;
