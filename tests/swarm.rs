@@ -70,13 +70,11 @@ fn tasks_on_two_nodes_are_targets_at_the_ports_that_they_were_given() {
             assert!(member.target.addr.0.port() > 1024 && member.weight.get() == 3, "{member:?}");
         }
         assert!(weir.get("/").body.starts_with("shop_api "));
-        wait_until("both are named with their nodes", || {
-            let targets = weir.admin("/api/v1/target_groups").body;
-            ["on node-1", "on node-2"].iter().all(|node| targets.contains(node)) || {
-                let said = said(&weir);
-                ["on node-1", "on node-2"].iter().all(|node| said.contains(node))
-            }
-        });
+        for (node, ip) in [("on node-1", swarm.address(0)), ("on node-2", swarm.address(1))] {
+            let (_, member) = snapshot.members().find(|(_, member)| member.target.addr.0.ip() == ip).unwrap();
+            let origin = member.provenance.to_string();
+            assert!(origin.starts_with("swarm: task shop_api.") && origin.ends_with(node), "{origin}");
+        }
         wait_until("the service behind the mesh is named", || {
             let said = said(&weir);
             said.contains("service meshed") && said.contains("mode=host,target=8080")

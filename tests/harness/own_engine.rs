@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use weir::image::{self, docker};
 
+use crate::docker::{HTTP_PORT, TCP_PORT};
 use crate::{Binary, Folder, Namespaces, loopback, wait_until};
 
 /// The service of all containers.
@@ -13,9 +14,6 @@ pub const SERVICE: &str = "own";
 
 /// The image of weir's own binary.
 const IMAGE: &str = "task:own";
-
-/// What an engine needs whose containers are in its host network only.
-const WITHOUT_BRIDGE: [&str; 2] = ["--iptables=false", "--bridge=none"];
 
 /// An engine with networks, mounts and processes of its own.
 #[derive(Debug)]
@@ -61,19 +59,11 @@ impl OwnEngine {
         format!("unix://{}", self.path("docker.sock"))
     }
 
-    /// Starts it, or starts it again, without networks for containers but the host's, and waits until it answers.
-    ///
-    /// # Panics
-    /// When it does not.
-    pub fn start(&mut self, options: &[&str]) {
-        self.start_whole(&[&WITHOUT_BRIDGE, options].concat());
-    }
-
     /// Starts it, or starts it again, and waits until it answers.
     ///
     /// # Panics
     /// When it does not.
-    pub(crate) fn start_whole(&mut self, options: &[&str]) {
+    pub fn start(&mut self, options: &[&str]) {
         let log = File::create(self.path("dockerd.log")).expect("temporary files can be written");
         let engine = self
             .namespaces
@@ -120,14 +110,35 @@ impl OwnEngine {
         docker(&all)
     }
 
-    /// Runs a task as a container that the engine starts again whenever it has ended; where it answers.
+    fn import(&self) {
+        if self.docker(&["image", "inspect", IMAGE]).is_err() {
+            self.docker(&["import", &self.path("image.tar"), IMAGE]).expect("an image can be imported");
+        }
+    }
+
+    /// Runs a task as a container on ports that the engine chooses, and starts again whenever it has ended.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub fn run_published(&self, service: &str, container: &str, task_options: &[&str]) {
+        self.import();
+        let label = format!("weir.service={service}");
+        let mut arguments = vec!["run", "-d", "--name", container, "--label", &label, "--restart", "always"];
+        let publish = [HTTP_PORT, TCP_PORT].map(|port| format!("127.0.0.1::{port}"));
+        arguments.extend(publish.iter().flat_map(|publish| ["-p", publish]));
+        let (http, tcp) = (format!("0.0.0.0:{HTTP_PORT}"), format!("0.0.0.0:{TCP_PORT}"));
+        arguments.extend([IMAGE, "/weir", "task", "--service", service, "--name", container]);
+        arguments.extend(["--http", &http, "--tcp", &tcp]);
+        arguments.extend(task_options);
+        self.docker(&arguments).expect("a container can be run");
+    }
+
+    /// Runs a task as a container in the engine's network, and starts it again whenever it has ended; where it answers.
     ///
     /// # Panics
     /// When the engine refuses.
     pub fn run(&self, container: &str, port: u16) -> SocketAddr {
-        if self.docker(&["image", "inspect", IMAGE]).is_err() {
-            self.docker(&["import", &self.path("image.tar"), IMAGE]).expect("an image can be imported");
-        }
+        self.import();
         let (addr, exposed) = (loopback(port), port.to_string());
         let (http, label) = (addr.to_string(), format!("weir.service={SERVICE}"));
         let mut arguments = vec!["run", "-d", "--name", container, "--label", &label, "--restart", "always"];

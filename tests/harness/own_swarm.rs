@@ -48,7 +48,7 @@ impl OwnSwarm {
                 let set = node.namespaces.inside("ip").args(arguments.split(' ')).status();
                 assert!(set.is_ok_and(|status| status.success()), "ip {arguments}");
             }
-            node.start_whole(&[]);
+            node.start(&[]);
         }
         let (manager, worker) = (&nodes[0], &nodes[1]);
         let docker = |node: &OwnEngine, arguments: &[&str]| {

@@ -7,9 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// Requests a second.
 const RATE: u32 = 400;
@@ -17,8 +20,9 @@ const RATE: u32 = 400;
 /// Bytes of a POST's body.
 const BODY_BYTES: usize = 4096;
 
-/// Flows open at a time, and how often each says something.
+/// Flows and WebSockets open at a time, and how often each says something.
 const FLOWS: usize = 8;
+const SOCKETS: usize = 8;
 const FLOW_PAUSE: Duration = Duration::from_millis(50);
 
 /// Longest time for an answer: longer than any hold.
@@ -39,10 +43,24 @@ pub(crate) struct Outcome {
     pub(crate) wrong_service: u64,
     /// Of all that were answered.
     pub(crate) latencies: Vec<Duration>,
-    /// The containers whose flows broke, one name for each.
-    pub(crate) flows_broken: Vec<String>,
-    pub(crate) flows: u64,
+    pub(crate) flows: Talks,
+    pub(crate) sockets: Talks,
     pub(crate) failures: Vec<String>,
+}
+
+/// Flows or WebSockets.
+#[derive(Debug, Default)]
+pub(crate) struct Talks {
+    pub(crate) opened: u64,
+    /// The containers on which they broke, one name for each.
+    broken: Vec<String>,
+}
+
+impl Talks {
+    /// How many broke whose container was still there.
+    pub(crate) fn broken_on_survivors(&self, gone: &BTreeSet<String>) -> usize {
+        self.broken.iter().filter(|name| !gone.contains(*name)).count()
+    }
 }
 
 impl Outcome {
@@ -63,7 +81,7 @@ impl Outcome {
 /// Where to send it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Endpoints {
-    /// `/<service>/…` goes to that service.
+    /// `/<service>/…` goes to that service, `/sockets` to WebSockets.
     pub(crate) http: SocketAddr,
     pub(crate) tcp: SocketAddr,
 }
@@ -110,6 +128,9 @@ async fn run(endpoints: Endpoints, services: &'static [&'static str], stopped: A
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..FLOWS {
         tasks.spawn(flow(endpoints.tcp, shared.clone(), stopped.clone()));
+    }
+    for _ in 0..SOCKETS {
+        tasks.spawn(socket(endpoints.http, shared.clone(), stopped.clone()));
     }
     let mut ticks = interval(Duration::from_secs(1) / RATE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -216,15 +237,34 @@ async fn exchange(stream: &mut TcpStream, request: &str) -> Result<(String, bool
 /// Flows one after another, each for as long as it holds.
 async fn flow(addr: SocketAddr, shared: Shared, stopped: Arc<AtomicBool>) {
     while !stopped.load(Relaxed) {
-        with(&shared, |outcome| outcome.flows += 1);
+        with(&shared, |outcome| outcome.flows.opened += 1);
         let mut served_by = None;
-        let ended = talk(addr, &stopped, &mut served_by).await;
-        if ended.is_err() {
-            let name = served_by.unwrap_or_else(|| "nobody".to_owned());
-            with(&shared, |outcome| outcome.flows_broken.push(name));
+        if talk(addr, &stopped, &mut served_by).await.is_err() {
+            with(&shared, |outcome| outcome.flows.broken.push(name(served_by)));
             sleep(FLOW_PAUSE).await;
         }
     }
+}
+
+/// WebSockets one after another, each for as long as it holds.
+async fn socket(addr: SocketAddr, shared: Shared, stopped: Arc<AtomicBool>) {
+    while !stopped.load(Relaxed) {
+        with(&shared, |outcome| outcome.sockets.opened += 1);
+        let mut served_by = None;
+        if let Err(problem) = talk_in_messages(addr, &stopped, &mut served_by).await {
+            with(&shared, |outcome| {
+                if served_by.is_none() {
+                    outcome.fail(format!("WebSocket: {problem}"));
+                }
+                outcome.sockets.broken.push(name(served_by));
+            });
+            sleep(FLOW_PAUSE).await;
+        }
+    }
+}
+
+fn name(served_by: Option<String>) -> String {
+    served_by.unwrap_or_else(|| "nobody".to_owned())
 }
 
 /// Sends words and reads them back until told to stop. The first answer says who it is.
@@ -246,7 +286,23 @@ async fn talk(addr: SocketAddr, stopped: &AtomicBool, served_by: &mut Option<Str
     Ok(())
 }
 
-/// Of the broken flows, those whose container was still there.
-pub(crate) fn broken_on_survivors<'o>(outcome: &'o Outcome, gone: &BTreeSet<String>) -> Vec<&'o String> {
-    outcome.flows_broken.iter().filter(|name| !gone.contains(*name)).collect()
+/// The same over a WebSocket.
+async fn talk_in_messages(
+    addr: SocketAddr,
+    stopped: &AtomicBool,
+    served_by: &mut Option<String>,
+) -> Result<(), Error> {
+    let stream = TcpStream::connect(addr).await?;
+    let (mut socket, _) = client_async("ws://weir/sockets", stream).await?;
+    while !stopped.load(Relaxed) {
+        socket.send(Message::text("word")).await?;
+        let answer = timeout(ANSWER_MAX, socket.next()).await;
+        let answer = answer.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?;
+        let message = answer.ok_or(Error::ConnectionClosed)??;
+        if served_by.is_none() {
+            *served_by = message.to_text()?.split_whitespace().nth(1).map(ToOwned::to_owned);
+        }
+        sleep(FLOW_PAUSE).await;
+    }
+    socket.close(None).await
 }

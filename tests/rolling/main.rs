@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use load::{Endpoints, Load};
+use load::{Endpoints, Load, Outcome};
 use weir_tests::docker::{HTTP_PORT, TCP_PORT};
 use weir_tests::{Engine, Folder, Weir, wait_until};
 
@@ -31,9 +31,11 @@ enum Promise {
     NoneFails,
     /// No GET fails; a POST may that its task had taken.
     NoGetFails,
+    /// No answer is another service's; what fails is counted and shown.
+    NoneStrays,
 }
 
-/// One weir, its containers, and the load on it.
+/// One weir, its containers in the engine of this machine, and the load on it.
 struct Stage {
     engine: Engine,
     weir: Weir,
@@ -49,7 +51,7 @@ impl Stage {
     fn set(mark: &str, replicas: usize, options: &'static [&'static str]) -> Self {
         let engine = Engine::find(mark).expect("a Docker engine answers; start one");
         let folder = Folder::new();
-        let yaml = configuration(&engine, &folder.write("targets.json", "[]"));
+        let yaml = configuration("", &format!("{}-", engine.service()), &folder.write("targets.json", "[]"));
         let weir = Weir::start_in(folder, &yaml, |_| {});
         #[allow(clippy::disallowed_methods, reason = "the engine tells wall time")]
         let began = SystemTime::now();
@@ -62,8 +64,7 @@ impl Stage {
         for service in SERVICES {
             stage.wait_for(service, replicas);
         }
-        let endpoints = Endpoints { http: stage.weir.listener(0), tcp: stage.weir.listener(1) };
-        stage.load = Some(Load::start(endpoints, SERVICES));
+        stage.load = Some(load_on(&stage.weir));
         stage
     }
 
@@ -78,18 +79,12 @@ impl Stage {
 
     /// Waits until `count` containers of `service` are healthy, and nobody else is eligible.
     fn wait_for(&self, service: &str, count: usize) {
-        wait_until(&format!("{count} of {service} are healthy"), || self.healthy(service) == count);
+        wait_for(&self.weir, service, count);
     }
 
     /// Waits until everything that was held has been let go.
     fn wait_until_nobody_waits(&self) {
         wait_until("nobody waits for a target", || self.weir.metric("weir_holding") == 0.0);
-    }
-
-    fn healthy(&self, service: &str) -> usize {
-        let snapshot = self.weir.snapshot();
-        let group = snapshot.groups().find(|group| group.settings.name.as_str() == service);
-        group.map_or(0, |group| group.members.iter().filter(|member| member.health.is_healthy()).count())
     }
 
     /// Does something to containers that ends them.
@@ -100,56 +95,93 @@ impl Stage {
 
     /// Ends the load, prints the row of the phase; whether it kept its promise.
     fn finish(mut self, phase: &str, promise: Promise) -> bool {
-        let mut outcome = self.load.take().expect("the load is under way").stop();
+        let outcome = self.load.take().expect("the load is under way").stop();
         let timeline = self.weir.process().handle().timeline.latest_first();
         let delays = swaps::delays(self.began, &timeline);
-        let p99 = delays.get(delays.len().saturating_sub(1) * 99 / 100).copied().unwrap_or_default();
-        let broken = load::broken_on_survivors(&outcome, &self.gone).len();
-        let latency = outcome.p99();
-        let is_kept = outcome.gets_failed == 0
-            && (outcome.posts_failed == 0 || promise == Promise::NoGetFails)
-            && outcome.wrong_service == 0
-            && broken == 0
-            && p99 < SWAP_MAX;
-        println!(
-            "{phase:46}{:>8}{:>7}{:>7}{:>7}{:>7}{:>8}{:>9.1}{:>7}{:>7}{:>9.1}{:>9.1}  {}",
-            outcome.sent,
-            outcome.gets_failed,
-            outcome.posts_failed,
-            outcome.wrong_service,
-            self.weir.metric("weir_held_total"),
-            self.weir.metric("weir_retries_total"),
-            millis(latency),
-            outcome.flows,
-            broken,
-            millis(p99),
-            millis(delays.last().copied().unwrap_or_default()),
-            if is_kept { "kept" } else { "BROKEN" },
-        );
-        for failure in &outcome.failures {
-            println!("    {failure}");
-        }
-        if !is_kept {
-            let metrics = self.weir.admin("/metrics").body;
-            let reasons = metrics.lines().filter(|line| line.starts_with("weir_request_errors"));
-            reasons.for_each(|line| println!("    {line}"));
-        }
-        is_kept
+        report(phase, promise, &self.weir, outcome, &delays, &self.gone)
     }
+}
+
+/// Load on the services of this weir.
+fn load_on(weir: &Weir) -> Load {
+    Load::start(Endpoints { http: weir.listener(0), tcp: weir.listener(1) }, SERVICES)
+}
+
+/// Waits until `count` targets of `service` are healthy, and nobody else is.
+fn wait_for(weir: &Weir, service: &str, count: usize) {
+    let healthy = || {
+        let snapshot = weir.snapshot();
+        let group = snapshot.groups().find(|group| group.settings.name.as_str() == service);
+        group.map_or(0, |group| group.members.iter().filter(|member| member.health.is_healthy()).count())
+    };
+    wait_until(&format!("{count} of {service} are healthy"), || healthy() == count);
+}
+
+/// Prints the row of a phase; whether it kept its promise.
+fn report(
+    phase: &str,
+    promise: Promise,
+    weir: &Weir,
+    mut outcome: Outcome,
+    delays: &[Duration],
+    gone: &BTreeSet<String>,
+) -> bool {
+    let p99 = delays.get(delays.len().saturating_sub(1) * 99 / 100).copied().unwrap_or_default();
+    let flows_broken = outcome.flows.broken_on_survivors(gone);
+    let sockets_broken = outcome.sockets.broken_on_survivors(gone);
+    let latency = outcome.p99();
+    let failed = outcome.gets_failed + outcome.posts_failed;
+    let broken = flows_broken + sockets_broken;
+    let is_kept = p99 < SWAP_MAX
+        && outcome.wrong_service == 0
+        && match promise {
+            Promise::NoneFails => failed == 0 && broken == 0,
+            Promise::NoGetFails => outcome.gets_failed == 0 && broken == 0,
+            Promise::NoneStrays => true,
+        };
+    println!(
+        "{phase:46}{:>8}{:>7}{:>7}{:>7}{:>7}{:>8}{:>9.1}{:>7}{:>7}{:>7}{:>7}{:>9.1}{:>9.1}  {}",
+        outcome.sent,
+        outcome.gets_failed,
+        outcome.posts_failed,
+        outcome.wrong_service,
+        weir.metric("weir_held_total"),
+        weir.metric("weir_retries_total"),
+        millis(latency),
+        outcome.flows.opened,
+        flows_broken,
+        outcome.sockets.opened,
+        sockets_broken,
+        millis(p99),
+        millis(delays.last().copied().unwrap_or_default()),
+        if is_kept { "kept" } else { "BROKEN" },
+    );
+    for failure in &outcome.failures {
+        println!("    {failure}");
+    }
+    if failed > 0 {
+        let metrics = weir.admin("/metrics").body;
+        let reasons = metrics.lines().filter(|line| line.starts_with("weir_request_errors"));
+        reasons.for_each(|line| println!("    {line}"));
+    }
+    is_kept
 }
 
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// A group for each service, at `/<service>/`, and the first one's flows. The groups follow `file` too.
-fn configuration(engine: &Engine, file: &Path) -> String {
-    let mut text =
-        format!("discovery: {{ docker: {{}}, file: {{ path: {} }} }}\ntarget_groups:\n", file.display());
+/// A group for each service, at `/<service>/`, and the first one's flows and WebSockets. The groups follow `file` too.
+///
+/// `engine` are the settings of the Docker source; what its services are called begins with `prefix`.
+fn configuration(engine: &str, prefix: &str, file: &Path) -> String {
+    let mut text = format!(
+        "discovery: {{ docker: {{ {engine} }}, file: {{ path: {} }} }}\ntarget_groups:\n",
+        file.display()
+    );
     let target = |service: &str, port: u16| {
         format!(
-            "[{{ docker: {{ service: {}-{service}, container_port: {port} }} }}, {{ file: {{ service: {service} }} }}]",
-            engine.service()
+            "[{{ docker: {{ service: {prefix}{service}, container_port: {port} }} }}, {{ file: {{ service: {service} }} }}]"
         )
     };
     let check = "health_check: { interval: 1s, timeout: 500ms }, deregistration_delay: 30s";
@@ -158,6 +190,9 @@ fn configuration(engine: &Engine, file: &Path) -> String {
     };
     text.extend(SERVICES.iter().map(|service| group(service, "", &target(service, HTTP_PORT))));
     text += &group("flows", "protocol: tcp, ", &target(SERVICES[0], TCP_PORT));
+    let sockets = target(SERVICES[0], TCP_PORT);
+    // The same port that flows come to, where a WebSocket is told by its handshake.
+    text += &group("sockets", "", &sockets).replace("interval: 1s", "protocol: tcp, interval: 1s");
     text += "load_balancers:\n  - name: edge\n    type: application\n    listeners:\n      - bind: 127.0.0.1:0\n        default_action: { forward: web }\n        rules:\n";
     let rule = |(priority, service): (usize, &&str)| {
         format!(
@@ -165,6 +200,7 @@ fn configuration(engine: &Engine, file: &Path) -> String {
         )
     };
     text.extend((1..).zip(SERVICES).map(rule));
+    text += "          - { priority: 9, conditions: [{ path_pattern: [/sockets] }], actions: [{ forward: sockets }] }\n";
     text + "  - { name: data, type: network, listeners: [{ bind: 127.0.0.1:0, default_action: { forward: flows } }] }\n"
 }
 
@@ -173,7 +209,7 @@ fn main() -> ExitCode {
         "latencies and swaps in milliseconds; a swap is from the engine's event to the published snapshot"
     );
     println!(
-        "{:46}{:>8}{:>7}{:>7}{:>7}{:>7}{:>8}{:>9}{:>7}{:>7}{:>9}{:>9}",
+        "{:46}{:>8}{:>7}{:>7}{:>7}{:>7}{:>8}{:>9}{:>7}{:>7}{:>7}{:>7}{:>9}{:>9}",
         "phase",
         "sent",
         "GET-",
@@ -184,6 +220,8 @@ fn main() -> ExitCode {
         "p99",
         "flows",
         "flows-",
+        "ws",
+        "ws-",
         "swap p99",
         "slowest"
     );

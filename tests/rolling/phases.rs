@@ -1,13 +1,14 @@
 //! The phases: what happens to containers under load.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use weir_tests::docker::HTTP_PORT;
-use weir_tests::{free_port, wait_until};
+use weir_tests::{Folder, OwnEngine, Weir, free_port, wait_until};
 
-use crate::{Promise, SERVICES, Stage};
+use crate::{Promise, SERVICES, Stage, configuration, load_on, report, wait_for};
 
 /// Exits at its stop signal, whatever is under way.
 const ABRUPT: &[&str] = &["--exit-at-once"];
@@ -25,12 +26,14 @@ const ROUNDS: usize = 10;
 pub(crate) type Phase = fn() -> bool;
 
 /// Every phase with its letter.
-pub(crate) const ALL: [(&str, Phase); 7] = [
+pub(crate) const ALL: [(&str, Phase); 9] = [
     ("a", recreate_lingering),
     ("a", recreate_abrupt),
     ("b", kill),
     ("c", recycle_ports),
     ("d", scale),
+    ("e", restart_beneath),
+    ("e", restart_with_all),
     ("f", change_a_file),
     ("g", recreate_the_only_one),
 ];
@@ -113,6 +116,50 @@ fn scale() -> bool {
     stage.end(&["stop", "-t", "5"], &names);
     stage.wait_for("api", REPLICAS);
     stage.finish("d  scaled 3 → 12 → 3", Promise::NoneFails)
+}
+
+/// An engine that leaves its containers running while it restarts.
+fn restart_beneath() -> bool {
+    let options = &["--live-restore", "--userland-proxy=false"];
+    restart("e  engine restarted with live-restore", options, false, Promise::NoneFails)
+}
+
+/// An engine that ends its containers and starts them again; they end at once, so that they are away for no longer
+/// than the engine makes them.
+fn restart_with_all() -> bool {
+    restart("e' engine restarted with its containers", &[], true, Promise::NoneStrays)
+}
+
+/// An engine of the phase's own is restarted in its own namespaces, where weir and the load are too.
+fn restart(phase: &str, options: &[&str], ends_all: bool, promise: Promise) -> bool {
+    let mut is_kept = false;
+    OwnEngine::with(|engine| {
+        engine.start(options);
+        let folder = Folder::new();
+        let docker = format!("endpoint: \"{}\"", engine.endpoint());
+        let yaml = configuration(&docker, "", &folder.write("targets.json", "[]"));
+        let weir = Weir::start_in(folder, &yaml, |_| {});
+        let mut gone = BTreeSet::new();
+        for service in SERVICES {
+            for number in 1..=REPLICAS {
+                let name = format!("{service}-{number}");
+                engine.run_published(service, &name, if ends_all { ABRUPT } else { LINGERING });
+                gone.extend(ends_all.then_some(name));
+            }
+        }
+        SERVICES.iter().for_each(|service| wait_for(&weir, service, REPLICAS));
+        let load = load_on(&weir);
+        engine.stop();
+        wait_until("weir has noticed", || weir.metric("weir_discovery_failures_total") > 0.0);
+        engine.start(options);
+        wait_until("weir follows the engine again", || {
+            weir.admin("/api/v1/events").body.contains("\"change\":\"recovered\"")
+        });
+        SERVICES.iter().for_each(|service| wait_for(&weir, service, REPLICAS));
+        wait_until("nobody waits for a target", || weir.metric("weir_holding") == 0.0);
+        is_kept = report(phase, promise, &weir, load.stop(), &[], &gone);
+    });
+    is_kept
 }
 
 /// A thousand other sets a second through a file: each takes out another of twelve tasks, and puts the last one back.

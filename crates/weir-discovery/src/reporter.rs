@@ -108,7 +108,7 @@ fn share(before: &[Arc<Task>], tasks: Vec<Task>) -> Vec<Arc<Task>> {
 }
 
 /// The text, or as much of it as people read.
-pub(crate) fn clipped(text: String) -> String {
+fn clipped(text: String) -> String {
     match text.char_indices().nth(TEXT_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,

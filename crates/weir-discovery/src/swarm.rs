@@ -124,9 +124,10 @@ impl Watcher {
         self.backoff.reset();
         let (tasks, mistakes) = self.model.read(&tasks);
         let told = async {
-            self.reporter.recover().await?;
             self.reporter.quarantine(mistakes).await?;
-            self.reporter.tell(tasks).await
+            // Before it is said that all is well: whoever publishes must not begin with what was.
+            self.reporter.tell(tasks).await?;
+            self.reporter.recover().await
         };
         Ok(told.await.map_err(Ended::from))
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use weir_core::task::{SourceKind, TaskSet, TaskState};
 use weir_core::url::HttpUrl;
 
@@ -17,16 +17,28 @@ use super::{RANGE_BYTES_MAX, check_status, messages};
 use crate::Report;
 use crate::client;
 use crate::elements::Element;
-use crate::reporter::{Backoff, clipped};
+use crate::reporter::Backoff;
 
 /// Time after which all keys are read again: somebody else may have changed them.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long a key must be left behind before it is deleted: another publisher may have learned of its task a moment
+/// earlier.
+const LEFT_BEHIND_AFTER: Duration = Duration::from_secs(5);
 
 /// Most keys of a source that are read: what is beyond is neither compared nor deleted.
 const KEYS_MAX: usize = 20_000;
 
 /// Keys with their values.
 type Pairs = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// What the source said last.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    set: Option<TaskSet>,
+    /// It cannot be asked: what it said may be old, and somebody else may know better.
+    is_failing: bool,
+}
 
 /// Passes on the reports of `source`, and writes its tasks to `<prefix><source>/<id>` until nobody takes reports any more.
 pub async fn publish(
@@ -36,17 +48,15 @@ pub async fn publish(
     mut said: Receiver<Report>,
     reports: Sender<Report>,
 ) {
-    let latest = watch::Sender::new(None);
-    let publisher = Publisher {
-        endpoints,
-        folder: format!("{prefix}{}/", source.as_str()).into_bytes(),
-        stored: None,
-        problem: None,
-    };
+    let latest = watch::Sender::new(Said::default());
+    let publisher = Publisher::new(endpoints, format!("{prefix}{}/", source.as_str()));
     let passing_on = async {
         while let Some(report) = said.recv().await {
-            if let Report::Tasks(set) = &report {
-                latest.send_replace(Some(set.clone()));
+            match &report {
+                Report::Failed(_) => latest.send_modify(|said| said.is_failing = true),
+                Report::LeftOut { .. } => {}
+                Report::Recovered(_) => latest.send_modify(|said| said.is_failing = false),
+                Report::Tasks(set) => latest.send_modify(|said| said.set = Some(set.clone())),
             }
             if reports.send(report).await.is_err() {
                 return;
@@ -66,34 +76,48 @@ struct Publisher {
     folder: Vec<u8>,
     /// What is known to be in the store; `None` when that must be read.
     stored: Option<Pairs>,
-    /// What went wrong last, and was said.
-    problem: Option<String>,
+    /// The keys of tasks that the source has or had.
+    own: BTreeSet<Vec<u8>>,
+    /// Keys of nobody's that were there when all were read last.
+    left_behind: BTreeSet<Vec<u8>>,
+    read_again_at: Instant,
+    is_failing: bool,
 }
 
 impl Publisher {
-    /// Never ends by itself.
-    async fn run(mut self, mut latest: watch::Receiver<Option<TaskSet>>) {
+    fn new(endpoints: Vec<HttpUrl>, folder: String) -> Self {
+        Self {
+            endpoints,
+            folder: folder.into_bytes(),
+            stored: None,
+            own: BTreeSet::new(),
+            left_behind: BTreeSet::new(),
+            read_again_at: Instant::now(),
+            is_failing: false,
+        }
+    }
+
+    /// Ends when nothing more will be said.
+    async fn run(mut self, mut latest: watch::Receiver<Said>) {
         let mut backoff = Backoff::default();
         for at in (0..self.endpoints.len()).cycle() {
+            let endpoint = self.endpoints[at].clone();
             loop {
                 // Nothing is written, and nothing deleted, before the source has said what there is.
-                let wanted = match latest.wait_for(Option::is_some).await {
-                    Ok(set) => set.as_ref().map(|set| self.wanted(set)).unwrap_or_default(),
-                    Err(_) => return,
-                };
+                let is_known = |said: &Said| said.set.is_some() && !said.is_failing;
+                let Ok(said) = latest.wait_for(is_known).await.map(|said| said.clone()) else { return };
                 latest.mark_unchanged();
-                let endpoint = self.endpoints[at].clone();
+                let wanted = said.set.as_ref().map(|set| self.wanted(set)).unwrap_or_default();
                 if let Err(problem) = self.write(&endpoint, wanted).await {
-                    self.fail(format!("{}: {problem}", endpoint.authority()));
+                    self.fail(&format!("{}: {problem}", endpoint.authority()));
                     break;
                 }
                 backoff.reset();
-                if self.problem.take().is_some() {
+                if std::mem::take(&mut self.is_failing) {
                     tracing::info!("etcd: publishing to {} goes on", String::from_utf8_lossy(&self.folder));
                 }
-                if timeout(RECHECK_INTERVAL, latest.changed()).await.is_err() {
-                    self.stored = None;
-                }
+                // Either way the next step finds out what is to be done.
+                let _ = timeout_at(self.read_again_at, latest.changed()).await;
             }
             sleep(backoff.next()).await;
         }
@@ -119,7 +143,11 @@ impl Publisher {
 
     /// Makes the store have it.
     async fn write(&mut self, endpoint: &HttpUrl, wanted: Pairs) -> Result<(), String> {
-        let mut stored = match self.stored.take() {
+        self.own.extend(wanted.keys().cloned());
+        // After a failure it is not known what has been written.
+        let known = self.stored.take().filter(|_| Instant::now() < self.read_again_at);
+        let is_read = known.is_none();
+        let stored = match known {
             Some(stored) => stored,
             None => self.read(endpoint).await?,
         };
@@ -128,12 +156,20 @@ impl Publisher {
                 ask(endpoint, "/v3/kv/txn", messages::put_if_differing(key, value)).await?;
             }
         }
-        let gone: BTreeSet<Vec<u8>> =
-            stored.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
-        for key in gone {
-            ask(endpoint, "/v3/kv/deleterange", messages::delete_request(&key)).await?;
-            stored.remove(&key);
+        let mut left_behind = BTreeSet::new();
+        for key in stored.into_keys().filter(|key| !wanted.contains_key(key)) {
+            if self.own.contains(&key) || self.left_behind.contains(&key) {
+                ask(endpoint, "/v3/kv/deleterange", messages::delete_request(&key)).await?;
+            } else {
+                left_behind.insert(key);
+            }
         }
+        if is_read {
+            let pause = if left_behind.is_empty() { RECHECK_INTERVAL } else { LEFT_BEHIND_AFTER };
+            self.read_again_at = Instant::now() + pause;
+            self.left_behind = left_behind;
+        }
+        self.own = wanted.keys().cloned().collect();
         self.stored = Some(wanted);
         Ok(())
     }
@@ -145,13 +181,11 @@ impl Publisher {
     }
 
     /// Says once what is wrong. The source is followed all the same.
-    fn fail(&mut self, problem: String) {
-        let problem = clipped(problem);
-        if self.problem.as_ref() != Some(&problem) {
+    fn fail(&mut self, problem: &str) {
+        if !std::mem::replace(&mut self.is_failing, true) {
             let folder = String::from_utf8_lossy(&self.folder);
             tracing::warn!("etcd: tasks cannot be published to {folder}: {problem}; weir goes on trying");
         }
-        self.problem = Some(problem);
     }
 }
 

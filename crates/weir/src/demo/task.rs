@@ -1,4 +1,4 @@
-//! A task of the demo: answers HTTP with its service and name, and echoes flows.
+//! A task of the demo: answers HTTP with its service and name, and echoes flows and WebSockets.
 //!
 //! On SIGTERM it finishes what it has, and goes on accepting for a moment, as a task should.
 
@@ -9,10 +9,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_local;
+use tokio_tungstenite::accept_async;
+use tokio_tungstenite::tungstenite::{self, Message};
 use weir_core::address::ListenAddr;
 use weir_core::rule::FixedResponse;
 use weir_http::{Answer, Connection, Request, Response, serve};
@@ -45,7 +48,7 @@ pub(crate) struct Options {
     /// Where it answers HTTP.
     #[arg(long)]
     http: SocketAddr,
-    /// Where it echoes flows.
+    /// Where it echoes flows, and WebSockets.
     #[arg(long)]
     tcp: SocketAddr,
     /// Exit at the first signal, whatever is under way.
@@ -92,8 +95,12 @@ async fn work(options: Options) -> anyhow::Result<()> {
     spawn_local(accept(tcp, limit, std::future::pending(), move |accepted| {
         let (answer, running) = (answer.clone(), tasks.begin());
         spawn_local(async move {
-            // A client that goes away ends its own flow.
-            let _ = echo(accepted.stream, &answer).await;
+            if is_http(&accepted.stream).await {
+                // A client that goes away, or is none of a WebSocket's, ends its own connection.
+                let _ = echo_messages(accepted.stream, &answer).await;
+            } else {
+                let _ = echo(accepted.stream, &answer).await;
+            }
             drop(running);
         });
     }));
@@ -105,6 +112,32 @@ async fn work(options: Options) -> anyhow::Result<()> {
     drain_sender.send_replace(true);
     tokio::time::sleep(LINGER).await;
     let _ = tokio::time::timeout(FINISH_DEADLINE, worker.tasks.all_ended()).await;
+    Ok(())
+}
+
+/// Whether a client begins as a request does.
+async fn is_http(stream: &TcpStream) -> bool {
+    const BEGINNING: &[u8] = b"GET ";
+    let mut bytes = [0; BEGINNING.len()];
+    loop {
+        match stream.peek(&mut bytes).await {
+            Ok(count @ 1..) if count < BEGINNING.len() && bytes[..count] == BEGINNING[..count] => {
+                tokio::task::yield_now().await;
+            }
+            Ok(_) => return bytes == BEGINNING,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// The messages of a WebSocket, each after the task's service and name.
+async fn echo_messages(stream: TcpStream, answer: &str) -> Result<(), tungstenite::Error> {
+    let mut socket = accept_async(stream).await?;
+    while let Some(message) = socket.next().await {
+        if let Message::Text(text) = message? {
+            socket.send(Message::text(format!("{answer} {text}"))).await?;
+        }
+    }
     Ok(())
 }
 
