@@ -27,6 +27,7 @@ mod http_targets;
 mod limits;
 mod manners;
 mod memory;
+mod publish;
 mod refusals;
 mod reload;
 mod retries;
