@@ -1,16 +1,13 @@
 //! A Docker engine of a test's own, which may be restarted: in namespaces that end with the test.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use weir::image::{self, docker};
 
 use crate::docker::{HTTP_PORT, TCP_PORT};
-use crate::{Binary, Folder, loopback, wait_until};
+use crate::{Binary, Folder, Namespaces, loopback, wait_until};
 
 /// The service of all containers.
 pub const SERVICE: &str = "own";
@@ -22,8 +19,7 @@ const IMAGE: &str = "task:own";
 #[derive(Debug)]
 pub struct OwnEngine {
     folder: Folder,
-    /// Holds the namespaces: when its input ends it ends, and with it every process in them.
-    holder: Child,
+    pub(crate) namespaces: Namespaces,
     /// `nsenter`, which ends with the engine.
     engine: Option<Child>,
 }
@@ -35,64 +31,32 @@ impl OwnEngine {
     /// # Panics
     /// When the test does, or when no engine can be run and `CI` is set.
     pub fn with(test: impl FnOnce(&mut Self) + Send) {
-        let Some(mut engine) = Self::find() else { return };
-        std::thread::scope(|scope| {
-            let engine = &mut engine;
-            let tested = scope.spawn(move || {
-                let network = File::open(engine.namespace("net")).expect("the namespace is held");
-                move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
-                    .expect("root may enter a namespace");
-                test(engine);
-            });
-            tested.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        });
+        let Some(mut engine) = Self::find("own") else { return };
+        let network = engine.namespaces.network();
+        Namespaces::run(&network, || test(&mut engine));
     }
 
-    fn find() -> Option<Self> {
+    /// An engine on a host of that name, not yet started; `None` where none can be run and that is allowed.
+    pub(crate) fn find(host: &str) -> Option<Self> {
         let answers = Command::new("dockerd").arg("--version").stdin(Stdio::null()).output();
         let may = rustix::process::geteuid().is_root() && answers.is_ok_and(|output| output.status.success());
         if !may {
             assert!(std::env::var_os("CI").is_none(), "CI is set, and root with a dockerd is needed");
             return None;
         }
-        let mut holder = Command::new("unshare")
-            .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"])
-            .arg("ip link set lo up && echo ready && exec cat")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("unshare can be started");
-        let mut said = String::new();
-        let output = holder.stdout.as_mut().expect("its output is piped");
-        BufReader::new(output).read_line(&mut said).expect("it says that it is ready");
-        assert_eq!(said.trim(), "ready", "the namespaces are made");
         let folder = Folder::new();
         folder.write("daemon.json", "{}");
         image::archive(&Binary::path(), folder.path()).expect("an image can be made");
-        Some(Self { folder, holder, engine: None })
+        Some(Self { folder, namespaces: Namespaces::new(host), engine: None })
     }
 
-    fn namespace(&self, kind: &str) -> String {
-        format!("/proc/{}/ns/{kind}", self.holder.id())
-    }
-
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
 
     /// Where it answers, as Docker writes it.
     pub fn endpoint(&self) -> String {
         format!("unix://{}", self.path("docker.sock"))
-    }
-
-    /// A program in the engine's namespaces.
-    fn inside(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        for (option, kind) in [("net", "net"), ("mount", "mnt"), ("pid", "pid_for_children")] {
-            command.arg(format!("--{option}={}", self.namespace(kind)));
-        }
-        command.arg(program).stdin(Stdio::null());
-        command
     }
 
     /// Starts it, or starts it again, and waits until it answers.
@@ -102,6 +66,7 @@ impl OwnEngine {
     pub fn start(&mut self, options: &[&str]) {
         let log = File::create(self.path("dockerd.log")).expect("temporary files can be written");
         let engine = self
+            .namespaces
             .inside("dockerd")
             .args(["--config-file", &self.path("daemon.json"), "--pidfile", &self.path("pid")])
             .args([
@@ -112,7 +77,7 @@ impl OwnEngine {
                 "-H",
                 &self.endpoint(),
             ])
-            .args(["--storage-driver=vfs"])
+            .arg("--storage-driver=vfs")
             .args(options)
             .stdout(Stdio::null())
             .stderr(log)
@@ -128,13 +93,17 @@ impl OwnEngine {
     pub fn stop(&mut self) {
         let pid =
             std::fs::read_to_string(self.path("pid")).expect("a running engine writes its process's id");
-        let told = self.inside("kill").arg(pid.trim()).status();
+        let told = self.namespaces.inside("kill").arg(pid.trim()).status();
         assert!(told.is_ok_and(|status| status.success()), "the engine can be told to end");
         let mut engine = self.engine.take().expect("the engine runs");
         engine.wait().expect("a child can be waited for");
     }
 
-    fn docker(&self, arguments: &[&str]) -> anyhow::Result<String> {
+    /// Runs `docker` with it; what it printed.
+    ///
+    /// # Errors
+    /// What it complained of.
+    pub fn docker(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let endpoint = self.endpoint();
         let mut all = vec!["-H", &endpoint];
         all.extend(arguments);
@@ -190,17 +159,8 @@ impl Drop for OwnEngine {
                     let _ = self.docker(&["rm", "-f", id]);
                 }
             }
-            self.end_holder();
+            self.namespaces.end();
             let _ = engine.wait();
         }
-        self.end_holder();
-    }
-}
-
-impl OwnEngine {
-    /// Ends every process in the namespaces.
-    fn end_holder(&mut self) {
-        drop(self.holder.stdin.take());
-        let _ = self.holder.wait();
     }
 }

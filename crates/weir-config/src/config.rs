@@ -1,12 +1,14 @@
 //! What a configuration means.
 
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use weir_core::definition::Definitions;
 use weir_core::ecs::EcsSource;
+use weir_core::task::SourceKind;
 use weir_core::url::HttpUrl;
 
 /// A valid configuration.
@@ -57,6 +59,8 @@ pub struct Discovery {
     pub file: Option<FileSource>,
     /// A URL that lists targets.
     pub http: Option<HttpSource>,
+    /// A Docker Swarm.
+    pub swarm: Option<SwarmSource>,
 }
 
 /// The domain name system. Which names are looked up is what target groups ask for.
@@ -80,6 +84,8 @@ pub struct EtcdSource {
     pub endpoints: Vec<HttpUrl>,
     /// What the keys begin with; not empty.
     pub prefix: String,
+    /// Sources that are followed and whose tasks are published below the prefix.
+    pub publish: BTreeSet<SourceKind>,
 }
 
 /// A file or folder of targets.
@@ -94,6 +100,17 @@ pub struct FileSource {
 pub struct HttpSource {
     /// The URL, asked with GET.
     pub url: HttpUrl,
+    /// Time between an answer and the next question, 100 ms to 1 h.
+    pub interval: Duration,
+}
+
+/// A Docker Swarm, of which a manager is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwarmSource {
+    /// Where the tasks of nodes are reached, by host name or id of the node; other nodes say it themselves.
+    pub addresses: BTreeMap<String, IpAddr>,
+    /// The manager's engine, `unix:///…` or `tcp://host:port`; `None` asks that of the Docker source's search.
+    pub endpoint: Option<String>,
     /// Time between an answer and the next question, 100 ms to 1 h.
     pub interval: Duration,
 }

@@ -29,8 +29,8 @@ objects! {
     ADMIN = "admin", ["bind"], later ["token"];
     LIMITS = "limits", ["connections"], later [];
     DISCOVERY = "discovery",
-        ["confirm_removals", "dns", "docker", "ecs", "etcd", "file", "http"],
-        later ["swarm"];
+        ["confirm_removals", "dns", "docker", "ecs", "etcd", "file", "http", "swarm"],
+        later [];
     DNS = "discovery.dns", ["server"], later [];
     DOCKER = "discovery.docker", ["endpoint"], later [];
     ECS = "discovery.ecs",
@@ -40,9 +40,10 @@ objects! {
         ],
         later ["access_key_id", "profile", "role_arn", "secret_access_key"];
     CLOUD_MAP = "discovery.ecs.cloud_map", ["namespace", "service"], later [];
-    ETCD = "discovery.etcd", ["endpoints", "prefix"], later ["password", "username"];
+    ETCD = "discovery.etcd", ["endpoints", "prefix", "publish"], later ["password", "username"];
     FILE = "discovery.file", ["path"], later [];
     HTTP = "discovery.http", ["interval", "url"], later [];
+    SWARM = "discovery.swarm", ["addresses", "endpoint", "interval"], later [];
     TARGET_GROUP = "target group",
         [
             "connection_termination", "deregistration_delay", "health_check", "hold", "load_balancing_algorithm",
@@ -56,7 +57,7 @@ objects! {
         ["healthy_threshold", "interval", "matcher", "path", "port", "protocol", "timeout", "unhealthy_threshold"],
         later [];
     ADDRESS_TARGET = "target",
-        ["address", "dns", "docker", "ecs", "etcd", "file", "http", "port", "weight"],
+        ["address", "dns", "docker", "ecs", "etcd", "file", "http", "port", "swarm", "weight"],
         later ["zone"];
     DNS_TARGET = "dns target", ["name", "port", "type", "weight"], later [];
     TASK_TARGET = "tasks", ["container_port", "project", "service", "weight"], later ["network"];

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 pub use config::{
     Admin, Config, Discovery, DnsSource, DockerSource, EtcdSource, FileSource, HttpSource, Limits,
+    SwarmSource,
 };
 pub use keys::OBJECTS;
 pub use problem::{Problem, Problems};

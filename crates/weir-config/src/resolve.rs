@@ -9,6 +9,7 @@ mod discovery;
 mod ecs;
 mod load_balancer;
 mod rule;
+mod swarm;
 mod target;
 mod target_group;
 

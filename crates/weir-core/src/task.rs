@@ -55,11 +55,14 @@ pub enum SourceKind {
     File,
     /// A URL that answers in Prometheus's `http_sd` shape.
     Http,
+    /// The tasks of a Docker Swarm.
+    Swarm,
 }
 
 impl SourceKind {
     /// Every source, by name.
-    pub const ALL: [Self; 6] = [Self::Dns, Self::Docker, Self::Ecs, Self::Etcd, Self::File, Self::Http];
+    pub const ALL: [Self; 7] =
+        [Self::Dns, Self::Docker, Self::Ecs, Self::Etcd, Self::File, Self::Http, Self::Swarm];
 
     /// The name used in configuration, logs and metrics.
     pub fn as_str(self) -> &'static str {
@@ -70,14 +73,15 @@ impl SourceKind {
             Self::Etcd => "etcd",
             Self::File => "file",
             Self::Http => "http",
+            Self::Swarm => "swarm",
         }
     }
 
     /// What a task's disappearance from this source's complete set means.
     pub fn departure(self) -> Departure {
         match self {
-            // The engine or agent no longer has it: its sockets are gone already.
-            Self::Docker | Self::Ecs => Departure::Vanished,
+            // The engine, agent or manager no longer has it: its sockets are gone already.
+            Self::Docker | Self::Ecs | Self::Swarm => Departure::Vanished,
             // Somebody took the line, key or record out; the process may well be running and have work to finish.
             Self::Dns | Self::Etcd | Self::File | Self::Http => Departure::Deregistered,
         }

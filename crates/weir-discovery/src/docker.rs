@@ -21,6 +21,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use weir_core::task::SourceKind;
 
+pub(crate) use container::{STACK, in_stack};
 pub use endpoint::{Endpoint, EndpointError, endpoint};
 
 use self::model::{Effect, Event, Model};
@@ -200,6 +201,7 @@ async fn inspect(
     }
 }
 
-async fn answered<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+/// What the engine answers, in time.
+pub(crate) async fn answered<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     timeout(ANSWER_TIMEOUT, asked).await.unwrap_or(Err(Error::RequestTimeoutError))
 }

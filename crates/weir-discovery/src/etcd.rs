@@ -7,6 +7,7 @@
 
 mod messages;
 mod model;
+mod publish;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -20,6 +21,8 @@ use weir_core::url::HttpUrl;
 use crate::Report;
 use crate::client::{self, Answer, ClientError};
 use crate::reporter::{Backoff, Gone, Reporter, while_wanted};
+
+pub use self::publish::publish;
 
 use self::messages::{Lines, Watched};
 use self::model::Model;

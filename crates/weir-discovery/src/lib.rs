@@ -16,6 +16,7 @@ pub mod http;
 pub mod labels;
 pub mod memory;
 mod reporter;
+pub mod swarm;
 mod tls;
 
 use std::collections::BTreeSet;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_local;
-use weir_config::{Config, Discovery};
+use weir_config::{Config, Discovery, EtcdSource};
 use weir_control::reconciler::Parts;
 use weir_control::{Handle, Listeners, Origin, Reconciler, StartError};
 use weir_core::address::ListenAddr;
@@ -25,7 +25,7 @@ use weir_core::table;
 use weir_core::task::SourceKind;
 use weir_discovery::docker::EndpointError;
 use weir_discovery::memory::{Memory, MemoryError};
-use weir_discovery::{Report, dns, docker, ecs, etcd, file, http};
+use weir_discovery::{Report, dns, docker, ecs, etcd, file, http, swarm};
 use weir_net::accept::ConnectionLimit;
 use weir_net::bind::BindError;
 use weir_net::clock::Clock;
@@ -128,10 +128,16 @@ impl Setup {
     }
 }
 
+/// The engines that sources ask.
+struct Engines {
+    docker: Option<docker::Endpoint>,
+    swarm: Option<docker::Endpoint>,
+}
+
 /// What the control thread needs from the thread that starts it.
 struct ControlParts {
     setup: Setup,
-    engine: Option<docker::Endpoint>,
+    engines: Engines,
     credentials: Option<ecs::Credentials>,
     memory: Option<Memory>,
     admin: Option<std::net::TcpListener>,
@@ -154,10 +160,7 @@ impl Process {
         let (writer, reader) = table::new(Snapshot::default());
         let (publications, publication_listener) = Publications::new();
         let (drain, drain_listener) = Drain::new();
-        let engine = match &setup.discovery.docker {
-            Some(source) => Some(docker::endpoint(source.endpoint.as_deref())?),
-            None => None,
-        };
+        let engines = Engines::of(&setup.discovery)?;
         let credentials = aws_credentials(&setup)?;
         let memory = match &setup.remember {
             Some(folder) => Some(Memory::open(folder, sources(&setup.discovery))?),
@@ -185,7 +188,7 @@ impl Process {
         }
         let parts = ControlParts {
             setup,
-            engine,
+            engines,
             credentials,
             memory,
             admin,
@@ -255,7 +258,7 @@ async fn control(
     let (reports_sender, reports) = mpsc::channel(REPORTS_MAX);
     let ControlParts {
         setup,
-        engine,
+        engines,
         credentials,
         memory,
         admin,
@@ -284,7 +287,7 @@ async fn control(
         Err(error) => return drop(started.send(Err(error.into()))),
     };
     // From here on the first names are known, so that the first set of each source is a whole one.
-    follow(&setup.discovery, engine, credentials, &lookups, &reports_sender);
+    follow(&setup.discovery, engines, credentials, &lookups, &reports_sender);
     if let Some(admin) = admin {
         let handle = handle.clone();
         spawn_local(async move {
@@ -319,6 +322,7 @@ fn sources(discovery: &Discovery) -> BTreeMap<SourceKind, String> {
         SourceKind::Etcd => written(discovery.etcd.as_ref().map(|source| source as _)),
         SourceKind::File => written(discovery.file.as_ref().map(|source| source as _)),
         SourceKind::Http => written(discovery.http.as_ref().map(|source| source as _)),
+        SourceKind::Swarm => written(discovery.swarm.as_ref().map(|source| source as _)),
     };
     SourceKind::ALL.into_iter().filter_map(|source| Some((source, settings(source)?))).collect()
 }
@@ -326,29 +330,55 @@ fn sources(discovery: &Discovery) -> BTreeMap<SourceKind, String> {
 /// Starts a watcher for each of them.
 fn follow(
     discovery: &Discovery,
-    engine: Option<docker::Endpoint>,
+    engines: Engines,
     credentials: Option<ecs::Credentials>,
     lookups: &watch::Sender<BTreeSet<Lookup>>,
     reports: &mpsc::Sender<Report>,
 ) {
-    let Discovery { confirm_removals: _, dns, docker: _, ecs, etcd, file, http } = discovery.clone();
+    let Discovery { confirm_removals: _, dns, docker: _, ecs, etcd, file, http, swarm } = discovery.clone();
+    let published = etcd.clone();
+    let to = |source| match published.as_ref().filter(|etcd| etcd.publish.contains(&source)) {
+        Some(EtcdSource { endpoints, prefix, .. }) => {
+            let (sender, said) = mpsc::channel(REPORTS_MAX);
+            spawn_local(etcd::publish(endpoints.clone(), prefix.clone(), source, said, reports.clone()));
+            sender
+        }
+        None => reports.clone(),
+    };
     if let Some(source) = dns {
-        spawn_local(dns::watch(source.server, lookups.subscribe(), reports.clone()));
+        spawn_local(dns::watch(source.server, lookups.subscribe(), to(SourceKind::Dns)));
     }
-    if let Some(engine) = engine {
-        spawn_local(docker::watch(engine, reports.clone()));
+    if let Some(engine) = engines.docker {
+        spawn_local(docker::watch(engine, to(SourceKind::Docker)));
     }
     if let Some(source) = ecs {
-        spawn_local(ecs::watch(source, credentials, reports.clone()));
+        spawn_local(ecs::watch(source, credentials, to(SourceKind::Ecs)));
     }
     if let Some(source) = etcd {
-        spawn_local(etcd::watch(source.endpoints, source.prefix, reports.clone()));
+        spawn_local(etcd::watch(source.endpoints, source.prefix, to(SourceKind::Etcd)));
     }
     if let Some(source) = file {
-        spawn_local(file::watch(source.path, reports.clone()));
+        spawn_local(file::watch(source.path, to(SourceKind::File)));
     }
     if let Some(source) = http {
-        spawn_local(http::watch(source.url, source.interval, reports.clone()));
+        spawn_local(http::watch(source.url, source.interval, to(SourceKind::Http)));
+    }
+    if let (Some(source), Some(engine)) = (swarm, engines.swarm) {
+        spawn_local(swarm::watch(engine, source.addresses, source.interval, to(SourceKind::Swarm)));
+    }
+}
+
+impl Engines {
+    fn of(discovery: &Discovery) -> Result<Self, EndpointError> {
+        let docker = discovery.docker.as_ref().map(|source| source.endpoint.as_deref());
+        let swarm = discovery.swarm.as_ref().map(|source| source.endpoint.as_deref());
+        let endpoint = |written: Option<Option<&str>>, named_by| {
+            written.map(|written| docker::endpoint(written, named_by)).transpose()
+        };
+        Ok(Self {
+            docker: endpoint(docker, "discovery.docker.endpoint")?,
+            swarm: endpoint(swarm, "discovery.swarm.endpoint")?,
+        })
     }
 }
 

@@ -1,10 +1,12 @@
 //! Sources of tasks.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use weir_core::task::SourceKind;
 use weir_core::url::HttpUrl;
 
-use super::{ecs, list};
+use super::{ecs, list, swarm, target};
 use crate::config::{Discovery, DnsSource, DockerSource, EtcdSource, FileSource, HttpSource};
 use crate::keys;
 use crate::read::{Fields, Reader};
@@ -32,7 +34,7 @@ pub(super) fn read(fields: Fields<'_>, reader: &mut Reader<'_>) -> Discovery {
     let confirm_removals = fields
         .get("confirm_removals")
         .and_then(|node| reader.duration(node, Duration::ZERO..=CONFIRM_REMOVALS_MAX));
-    Discovery {
+    let discovery = Discovery {
         confirm_removals: confirm_removals.unwrap_or(CONFIRM_REMOVALS),
         dns: fields.get("dns").and_then(|node| dns(node, reader)),
         docker: fields.get("docker").and_then(|node| docker(node, reader)),
@@ -40,6 +42,21 @@ pub(super) fn read(fields: Fields<'_>, reader: &mut Reader<'_>) -> Discovery {
         etcd: fields.get("etcd").and_then(|node| etcd(node, reader)),
         file: fields.get("file").and_then(|node| file(node, reader)),
         http: fields.get("http").and_then(|node| http(node, reader)),
+        swarm: fields.get("swarm").and_then(|node| swarm::read(node, reader)),
+    };
+    check_published(fields, &discovery, reader);
+    discovery
+}
+
+/// Only what is followed can be published.
+fn check_published(fields: Fields<'_>, discovery: &Discovery, reader: &mut Reader<'_>) {
+    let Some(node) = fields.get("etcd") else { return };
+    for source in discovery.etcd.iter().flat_map(|etcd| &etcd.publish) {
+        let (is_followed, remedy) = target::followed(*source, discovery);
+        if !is_followed {
+            let cause = format!("no {} source is followed that could be published", source.as_str());
+            reader.problem(node, &cause, Some(remedy));
+        }
     }
 }
 
@@ -53,16 +70,18 @@ fn dns(node: &Node, reader: &mut Reader<'_>) -> Option<DnsSource> {
 
 fn docker(node: &Node, reader: &mut Reader<'_>) -> Option<DockerSource> {
     let fields = reader.fields(node, &keys::DOCKER)?;
-    let endpoint = fields.get("endpoint").and_then(|node| {
-        let text = reader.text(node)?;
-        let is_known = ["unix://", "tcp://"].iter().any(|scheme| text.starts_with(scheme));
-        if !is_known {
-            let remedy = "write unix:///var/run/docker.sock or tcp://127.0.0.1:2375";
-            reader.problem(node, &format!("{text:?} is not an engine's endpoint"), Some(remedy));
-        }
-        is_known.then(|| text.to_owned())
-    });
-    Some(DockerSource { endpoint })
+    Some(DockerSource { endpoint: fields.get("endpoint").and_then(|node| engine(node, reader)) })
+}
+
+/// Where an engine answers.
+pub(super) fn engine(node: &Node, reader: &mut Reader<'_>) -> Option<String> {
+    let text = reader.text(node)?;
+    let is_known = ["unix://", "tcp://"].iter().any(|scheme| text.starts_with(scheme));
+    if !is_known {
+        let remedy = "write unix:///var/run/docker.sock or tcp://127.0.0.1:2375";
+        reader.problem(node, &format!("{text:?} is not an engine's endpoint"), Some(remedy));
+    }
+    is_known.then(|| text.to_owned())
 }
 
 fn etcd(node: &Node, reader: &mut Reader<'_>) -> Option<EtcdSource> {
@@ -78,7 +97,11 @@ fn etcd(node: &Node, reader: &mut Reader<'_>) -> Option<EtcdSource> {
         }
     }
     let prefix = fields.require(reader, "prefix", "/weir/targets/").and_then(|node| reader.text(node))?;
-    Some(EtcdSource { endpoints, prefix: prefix.to_owned() })
+    let kinds = SourceKind::ALL.into_iter().filter(|source| *source != SourceKind::Etcd);
+    let choices: Vec<(&str, SourceKind)> = kinds.map(|source| (source.as_str(), source)).collect();
+    let publish: BTreeSet<SourceKind> =
+        list(fields, "publish").iter().filter_map(|node| reader.choice(node, &choices)).collect();
+    Some(EtcdSource { endpoints, prefix: prefix.to_owned(), publish })
 }
 
 fn endpoint(node: &Node, reader: &mut Reader<'_>) -> Option<HttpUrl> {
@@ -114,8 +137,13 @@ fn http(node: &Node, reader: &mut Reader<'_>) -> Option<HttpSource> {
 
 /// The time between two questions.
 pub(super) fn interval(fields: Fields<'_>, reader: &mut Reader<'_>) -> Duration {
+    interval_or(INTERVAL, fields, reader)
+}
+
+/// The time between two questions, where another one than usual is meant by nothing.
+pub(super) fn interval_or(usual: Duration, fields: Fields<'_>, reader: &mut Reader<'_>) -> Duration {
     let written = fields.get("interval");
-    written.and_then(|node| reader.duration(node, INTERVAL_MIN..=INTERVAL_MAX)).unwrap_or(INTERVAL)
+    written.and_then(|node| reader.duration(node, INTERVAL_MIN..=INTERVAL_MAX)).unwrap_or(usual)
 }
 
 fn url(node: &Node, example: &str, reader: &mut Reader<'_>) -> Option<HttpUrl> {
@@ -176,7 +204,9 @@ mod tests {
 
     #[test]
     fn the_usual_settings_need_not_be_written() {
-        let config = read("dns: {}, http: { url: \"http://a/\" }", "{ http: { service: x } }").unwrap();
+        let discovery = "dns: {}, swarm: {}, http: { url: \"http://a/\" }";
+        let config = read(discovery, "{ http: { service: x } }").unwrap();
+        assert_eq!(config.discovery.swarm.unwrap().interval, Duration::from_millis(200));
         assert_eq!(config.discovery.dns, Some(DnsSource { server: None }));
         assert_eq!(config.discovery.http.unwrap().interval, Duration::from_secs(10));
     }
@@ -196,6 +226,11 @@ mod tests {
             ("etcd: { endpoints: http://a/v3, prefix: /x }", "", "has no path; write http://a"),
             ("etcd: { endpoints: http://a }", "", "write `prefix: /weir/targets/`"),
             ("etcd: { endpoints: http://a, prefix: /x, username: u }", "", "`username` is not supported yet"),
+            ("swarm: { endpoint: /run/docker.sock }", "", "write unix:///var/run/docker.sock"),
+            ("swarm: { addresses: 10.0.0.1 }", "", "write `{ node-1: 10.0.0.1 }`"),
+            ("", "{ swarm: { service: x } }", "add `discovery: { swarm: {} }`"),
+            ("etcd: { endpoints: http://a, prefix: /x, publish: swarm }", "", "no swarm source is followed"),
+            ("etcd: { endpoints: http://a, prefix: /x, publish: [etcd] }", "", "none of dns, docker, "),
             ("dns: { server: localhost }", "", "write it like `127.0.0.1:53`"),
             ("dns: {}", "{ dns: { name: a, type: mx } }", "none of a, aaaa, srv"),
             ("dns: {}", "{ dns: { name: a, type: srv, port: 1 } }", "take it out, or write `type: a`"),

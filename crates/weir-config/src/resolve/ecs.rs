@@ -1,18 +1,19 @@
 //! The source of tasks of Amazon ECS.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-
 use weir_core::ecs::{Aws, EcsFrom, EcsSource};
 
 use super::discovery::{bare_url, interval};
 use super::list;
+use super::swarm::addresses;
 use crate::keys;
 use crate::read::{Fields, Reader};
-use crate::tree::{Node, Value};
+use crate::tree::Node;
 
 /// Most services of a cluster that are named: each is a list of its own to ask for.
 const SERVICES_MAX: usize = 100;
+
+/// Whose addresses are written, and what one is called.
+const INSTANCES: (&str, &str) = ("container instances", "i-0123456789abcdef0");
 
 const AGENT: &str = "http://127.0.0.1:51678";
 
@@ -86,7 +87,7 @@ fn api(fields: Fields<'_>, reader: &mut Reader<'_>) -> Option<EcsFrom> {
         let remedy = format!("name 1 to {SERVICES_MAX}, or take it out to follow every task of the cluster");
         reader.problem(node, &format!("{} services are written", listed.len()), Some(&remedy));
     }
-    let instance_addresses = instance_addresses(fields, reader);
+    let instance_addresses = addresses(fields, "instance_addresses", INSTANCES, reader);
     Some(EcsFrom::Api { aws: aws?, cluster: cluster?, services, instance_addresses })
 }
 
@@ -100,20 +101,6 @@ fn aws(fields: Fields<'_>, reader: &mut Reader<'_>) -> Option<Aws> {
         reader.problem(node, &format!("{region:?} is not a region"), Some("write it like `eu-central-1`"));
     }
     Some(Aws { region: region.to_owned(), endpoint })
-}
-
-/// Addresses by container instance, whatever those are called.
-fn instance_addresses(fields: Fields<'_>, reader: &mut Reader<'_>) -> BTreeMap<String, IpAddr> {
-    let Some(node) = fields.get("instance_addresses") else { return BTreeMap::new() };
-    let Value::Mapping(entries) = &node.value else {
-        let remedy = "write `{ i-0123456789abcdef0: 10.0.0.1 }`";
-        reader.problem(node, "addresses are a mapping of container instances to IP addresses", Some(remedy));
-        return BTreeMap::new();
-    };
-    let address = |(key, node): &(crate::tree::Key, Node)| {
-        Some((key.name.clone(), reader.parsed(node, "an IP address", "10.0.0.1")?))
-    };
-    entries.iter().filter_map(address).collect()
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub(super) fn read(node: &Node, discovery: &Discovery, reader: &mut Reader<'_>) 
 }
 
 /// Whether a source is followed, and what to write where it is not.
-fn followed(source: SourceKind, discovery: &Discovery) -> (bool, &'static str) {
+pub(super) fn followed(source: SourceKind, discovery: &Discovery) -> (bool, &'static str) {
     match source {
         SourceKind::Dns => (discovery.dns.is_some(), "add `discovery: { dns: {} }`"),
         SourceKind::Docker => (discovery.docker.is_some(), "add `discovery: { docker: {} }`"),
@@ -51,6 +51,7 @@ fn followed(source: SourceKind, discovery: &Discovery) -> (bool, &'static str) {
             discovery.http.is_some(),
             "add `discovery: { http: { url: \"http://127.0.0.1:8000/targets\" } }`",
         ),
+        SourceKind::Swarm => (discovery.swarm.is_some(), "add `discovery: { swarm: {} }`"),
     }
 }
 

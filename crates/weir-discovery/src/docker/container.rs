@@ -27,6 +27,15 @@ pub(super) struct Container {
 /// Who speaks when a container is `starting` or `unhealthy`.
 pub(super) const HEALTH_CHECK: &str = "the engine's health check";
 
+/// The label with the stack that a Swarm's service belongs to.
+pub(crate) const STACK: &str = "com.docker.stack.namespace";
+
+/// The name of a Swarm's service in its stack: of `shop_api` in the stack `shop` that is `api`.
+pub(crate) fn in_stack<'n>(name: &'n str, stack: Option<&str>) -> &'n str {
+    let inner = stack.and_then(|stack| name.strip_prefix(stack)?.strip_prefix('_'));
+    inner.filter(|inner| !inner.is_empty()).unwrap_or(name)
+}
+
 /// Longest part of a health check's output that is shown, in characters.
 const HEALTH_OUTPUT_CHARS_MAX: usize = 120;
 
@@ -56,12 +65,13 @@ impl Container {
             service: read
                 .service
                 .or_else(|| label("com.docker.compose.service"))
-                .or_else(|| label("com.docker.swarm.service.name"))
+                .or_else(|| {
+                    let stack = label(STACK);
+                    label("com.docker.swarm.service.name")
+                        .map(|name| in_stack(&name, stack.as_deref()).to_owned())
+                })
                 .or_else(|| Some(name.clone())),
-            project: read
-                .project
-                .or_else(|| label("com.docker.compose.project"))
-                .or_else(|| label("com.docker.stack.namespace")),
+            project: read.project.or_else(|| label("com.docker.compose.project")).or_else(|| label(STACK)),
             name: name.clone(),
             ports: ports(inspected, host, read.task.port),
             labels: read.task,

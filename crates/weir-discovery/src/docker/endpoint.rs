@@ -48,16 +48,16 @@ pub enum EndpointError {
     },
 }
 
-/// The engine to follow: the one given, else `DOCKER_HOST`, else the current docker context's, else the rootless
+/// The engine to follow: the one given, which `named_by` names, else `DOCKER_HOST`, else the current docker context's, else the rootless
 /// socket in `XDG_RUNTIME_DIR`, else `/var/run/docker.sock`.
 ///
 /// # Errors
 /// [`EndpointError`] when what names the engine makes no sense. Whether it answers is found out by
 /// [`super::watch`], which goes on trying.
-pub fn endpoint(explicit: Option<&str>) -> Result<Endpoint, EndpointError> {
+pub fn endpoint(explicit: Option<&str>, named_by: &str) -> Result<Endpoint, EndpointError> {
     let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
     if let Some(endpoint) = explicit {
-        return parse(endpoint, "discovery.docker.endpoint");
+        return parse(endpoint, named_by);
     }
     if let Some(endpoint) = variable("DOCKER_HOST") {
         return parse(&endpoint, "DOCKER_HOST");
@@ -130,14 +130,14 @@ fn context_endpoint(folder: &Path, name: &str) -> Option<String> {
 
 impl Endpoint {
     /// Where the engine's published ports are reached.
-    pub(super) fn host(&self) -> IpAddr {
+    pub(crate) fn host(&self) -> IpAddr {
         match &self.address {
             Address::Tcp { host, .. } => *host,
             Address::Unix(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         }
     }
 
-    pub(super) fn connect(&self) -> Result<Docker, Error> {
+    pub(crate) fn connect(&self) -> Result<Docker, Error> {
         match &self.address {
             Address::Tcp { authority, .. } => {
                 Docker::connect_with_http(authority, CONNECT_SECONDS, API_DEFAULT_VERSION)
@@ -149,7 +149,7 @@ impl Endpoint {
     }
 
     /// What is wrong with the engine, and what to do about it.
-    pub(super) fn explain(&self, error: &Error) -> String {
+    pub(crate) fn explain(&self, error: &Error) -> String {
         let Address::Unix(path) = &self.address else {
             return format!("the Docker engine at {self} ({}) does not answer: {error}", self.named_by);
         };
@@ -159,7 +159,7 @@ impl Endpoint {
                 "no permission for the Docker engine at {self}: join the group of the socket (`sudo usermod -aG docker $USER`, then log in again), or use a rootless engine"
             ),
             Err(std::io::ErrorKind::NotFound) => format!(
-                "no Docker engine at {self} ({}): start it, or name another with DOCKER_HOST or discovery.docker.endpoint",
+                "no Docker engine at {self} ({}): start it, or name another with DOCKER_HOST or the source's `endpoint`",
                 self.named_by
             ),
             Err(std::io::ErrorKind::ConnectionRefused) => format!(

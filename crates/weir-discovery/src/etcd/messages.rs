@@ -83,6 +83,20 @@ pub(super) fn watch_request(prefix: &[u8], revision: i64) -> String {
     serde_json::json!({ "create_request": create }).to_string()
 }
 
+/// Writes a key, unless it has that value already: what is written again wakes every reader.
+pub(super) fn put_if_differing(key: &[u8], value: &[u8]) -> String {
+    let (key, value) = (BASE64_STANDARD.encode(key), BASE64_STANDARD.encode(value));
+    let compare = serde_json::json!({ "key": key, "target": "VALUE", "result": "EQUAL", "value": value });
+    // A key that there is not compares as different.
+    let put = serde_json::json!({ "request_put": { "key": key, "value": value } });
+    serde_json::json!({ "compare": [compare], "success": [], "failure": [put] }).to_string()
+}
+
+/// Deletes a key.
+pub(super) fn delete_request(key: &[u8]) -> String {
+    serde_json::json!({ "key": BASE64_STANDARD.encode(key) }).to_string()
+}
+
 /// One message of a watch.
 #[derive(Debug)]
 pub(super) enum Watched {
