@@ -6,6 +6,7 @@
 //!
 //! What this crate lacks, on purpose: listener crates, a writer.
 
+mod chaos;
 mod guard;
 mod page;
 mod view;
@@ -13,8 +14,9 @@ mod view;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router, middleware};
+use chaos::{behave, misbehave};
 use tokio::net::TcpListener;
 use weir_control::Handle;
 
@@ -45,6 +47,7 @@ fn router(handle: Handle) -> Router {
         )
         .route("/api/v1/events", get(async |state: State<Handle>| Json(View::of(&state.0).events)))
         .route("/api/v1/reload", post(reload))
+        .route("/api/v1/target_groups/{group}/chaos", put(misbehave).delete(behave))
         .layer(middleware::from_fn(guard::refuse_strange_origins))
         .with_state(handle)
 }

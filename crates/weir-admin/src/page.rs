@@ -60,6 +60,11 @@ fn warnings(view: &View) -> Vec<String> {
                 .push(format!("Target group {} fails open: too few of its targets are healthy.", group.name));
         }
     }
+    for group in &view.target_groups {
+        if let Some(chaos) = &group.chaos {
+            warnings.push(format!("Target group {} misbehaves on demand: {chaos}.", group.name));
+        }
+    }
     for source in &view.sources {
         if let Some(problem) = &source.problem {
             warnings.push(format!("Source {} is {}: {problem}.", source.name, source.state));
@@ -140,7 +145,7 @@ fn target_row(target: &TargetView, picked: u64) -> Markup {
     let share = 100.0 * target.picked as f64 / picked.max(1) as f64;
     html! {
         tr {
-            td { (target.address) br; small { (target.id) @if target.weight != 1 { " · weight " (target.weight) } } }
+            td { (target.address) br; small { (target.id) @if target.weight != 1 { " · weight " (target.weight) } @if let Some(zone) = &target.zone { " · zone " (zone) } } }
             td {
                 span class=(target.state) { (target.state) }
                 @if let Some(description) = &target.description { br; small { (description) } }

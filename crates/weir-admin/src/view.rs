@@ -87,6 +87,8 @@ pub struct GroupView {
     pub fails_open: bool,
     /// Whether requests wait for a target.
     pub holds: bool,
+    /// What it does wrong on demand.
+    pub chaos: Option<String>,
     /// Its targets.
     pub targets: Vec<TargetView>,
 }
@@ -100,6 +102,8 @@ pub struct TargetView {
     pub address: String,
     /// Its share relative to the others.
     pub weight: u16,
+    /// The zone that it is in, where that is known.
+    pub zone: Option<String>,
     /// Its state in AWS's words.
     pub state: &'static str,
     /// AWS's reason code.
@@ -292,6 +296,7 @@ fn group_view(group: &Group, handle: &Handle) -> GroupView {
         is_used: group.is_used,
         fails_open: group.fails_open(),
         holds: group.holds(),
+        chaos: handle.chaos.all().get(&group.settings.name).map(ToString::to_string),
         targets: (0..)
             .zip(&group.members)
             .map(|(at, member)| target_view(group, at, member, handle))
@@ -305,6 +310,7 @@ fn target_view(group: &Group, position: usize, member: &Member, handle: &Handle)
         id: target.id.to_string(),
         address: target.addr.to_string(),
         weight: member.weight.get(),
+        zone: member.zone.as_deref().map(ToOwned::to_owned),
         state: member.health.state(),
         reason: member.health.reason(),
         description: member.health.description(),

@@ -1,9 +1,12 @@
 //! The handle: what the admin port and the signals may see and ask.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::sync::{mpsc, oneshot};
+use weir_core::chaos::Chaos;
+use weir_core::name::GroupName;
 use weir_core::snapshot::Snapshot;
 use weir_core::table::Reader;
 use weir_net::clock::Clock;
@@ -15,6 +18,8 @@ use crate::timeline::Timeline;
 /// Something that the reconciler is asked to do.
 #[derive(Debug)]
 pub enum Command {
+    /// Make a group misbehave, or cease to.
+    Chaos(GroupName, Chaos, oneshot::Sender<Result<(), String>>),
     /// Read the configuration again.
     Reload(oneshot::Sender<Result<Reloaded, String>>),
 }
@@ -41,6 +46,8 @@ pub struct Handle {
     pub telemetry: Telemetry,
     /// What is known of each source of tasks.
     pub sources: Sources,
+    /// What groups do wrong on demand.
+    pub chaos: Mischiefs,
     /// What happened lately.
     pub timeline: Timeline,
     /// The process's clock.
@@ -76,10 +83,41 @@ impl Readiness {
     }
 }
 
+/// What groups do wrong on demand; those that do nothing wrong are not there. A clone is another handle to the same.
+#[derive(Clone, Debug, Default)]
+pub struct Mischiefs(Arc<Mutex<BTreeMap<GroupName, Chaos>>>);
+
+impl Mischiefs {
+    pub(crate) fn note(&self, group: GroupName, chaos: Chaos) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if chaos.is_off() {
+            all.remove(&group);
+        } else {
+            all.insert(group, chaos);
+        }
+    }
+
+    /// What each group does wrong.
+    pub fn all(&self) -> BTreeMap<GroupName, Chaos> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 impl Handle {
     /// The current snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.reader.clone().load()
+    }
+
+    /// Makes a group misbehave, in place of what it did wrong before.
+    ///
+    /// # Errors
+    /// There is no such group.
+    pub async fn misbehave(&self, group: GroupName, chaos: Chaos) -> Result<(), String> {
+        let (reply, answer) = oneshot::channel();
+        let ending = || "weir is ending".to_owned();
+        self.commands.send(Command::Chaos(group, chaos, reply)).await.map_err(|_| ending())?;
+        answer.await.map_err(|_| ending())?
     }
 
     /// Reads the configuration again and waits for what came of it.

@@ -14,10 +14,12 @@ use tokio::sync::{mpsc, watch};
 use weir_config::Config;
 use weir_core::address::ListenAddr;
 use weir_core::automatic;
+use weir_core::chaos::Chaos;
 use weir_core::definition::Definitions;
 use weir_core::guard::Guard;
 use weir_core::health::Verdict;
 use weir_core::lookup::Lookup;
+use weir_core::name::GroupName;
 use weir_core::reconcile::{Change, Event, State, Transition, reconcile};
 use weir_core::snapshot::Snapshot;
 use weir_core::table::Writer;
@@ -129,6 +131,7 @@ impl Reconciler {
             reader: parts.table.1,
             telemetry: parts.telemetry,
             sources: Sources::awaited(&parts.sources),
+            chaos: crate::handle::Mischiefs::default(),
             timeline: crate::timeline::Timeline::default(),
             clock: parts.clock,
             readiness: crate::handle::Readiness::default(),
@@ -169,6 +172,10 @@ impl Reconciler {
     pub async fn run(mut self) {
         while let Some(input) = self.next_input().await {
             match input {
+                Input::Command(Command::Chaos(group, chaos, reply)) => {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(self.misbehave(group, chaos));
+                }
                 Input::Command(Command::Reload(reply)) => {
                     let outcome = self.reload();
                     // Whoever asked may have gone; the reload stands.
@@ -207,6 +214,19 @@ impl Reconciler {
         if let Some(snapshot) = reconciled.snapshot {
             self.publish(snapshot);
         }
+    }
+
+    fn misbehave(&mut self, group: GroupName, chaos: Chaos) -> Result<(), String> {
+        let snapshot = self.handle.snapshot();
+        let names: Vec<&str> = snapshot.groups().map(|group| group.settings.name.as_str()).collect();
+        if !names.contains(&group.as_str()) {
+            return Err(format!("there is no target group {group}; there are {}", names.join(", ")));
+        }
+        tracing::warn!(target_group = %group, "chaos: {chaos}");
+        self.note(group.as_str(), "chaos", &chaos.to_string());
+        self.handle.chaos.note(group.clone(), chaos.clone());
+        self.reconcile(Event::Chaos { group, chaos });
+        Ok(())
     }
 
     fn publish(&mut self, snapshot: Snapshot) {

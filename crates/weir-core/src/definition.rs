@@ -232,6 +232,8 @@ pub enum TargetSelector {
         addr: TargetAddr,
         /// Its share.
         weight: Weight,
+        /// The zone that it is in, where that is said.
+        zone: Option<String>,
     },
     /// Every record that a look-up finds.
     Lookup {

@@ -34,6 +34,8 @@ pub enum InitialReason {
 /// Why a target is `unhealthy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UnhealthyReason {
+    /// It is made to flap, on demand. Ours.
+    Chaos,
     /// Not even a connection within the timeout: something between weir and the target swallows packets.
     ConnectTimeout,
     /// Its engine's own health check fails. Ours: Amazon ECS would replace the task.
@@ -71,6 +73,7 @@ impl Health {
             Self::Initial(InitialReason::InitialHealthChecking) => Some("Elb.InitialHealthChecking"),
             Self::Initial(InitialReason::RegistrationInProgress) => Some("Elb.RegistrationInProgress"),
             Self::Unused => Some("Target.NotInUse"),
+            Self::Unhealthy(UnhealthyReason::Chaos) => Some("Target.Chaos"),
             Self::Unhealthy(UnhealthyReason::EngineHealthCheck) => Some("Target.FailedEngineHealthCheck"),
             Self::Unhealthy(UnhealthyReason::ConnectionRefused | UnhealthyReason::FailedHealthChecks) => {
                 Some("Target.FailedHealthChecks")
@@ -100,6 +103,7 @@ impl Health {
             Self::Unused => {
                 Some("Target group is not configured to receive traffic from the load balancer".into())
             }
+            Self::Unhealthy(UnhealthyReason::Chaos) => Some("Made to flap by `weir chaos`".into()),
             Self::Unhealthy(UnhealthyReason::ConnectTimeout) => Some(
                 "Connection timed out. Is it filtered? Let this host reach the target's port; dynamic ones are in the ephemeral range, 32768-65535"
                     .into(),

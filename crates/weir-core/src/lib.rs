@@ -9,6 +9,7 @@
 pub mod address;
 pub mod automatic;
 pub mod balance;
+pub mod chaos;
 pub mod decide;
 pub mod definition;
 pub mod dispatcher;

@@ -4,6 +4,7 @@
 //! function of state, event and time; the control thread logs what it returns and publishes the snapshot. Nothing
 //! else writes.
 
+mod mischief;
 mod registration;
 mod seen;
 mod wanted;
@@ -13,8 +14,10 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
+use self::mischief::{FLAPPED, Mischief};
 use self::seen::Seen;
 use crate::address::ListenAddr;
+use crate::chaos::Chaos;
 use crate::definition::{Definitions, TargetGroup};
 use crate::health::{Health, HealthCount, InitialReason, UnhealthyReason, Verdict};
 use crate::name::{GroupName, LoadBalancerName};
@@ -26,6 +29,13 @@ use crate::time::Timestamp;
 /// Something that may change the snapshot.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// A group misbehaves from now on, or ceases to. One that there is not is passed over.
+    Chaos {
+        /// The group.
+        group: GroupName,
+        /// What it does wrong, in place of what it did before.
+        chaos: Chaos,
+    },
     /// What the operator asks for, whole: at start and with every reload.
     Definitions(Arc<Definitions>),
     /// Time has passed: ends what was due. See [`State::next_due`].
@@ -93,6 +103,8 @@ pub struct State {
     homes: AHashMap<TargetSerial, GroupName>,
     /// When draining targets are removed. One that has left already, or came back, is passed over.
     leaving: BTreeSet<(Timestamp, TargetSerial)>,
+    /// Groups that misbehave on demand.
+    mischievous: BTreeSet<GroupName>,
     group_indices: BTreeMap<GroupName, GroupIndex>,
     listener_indices: BTreeMap<(LoadBalancerName, ListenAddr, &'static str), ListenerIndex>,
     listeners: Vec<Option<Arc<Listener>>>,
@@ -111,6 +123,7 @@ struct GroupState {
     is_defined: bool,
     is_used: bool,
     records: Vec<Record>,
+    mischief: Mischief,
     /// Whether anything about it may have changed since it was built.
     is_touched: bool,
 }
@@ -122,6 +135,8 @@ struct Record {
     count: HealthCount,
     /// When a draining target is removed.
     leaves_at: Option<Timestamp>,
+    /// When a target that should leave, and is kept by chaos, does.
+    overdue_at: Option<Timestamp>,
 }
 
 impl State {
@@ -142,9 +157,10 @@ impl State {
         *self.listener_indices.entry((load_balancer.clone(), bind, kind)).or_insert(next)
     }
 
-    /// When [`Event::Due`] is next worth sending: the end of the nearest deregistration delay.
+    /// When [`Event::Due`] is next worth sending: the end of the nearest deregistration delay, or some mischief.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.leaving.first().map(|(at, _)| *at)
+        let leaving = self.leaving.first().map(|(at, _)| *at);
+        leaving.into_iter().chain(self.next_mischief()).min()
     }
 
     /// What the operator last asked for.
@@ -158,11 +174,12 @@ pub fn reconcile(state: &mut State, event: Event, now: Timestamp) -> Reconciled 
     let mut transitions = Vec::new();
     let mut listeners_changed = false;
     match event {
+        Event::Chaos { group, chaos } => state.misbehave(&group, chaos, now, &mut transitions),
         Event::Definitions(definitions) => {
             listeners_changed = state.define(definitions);
             state.register("configuration", now, &mut transitions);
         }
-        Event::Due => {}
+        Event::Due => state.be_mischievous(now, &mut transitions),
         Event::Tasks(set) => {
             let source = set.source;
             state.see(set);
@@ -192,6 +209,7 @@ impl State {
                 is_defined: true,
                 is_used: false,
                 records: Vec::new(),
+                mischief: Mischief::default(),
                 is_touched: true,
             });
             group.is_defined = true;
@@ -240,8 +258,25 @@ impl State {
         }
     }
 
-    /// Records a verdict about a target.
+    /// Takes in a verdict about a target.
     fn judge(
+        &mut self,
+        serial: TargetSerial,
+        verdict: Verdict,
+        now: Timestamp,
+        transitions: &mut Vec<Transition>,
+    ) {
+        let Some(group) = self.homes.get(&serial).and_then(|home| self.groups.get_mut(home)) else { return };
+        let Some(record) = group.records.iter().find(|record| record.member.target.serial == serial) else {
+            return;
+        };
+        if let Some(verdict) = group.mischief.bend(record, verdict, now) {
+            self.take_effect(serial, verdict, now, transitions);
+        }
+    }
+
+    /// Records a verdict about a target.
+    fn take_effect(
         &mut self,
         serial: TargetSerial,
         verdict: Verdict,
@@ -254,7 +289,7 @@ impl State {
         };
         let health = group.records[at].member.health;
         // A paused task is known to be frozen, whatever a probe that was under way says.
-        if health.is_said_by_engine() {
+        if health.is_said_by_engine() || health == FLAPPED {
             return;
         }
         let thresholds = group.settings.health_check.thresholds;

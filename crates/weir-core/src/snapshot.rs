@@ -130,6 +130,8 @@ pub struct Member {
     pub since: Timestamp,
     /// What gave it this health: an event, a probe's verdict.
     pub cause: Arc<str>,
+    /// The zone that it is in, where that is known.
+    pub zone: Option<Arc<str>>,
     /// The path of its HTTP probes, where its label asks for one of its own.
     pub health_check_path: Option<Arc<str>>,
     /// Where weir learned of it, by the name that it has now: a container may be renamed.
@@ -143,6 +145,7 @@ impl PartialEq for Member {
             && self.weight == other.weight
             && self.health == other.health
             && self.cause == other.cause
+            && self.zone == other.zone
             && self.health_check_path == other.health_check_path
             && self.provenance == other.provenance
     }

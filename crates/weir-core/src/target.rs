@@ -39,7 +39,7 @@ impl fmt::Display for TargetId {
 /// A number that one process gives to one target identity in one group, and never to another.
 ///
 /// Pools, connections and worker state use it as their key: cheap to hash, and safe from recycled addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetSerial(pub u64);
 
 /// One address that can take traffic, with the counts that belong to its identity.

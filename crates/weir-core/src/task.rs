@@ -155,6 +155,8 @@ pub struct TaskLabels {
     pub port: Option<u16>,
     /// `weir.weight`: its weight in every group.
     pub weight: Option<Weight>,
+    /// `weir.zone`: the zone that it is in.
+    pub zone: Option<String>,
     /// `weir.health_check.path`: the path of its HTTP probes, in place of the group's.
     pub health_check_path: Option<String>,
     /// `weir.listener` with `weir.priority`, `weir.host` and `weir.path`: the rule that leads to it.
@@ -168,6 +170,7 @@ impl Default for TaskLabels {
             target_group: None,
             port: None,
             weight: None,
+            zone: None,
             health_check_path: None,
             rule: None,
         }

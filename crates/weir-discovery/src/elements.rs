@@ -239,6 +239,7 @@ mod tests {
             ("weir.target_group", "web"),
             ("weir.port", "90"),
             ("weir.weight", "7"),
+            ("weir.zone", "a"),
             ("weir.health_check.path", "/up"),
             ("weir.listener", "edge:80"),
             ("weir.priority", "3"),

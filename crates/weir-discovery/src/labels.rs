@@ -9,7 +9,7 @@ use weir_core::target::Weight;
 use weir_core::task::TaskLabels;
 
 /// Every label that weir knows.
-pub const KNOWN: [&str; 11] = [
+pub const KNOWN: [&str; 12] = [
     "weir.enable",
     "weir.health_check.path",
     "weir.host",
@@ -21,6 +21,7 @@ pub const KNOWN: [&str; 11] = [
     "weir.service",
     "weir.target_group",
     "weir.weight",
+    "weir.zone",
 ];
 
 /// A prefix that belongs to weir.
@@ -58,6 +59,9 @@ pub enum LabelError {
     /// Not a weight.
     #[error("label `weir.weight` is {0:?}; write a number from 1 to 1000")]
     NotAWeight(String),
+    /// Not a zone.
+    #[error("label `weir.zone` is {0:?}; write a word, like `eu-central-1a`")]
+    NotAZone(String),
     /// Labels that make a rule only together.
     #[error("label `{there}` makes a rule only together with {missing}")]
     RuleIncomplete {
@@ -135,6 +139,12 @@ pub fn read(labels: &BTreeMap<String, String>) -> Result<Labels, LabelError> {
                 let weight = value.parse().ok().and_then(Weight::new);
                 read.task.weight = Some(weight.ok_or_else(|| LabelError::NotAWeight(value.clone()))?);
             }
+            "weir.zone" => {
+                if value.is_empty() || value.contains(char::is_whitespace) {
+                    return Err(LabelError::NotAZone(value.clone()));
+                }
+                read.task.zone = Some(value.clone());
+            }
             _ => return Err(LabelError::Unknown { label: label.clone(), nearest: nearest(label) }),
         }
     }
@@ -144,12 +154,13 @@ pub fn read(labels: &BTreeMap<String, String>) -> Result<Labels, LabelError> {
 
 /// The labels that [`read`] understands as these.
 pub fn write(task: &TaskLabels) -> BTreeMap<String, String> {
-    let TaskLabels { enable, target_group, port, weight, health_check_path, rule } = task;
+    let TaskLabels { enable, target_group, port, weight, zone, health_check_path, rule } = task;
     let texts = [
         ("weir.enable", (!enable).then(|| "false".to_owned())),
         ("weir.target_group", target_group.as_ref().map(ToString::to_string)),
         ("weir.port", port.map(|port| port.to_string())),
         ("weir.weight", weight.map(|weight| weight.get().to_string())),
+        ("weir.zone", zone.clone()),
         ("weir.health_check.path", health_check_path.clone()),
         ("weir.listener", rule.as_ref().map(LabelRule::listener)),
         ("weir.priority", rule.as_ref().map(|rule| rule.priority.get().to_string())),
@@ -233,6 +244,7 @@ mod tests {
         assert!(!check("weir.enable", "false").unwrap().task.enable);
         assert_eq!(check("weir.port", "8080").unwrap().task.port, Some(8080));
         assert_eq!(check("weir.weight", "2").unwrap().task.weight, Weight::new(2));
+        assert_eq!(check("weir.zone", "a").unwrap().task.zone.as_deref(), Some("a"));
         assert_eq!(check("weir.service", "api").unwrap().service.as_deref(), Some("api"));
         assert_eq!(
             check("weir.target_group", "api").unwrap().task.target_group,
@@ -295,6 +307,7 @@ mod tests {
             ("weir.path", "api/*"),
             ("weir.host", ""),
             ("weir.priority", "50001"),
+            ("weir.zone", "a b"),
         ] {
             let error = check(label, value).unwrap_err().to_string();
             assert!(error.contains(label), "{error}");

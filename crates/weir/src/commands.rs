@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod chaos;
 pub(crate) mod check;
 pub(crate) mod client;
 pub(crate) mod reload;

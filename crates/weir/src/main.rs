@@ -33,6 +33,9 @@ enum Command {
         #[arg(short, long)]
         config: Option<PathBuf>,
     },
+    /// Make a target group of a running weir misbehave as a load balancer does now and then: leave targets in too
+    /// long, believe probes too late, let targets flap, lose a zone.
+    Chaos(commands::chaos::Options),
     /// Say everything that is wrong with a configuration.
     Check {
         /// The configuration.
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
     output::start_log(arguments.log, level);
     let outcome = match arguments.command {
         Command::Run { config } => commands::run::run(config.as_deref()),
+        Command::Chaos(options) => commands::chaos::chaos(&options),
         Command::Check { config } => Ok(commands::check::check(&config)),
         Command::Demo(options) => demo::run(&options),
         Command::Reload(admin) => commands::reload::reload(&admin),

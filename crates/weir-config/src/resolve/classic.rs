@@ -98,6 +98,7 @@ impl<'n> Instances<'n> {
         port: u16,
     ) -> Option<TargetGroup> {
         let target = |ip: &IpAddr| TargetSelector::Address {
+            zone: None,
             addr: TargetAddr(SocketAddr::new(*ip, port)),
             weight: Weight::ONE,
         };

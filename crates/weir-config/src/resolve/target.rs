@@ -31,7 +31,8 @@ pub(super) fn read(node: &Node, discovery: &Discovery, reader: &mut Reader<'_>) 
     let ip = address.and_then(|node| reader.parsed(node, "an IP address", "127.0.0.1"));
     let port = fields.require(reader, "port", "8080").and_then(|node| reader.number(node, 1..=65_535_u16));
     let weight = weight(fields, reader);
-    Some(TargetSelector::Address { addr: TargetAddr(SocketAddr::new(ip?, port?)), weight })
+    let zone = fields.get("zone").and_then(|node| reader.text(node)).map(ToOwned::to_owned);
+    Some(TargetSelector::Address { addr: TargetAddr(SocketAddr::new(ip?, port?)), weight, zone })
 }
 
 /// Whether a source is followed, and what to write where it is not.

@@ -23,7 +23,9 @@ impl State {
             group.records.retain_mut(|record| {
                 let stays = match wanted.take(&record.member.target.id) {
                     Some(kept) if kept.addr == record.member.target.addr => {
-                        keep(record, &kept, &group.settings, group.is_used, now, transitions);
+                        if !group.mischief.keeps(record, kept.state == TaskState::Stopping, now) {
+                            keep(record, &kept, &group.settings, group.is_used, now, transitions);
+                        }
                         true
                     }
                     Some(moved) => {
@@ -33,6 +35,7 @@ impl State {
                         wanted.give_back(moved);
                         false
                     }
+                    None if group.mischief.keeps(record, true, now) => true,
                     None => leave(record, &group.settings, seen, event, now, transitions),
                 };
                 if stays {
@@ -98,10 +101,11 @@ fn register(group: &GroupState, wanted: &Wanted<'_>, serial: TargetSerial, now: 
         health: starting_health(group.is_used, wanted.state),
         since: now,
         cause: wanted.cause().into(),
+        zone: wanted.zone.map(Into::into),
         health_check_path: wanted.health_check_path.map(Into::into),
         provenance: wanted.provenance(),
     };
-    Record { member, count: HealthCount::default(), leaves_at: None }
+    Record { member, count: HealthCount::default(), leaves_at: None, overdue_at: None }
 }
 
 /// The health of a target that nothing is known of yet.
@@ -135,6 +139,9 @@ fn keep(
     record.member.weight = wanted.weight;
     if record.member.health_check_path.as_deref() != wanted.health_check_path {
         record.member.health_check_path = wanted.health_check_path.map(Into::into);
+    }
+    if record.member.zone.as_deref() != wanted.zone {
+        record.member.zone = wanted.zone.map(Into::into);
     }
     record.member.provenance = wanted.provenance();
     let health = record.member.health;

@@ -309,7 +309,7 @@ fn a_task_is_not_picked_before_its_engine_s_health_check_has_passed() {
 fn a_target_taken_out_of_the_configuration_drains_for_its_delay() {
     let mut control = Control::start();
     let addr = TargetAddr("127.0.0.1:9".parse().unwrap());
-    control.define(|group| group.targets = vec![TargetSelector::Address { addr, weight: Weight::ONE }]);
+    control.define(|group| group.targets = vec![TargetSelector::Address { addr, weight: Weight::ONE, zone: None }]);
     control.define(|group| group.targets.clear());
     assert_eq!(control.ports(), [(9, "draining")]);
     assert!(control.wait(29).is_empty());

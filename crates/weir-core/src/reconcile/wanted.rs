@@ -16,6 +16,7 @@ pub(super) struct Wanted<'s> {
     pub(super) addr: TargetAddr,
     pub(super) weight: Weight,
     pub(super) state: TaskState,
+    pub(super) zone: Option<&'s str>,
     pub(super) health_check_path: Option<&'s str>,
     origin: Origin<'s>,
 }
@@ -52,7 +53,9 @@ pub(super) fn wanted<'s>(group: &'s TargetGroup, seen: &'s Seen) -> Vec<Wanted<'
     let mut wanted: Vec<Wanted<'s>> = Vec::new();
     for selector in &group.targets {
         match selector {
-            TargetSelector::Address { addr, weight } => wanted.push(fixed(group, *addr, *weight)),
+            TargetSelector::Address { addr, weight, zone } => {
+                wanted.push(fixed(group, *addr, *weight, zone.as_deref()));
+            }
             TargetSelector::Lookup { lookup, weight } => {
                 let found = seen.of_service(SourceKind::Dns, lookup.to_string());
                 wanted.extend(found.filter_map(|task| of_task(task, None, *weight)));
@@ -84,17 +87,19 @@ fn of_task(task: &Task, container_port: Option<u16>, weight: Weight) -> Option<W
         addr: port.addr,
         weight: task.labels.weight.unwrap_or(weight),
         state: task.state,
+        zone: task.labels.zone.as_deref(),
         health_check_path: task.labels.health_check_path.as_deref(),
         origin: Origin::Task(task),
     })
 }
 
-fn fixed(group: &TargetGroup, addr: TargetAddr, weight: Weight) -> Wanted<'_> {
+fn fixed<'s>(group: &'s TargetGroup, addr: TargetAddr, weight: Weight, zone: Option<&'s str>) -> Wanted<'s> {
     Wanted {
         id: TargetId::Address(addr),
         addr,
         weight,
         state: TaskState::Running,
+        zone,
         health_check_path: None,
         origin: Origin::Configuration(&group.name),
     }

@@ -27,6 +27,16 @@ impl Admin {
         self.read(agent().post(self.at(path)).send_empty())
     }
 
+    /// Puts JSON to a path; status and body.
+    pub(crate) fn put(&self, path: &str, value: &serde_json::Value) -> anyhow::Result<(u16, String)> {
+        self.read(agent().put(self.at(path)).send_json(value))
+    }
+
+    /// Deletes what is at a path; status and body.
+    pub(crate) fn delete(&self, path: &str) -> anyhow::Result<(u16, String)> {
+        self.read(agent().delete(self.at(path)).call())
+    }
+
     fn at(&self, path: &str) -> String {
         format!("{}{path}", self.url.trim_end_matches('/'))
     }
