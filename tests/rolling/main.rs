@@ -6,6 +6,7 @@
 #![allow(clippy::panic, clippy::print_stdout, clippy::unwrap_used, reason = "a program for people")]
 
 mod load;
+mod peers;
 mod phases;
 mod swaps;
 
@@ -15,11 +16,16 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use load::{Endpoints, Load, Outcome};
+use peers::{Kind, Peer};
+use phases::Phase;
 use weir_tests::docker::{HTTP_PORT, TCP_PORT};
 use weir_tests::{Engine, Folder, Weir, wait_until};
 
 /// The services, each a group of its own; flows go to the first.
 const SERVICES: &[&str] = &["api", "web"];
+
+/// Who else may stand there, by the word that asks for it.
+const PEERS: [(&str, Kind); 2] = [("haproxy", Kind::Haproxy), ("nginx", Kind::Nginx)];
 
 /// Largest share of delays from event to snapshot that may be longer than [`SWAP_MAX`]: one in a hundred.
 const SWAP_MAX: Duration = Duration::from_millis(50);
@@ -35,10 +41,37 @@ enum Promise {
     NoneStrays,
 }
 
-/// One weir, its containers in the engine of this machine, and the load on it.
+/// Who stands between the load and the containers.
+enum Balancer {
+    Weir(Weir),
+    Peer(Peer),
+}
+
+impl Balancer {
+    fn endpoints(&self) -> Endpoints {
+        match self {
+            Self::Weir(weir) => Endpoints { http: weir.listener(0), tcp: weir.listener(1) },
+            Self::Peer(peer) => peer.endpoints,
+        }
+    }
+
+    /// Targets of `service` that get requests.
+    fn count(&self, service: &str) -> usize {
+        match self {
+            Self::Weir(weir) => healthy(weir, service),
+            Self::Peer(peer) => peer.known(service),
+        }
+    }
+
+    fn is_holding(&self) -> bool {
+        matches!(self, Self::Weir(weir) if weir.metric("weir_holding") > 0.0)
+    }
+}
+
+/// A balancer, its containers in the engine of this machine, and the load on it.
 struct Stage {
     engine: Engine,
-    weir: Weir,
+    balancer: Balancer,
     began: SystemTime,
     options: &'static [&'static str],
     /// Containers that were told to end: their flows may.
@@ -48,14 +81,20 @@ struct Stage {
 
 impl Stage {
     /// A stage with `replicas` containers of each service, all healthy, and load on them.
-    fn set(mark: &str, replicas: usize, options: &'static [&'static str]) -> Self {
+    fn set(who: Option<Kind>, mark: &str, replicas: usize, options: &'static [&'static str]) -> Self {
         let engine = Engine::find(mark).expect("a Docker engine answers; start one");
-        let folder = Folder::new();
-        let yaml = configuration("", &format!("{}-", engine.service()), &folder.write("targets.json", "[]"));
-        let weir = Weir::start_in(folder, &yaml, |_| {});
+        let balancer = match who {
+            Some(kind) => Balancer::Peer(Peer::start(kind, &engine)),
+            None => {
+                let folder = Folder::new();
+                let file = folder.write("targets.json", "[]");
+                let yaml = configuration("", &format!("{}-", engine.service()), &file);
+                Balancer::Weir(Weir::start_in(folder, &yaml, |_| {}))
+            }
+        };
         #[allow(clippy::disallowed_methods, reason = "the engine tells wall time")]
         let began = SystemTime::now();
-        let mut stage = Self { engine, weir, began, options, gone: BTreeSet::new(), load: None };
+        let mut stage = Self { engine, balancer, began, options, gone: BTreeSet::new(), load: None };
         for service in SERVICES {
             for number in 1..=replicas {
                 stage.run(service, &number.to_string());
@@ -64,7 +103,7 @@ impl Stage {
         for service in SERVICES {
             stage.wait_for(service, replicas);
         }
-        stage.load = Some(load_on(&stage.weir));
+        stage.load = Some(Load::start(stage.balancer.endpoints(), SERVICES));
         stage
     }
 
@@ -79,12 +118,12 @@ impl Stage {
 
     /// Waits until `count` containers of `service` are healthy, and nobody else is eligible.
     fn wait_for(&self, service: &str, count: usize) {
-        wait_for(&self.weir, service, count);
+        wait_until(&format!("{count} of {service} are healthy"), || self.balancer.count(service) == count);
     }
 
     /// Waits until everything that was held has been let go.
     fn wait_until_nobody_waits(&self) {
-        wait_until("nobody waits for a target", || self.weir.metric("weir_holding") == 0.0);
+        wait_until("nobody waits for a target", || !self.balancer.is_holding());
     }
 
     /// Does something to containers that ends them.
@@ -96,32 +135,27 @@ impl Stage {
     /// Ends the load, prints the row of the phase; whether it kept its promise.
     fn finish(mut self, phase: &str, promise: Promise) -> bool {
         let outcome = self.load.take().expect("the load is under way").stop();
-        let timeline = self.weir.process().handle().timeline.latest_first();
-        let delays = swaps::delays(self.began, &timeline);
-        report(phase, promise, &self.weir, outcome, &delays, &self.gone)
+        let delays = match &self.balancer {
+            Balancer::Weir(weir) => {
+                swaps::delays(self.began, &weir.process().handle().timeline.latest_first())
+            }
+            Balancer::Peer(_) => Vec::new(),
+        };
+        report(phase, promise, &self.balancer, outcome, &delays, &self.gone)
     }
 }
 
-/// Load on the services of this weir.
-fn load_on(weir: &Weir) -> Load {
-    Load::start(Endpoints { http: weir.listener(0), tcp: weir.listener(1) }, SERVICES)
+fn healthy(weir: &Weir, service: &str) -> usize {
+    let snapshot = weir.snapshot();
+    let group = snapshot.groups().find(|group| group.settings.name.as_str() == service);
+    group.map_or(0, |group| group.members.iter().filter(|member| member.health.is_healthy()).count())
 }
 
-/// Waits until `count` targets of `service` are healthy, and nobody else is.
-fn wait_for(weir: &Weir, service: &str, count: usize) {
-    let healthy = || {
-        let snapshot = weir.snapshot();
-        let group = snapshot.groups().find(|group| group.settings.name.as_str() == service);
-        group.map_or(0, |group| group.members.iter().filter(|member| member.health.is_healthy()).count())
-    };
-    wait_until(&format!("{count} of {service} are healthy"), || healthy() == count);
-}
-
-/// Prints the row of a phase; whether it kept its promise.
+/// Prints the row of a phase; whether weir kept its promise. A peer has given none.
 fn report(
     phase: &str,
     promise: Promise,
-    weir: &Weir,
+    balancer: &Balancer,
     mut outcome: Outcome,
     delays: &[Duration],
     gone: &BTreeSet<String>,
@@ -139,14 +173,23 @@ fn report(
             Promise::NoGetFails => outcome.gets_failed == 0 && broken == 0,
             Promise::NoneStrays => true,
         };
+    let metric = |name: &str| match balancer {
+        Balancer::Weir(weir) => weir.metric(name).to_string(),
+        Balancer::Peer(_) => "-".to_owned(),
+    };
+    let verdict = match balancer {
+        Balancer::Peer(_) => "",
+        Balancer::Weir(_) if is_kept => "kept",
+        Balancer::Weir(_) => "BROKEN",
+    };
     println!(
-        "{phase:46}{:>8}{:>7}{:>7}{:>7}{:>7}{:>8}{:>9.1}{:>7}{:>7}{:>7}{:>7}{:>9.1}{:>9.1}  {}",
+        "{phase:46}{:>8}{:>7}{:>7}{:>7}{:>7}{:>8}{:>9.1}{:>7}{:>7}{:>7}{:>7}{:>9.1}{:>9.1}  {verdict}",
         outcome.sent,
         outcome.gets_failed,
         outcome.posts_failed,
         outcome.wrong_service,
-        weir.metric("weir_held_total"),
-        weir.metric("weir_retries_total"),
+        metric("weir_held_total"),
+        metric("weir_retries_total"),
         millis(latency),
         outcome.flows.opened,
         flows_broken,
@@ -154,11 +197,11 @@ fn report(
         sockets_broken,
         millis(p99),
         millis(delays.last().copied().unwrap_or_default()),
-        if is_kept { "kept" } else { "BROKEN" },
     );
     for failure in &outcome.failures {
         println!("    {failure}");
     }
+    let Balancer::Weir(weir) = balancer else { return true };
     if failed > 0 {
         let metrics = weir.admin("/metrics").body;
         let reasons = metrics.lines().filter(|line| line.starts_with("weir_request_errors"));
@@ -225,9 +268,21 @@ fn main() -> ExitCode {
         "swap p99",
         "slowest"
     );
-    let asked: Vec<String> = std::env::args().skip(1).collect();
-    let is_asked = |letter: &str| asked.is_empty() || asked.iter().any(|asked| asked == letter);
-    let phases = phases::ALL.iter().filter(|(letter, _)| is_asked(letter));
-    let kept: Vec<bool> = phases.map(|(_, run)| run()).collect();
-    if kept.iter().all(|kept| *kept) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let (peers, letters): (Vec<_>, Vec<_>) =
+        std::env::args().skip(1).partition(|word| PEERS.iter().any(|(name, _)| name == word));
+    let is_asked = |letter: &str| letters.is_empty() || letters.iter().any(|asked| asked == letter);
+    let mut is_kept = true;
+    for (letter, run) in phases::ALL.iter().filter(|(letter, _)| is_asked(letter)) {
+        match run {
+            Phase::OfWeir(run) => is_kept &= run(),
+            Phase::OfAll(run) => {
+                is_kept &= run(None);
+                for (name, kind) in PEERS.iter().filter(|(name, _)| peers.iter().any(|asked| asked == name)) {
+                    println!("{letter} with {name}:");
+                    run(Some(*kind));
+                }
+            }
+        }
+    }
+    if is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -8,7 +8,9 @@ use tokio::time::Instant;
 use weir_tests::docker::HTTP_PORT;
 use weir_tests::{Folder, OwnEngine, Weir, free_port, wait_until};
 
-use crate::{Promise, SERVICES, Stage, configuration, load_on, report, wait_for};
+use crate::load::Load;
+use crate::peers::Kind;
+use crate::{Balancer, Promise, SERVICES, Stage, configuration, report};
 
 /// Exits at its stop signal, whatever is under way.
 const ABRUPT: &[&str] = &["--exit-at-once"];
@@ -23,32 +25,37 @@ const REPLICAS: usize = 3;
 const ROUNDS: usize = 10;
 
 /// Something that happens to containers; whether weir kept its promise.
-pub(crate) type Phase = fn() -> bool;
+pub(crate) enum Phase {
+    /// With weir, or with the peer that is named.
+    OfAll(fn(Option<Kind>) -> bool),
+    /// What peers have no counterpart for.
+    OfWeir(fn() -> bool),
+}
 
 /// Every phase with its letter.
 pub(crate) const ALL: [(&str, Phase); 9] = [
-    ("a", recreate_lingering),
-    ("a", recreate_abrupt),
-    ("b", kill),
-    ("c", recycle_ports),
-    ("d", scale),
-    ("e", restart_beneath),
-    ("e", restart_with_all),
-    ("f", change_a_file),
-    ("g", recreate_the_only_one),
+    ("a", Phase::OfAll(recreate_lingering)),
+    ("a", Phase::OfAll(recreate_abrupt)),
+    ("b", Phase::OfAll(kill)),
+    ("c", Phase::OfAll(recycle_ports)),
+    ("d", Phase::OfAll(scale)),
+    ("e", Phase::OfWeir(restart_beneath)),
+    ("e", Phase::OfWeir(restart_with_all)),
+    ("f", Phase::OfWeir(change_a_file)),
+    ("g", Phase::OfAll(recreate_the_only_one)),
 ];
 
-fn recreate_lingering() -> bool {
-    recreate("a  all recreated one by one, tasks linger", LINGERING, Promise::NoneFails)
+fn recreate_lingering(who: Option<Kind>) -> bool {
+    recreate(who, "a  all recreated one by one, tasks linger", LINGERING, Promise::NoneFails)
 }
 
-fn recreate_abrupt() -> bool {
-    recreate("a' all recreated one by one, tasks exit at once", ABRUPT, Promise::NoGetFails)
+fn recreate_abrupt(who: Option<Kind>) -> bool {
+    recreate(who, "a' all recreated one by one, tasks exit at once", ABRUPT, Promise::NoGetFails)
 }
 
 /// A new container is healthy before an old one is told to stop.
-fn recreate(phase: &str, options: &'static [&'static str], promise: Promise) -> bool {
-    let mut stage = Stage::set("roll", REPLICAS, options);
+fn recreate(who: Option<Kind>, phase: &str, options: &'static [&'static str], promise: Promise) -> bool {
+    let mut stage = Stage::set(who, "roll", REPLICAS, options);
     for service in SERVICES {
         for number in 1..=REPLICAS {
             stage.run(service, &format!("new-{number}"));
@@ -63,8 +70,8 @@ fn recreate(phase: &str, options: &'static [&'static str], promise: Promise) -> 
 }
 
 /// SIGKILL, without any notice.
-fn kill() -> bool {
-    let mut stage = Stage::set("kill", REPLICAS, LINGERING);
+fn kill(who: Option<Kind>) -> bool {
+    let mut stage = Stage::set(who, "kill", REPLICAS, LINGERING);
     for number in 1..=REPLICAS {
         for service in SERVICES {
             stage.run(service, &format!("new-{number}"));
@@ -78,8 +85,8 @@ fn kill() -> bool {
 }
 
 /// A container of one service ends, and a container of the other has its port before anybody can look.
-fn recycle_ports() -> bool {
-    let mut stage = Stage::set("recycle", REPLICAS, LINGERING);
+fn recycle_ports(who: Option<Kind>) -> bool {
+    let mut stage = Stage::set(who, "recycle", REPLICAS, LINGERING);
     let ports = [free_port(), free_port()];
     let publish = ports.map(|port| format!("127.0.0.1:{port}:8080"));
     let mut before: Option<[String; 2]> = None;
@@ -103,9 +110,9 @@ fn recycle_ports() -> bool {
     stage.finish("c  ports recycled across two services", Promise::NoneFails)
 }
 
-fn scale() -> bool {
+fn scale(who: Option<Kind>) -> bool {
     const MANY: usize = 12;
-    let mut stage = Stage::set("scale", REPLICAS, LINGERING);
+    let mut stage = Stage::set(who, "scale", REPLICAS, LINGERING);
     let more: Vec<String> = (REPLICAS + 1..=MANY).map(|number| number.to_string()).collect();
     for number in &more {
         stage.run("api", number);
@@ -138,7 +145,12 @@ fn restart(phase: &str, options: &[&str], ends_all: bool, promise: Promise) -> b
         let folder = Folder::new();
         let docker = format!("endpoint: \"{}\"", engine.endpoint());
         let yaml = configuration(&docker, "", &folder.write("targets.json", "[]"));
-        let weir = Weir::start_in(folder, &yaml, |_| {});
+        let balancer = Balancer::Weir(Weir::start_in(folder, &yaml, |_| {}));
+        let Balancer::Weir(weir) = &balancer else { return };
+        let wait_for_all = || {
+            let is_there = |service: &&str| balancer.count(service) == REPLICAS;
+            wait_until("all are healthy", || SERVICES.iter().all(is_there));
+        };
         let mut gone = BTreeSet::new();
         for service in SERVICES {
             for number in 1..=REPLICAS {
@@ -147,17 +159,17 @@ fn restart(phase: &str, options: &[&str], ends_all: bool, promise: Promise) -> b
                 gone.extend(ends_all.then_some(name));
             }
         }
-        SERVICES.iter().for_each(|service| wait_for(&weir, service, REPLICAS));
-        let load = load_on(&weir);
+        wait_for_all();
+        let load = Load::start(balancer.endpoints(), SERVICES);
         engine.stop();
         wait_until("weir has noticed", || weir.metric("weir_discovery_failures_total") > 0.0);
         engine.start(options);
         wait_until("weir follows the engine again", || {
             weir.admin("/api/v1/events").body.contains("\"change\":\"recovered\"")
         });
-        SERVICES.iter().for_each(|service| wait_for(&weir, service, REPLICAS));
+        wait_for_all();
         wait_until("nobody waits for a target", || weir.metric("weir_holding") == 0.0);
-        is_kept = report(phase, promise, &weir, load.stop(), &[], &gone);
+        is_kept = report(phase, promise, &balancer, load.stop(), &[], &gone);
     });
     is_kept
 }
@@ -166,7 +178,8 @@ fn restart(phase: &str, options: &[&str], ends_all: bool, promise: Promise) -> b
 fn change_a_file() -> bool {
     const TASKS: usize = 12;
     const CHANGES: usize = 5_000;
-    let stage = Stage::set("file", REPLICAS, LINGERING);
+    let stage = Stage::set(None, "file", REPLICAS, LINGERING);
+    let Balancer::Weir(weir) = &stage.balancer else { return false };
     let names: Vec<String> = (1..=TASKS).map(|number| format!("web-file-{number}")).collect();
     for name in &names {
         // Not of the service, so that only the file brings it in.
@@ -177,13 +190,13 @@ fn change_a_file() -> bool {
         let listed = addrs.iter().enumerate().filter(|(at, _)| *at != out % TASKS);
         let listed: Vec<String> = listed.map(|(_, addr)| format!("\"{addr}\"")).collect();
         let labels = "{ \"service\": \"web\" }";
-        stage.weir.folder.write(
+        weir.folder.write(
             "targets.json",
             &format!("[{{ \"targets\": [{}], \"labels\": {labels} }}]", listed.join(", ")),
         );
     };
     let began = Instant::now();
-    let swaps = stage.weir.snapshot().generation;
+    let swaps = weir.snapshot().generation;
     for change in 0..CHANGES {
         without(change);
         std::thread::sleep((Duration::from_millis(1) * change as u32).saturating_sub(began.elapsed()));
@@ -192,20 +205,20 @@ fn change_a_file() -> bool {
     let written = Instant::now();
     let last_out = addrs[(CHANGES - 1) % TASKS];
     wait_until("the last state is live", || {
-        let is_in = |addr: &SocketAddr| stage.weir.member(*addr).is_some_and(|m| m.health.is_healthy());
+        let is_in = |addr: &SocketAddr| weir.member(*addr).is_some_and(|m| m.health.is_healthy());
         addrs.iter().all(|addr| is_in(addr) == (*addr != last_out))
     });
     println!(
         "    {rate:.0} sets a second became {} swaps in all; the last state was live after {} ms",
-        stage.weir.snapshot().generation - swaps,
+        weir.snapshot().generation - swaps,
         written.elapsed().as_millis()
     );
     stage.finish("f  1,000 sets a second through a file", Promise::NoneFails)
 }
 
 /// Between its end and the first answer of its successor there is nobody: requests are held.
-fn recreate_the_only_one() -> bool {
-    let mut stage = Stage::set("only", 1, LINGERING);
+fn recreate_the_only_one(who: Option<Kind>) -> bool {
+    let mut stage = Stage::set(who, "only", 1, LINGERING);
     for round in 0..ROUNDS / 2 {
         let old = if round == 0 { "api-1".to_owned() } else { format!("api-only-{round}") };
         stage.end(&["stop", "-t", "5"], &[&old]);

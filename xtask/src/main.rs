@@ -11,7 +11,8 @@ const HELP: &str = "\
 cargo xtask test     everything that weir promises: unit, property and end-to-end tests, real containers among them
 cargo xtask check    formatting, clippy, documentation, dependencies
 cargo xtask soak     72 simulated hours of everything that can happen to targets; WEIR_SOAK_SEED=n for other ones
-cargo xtask rolling  containers come and go under load: what fails, waits, is repeated; letters choose phases
+cargo xtask rolling  containers come and go under load: what fails, waits, is repeated; letters choose phases,
+                     and `haproxy` and `nginx` show what happens with those in weir's place
 cargo xtask bench    weir beside nginx and HAProxy, interleaved and paired; what follows goes to the bench
 ";
 
@@ -62,6 +63,9 @@ fn check() -> Result<(), Failed> {
 /// What users are promised, with a row for each thing that can happen to containers.
 fn rolling(phases: &[String]) -> Result<(), Failed> {
     needs::engine()?;
+    if phases.iter().any(|word| word == "haproxy" || word == "nginx") {
+        needs::peers()?;
+    }
     cargo(&["build", "--locked", "--release", "--package", "weir", "--package", "weir-tests", "--bins"])?;
     let weir = step::built("release/weir").display().to_string();
     let phases: Vec<&str> = phases.iter().map(String::as_str).collect();
