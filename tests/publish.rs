@@ -11,7 +11,7 @@ use weir_tests::{FakeTarget, Folder, Weir, wait_until};
 fn listed(targets: &[(&str, &FakeTarget)]) -> String {
     let element = |(id, target): &(&str, &FakeTarget)| {
         format!(
-            r#"{{"targets":["{}"],"labels":{{"service":"web","id":"{id}","weir.weight":"3"}}}}"#,
+            r#"{{"targets":["{}"],"labels":{{"service":"web","id":"{id}","weir.weight":"3","weir.target_group":"web"}}}}"#,
             target.addr()
         )
     };
@@ -63,6 +63,7 @@ fn what_two_weirs_publish_is_served_elsewhere_and_outlives_them() {
     wait_for(&elsewhere, &["one", "two"]);
     let second = publishing(&etcd, &folder);
     wait_for(&second, &["one", "two"]);
+    assert_eq!(first.snapshot().members().count(), 2, "what weir publishes it does not read back");
     assert_eq!(elsewhere.member(targets[0].addr()).unwrap().weight.get(), 3);
 
     folder.write("targets.json", &listed(&[("two", &targets[1]), ("three", &targets[2])]));

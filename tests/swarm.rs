@@ -93,7 +93,7 @@ fn tasks_on_two_nodes_are_targets_at_the_ports_that_they_were_given() {
 }
 
 #[test]
-fn an_update_that_replaces_every_task_loses_no_request() {
+fn an_update_that_replaces_every_task_and_a_node_that_is_emptied_lose_no_request() {
     OwnSwarm::with(|swarm| {
         swarm.serve("web", &[&PUBLISHED[..], &["--replicas", "2"]].concat());
         let weir = following(swarm, "web");
@@ -106,6 +106,14 @@ fn an_update_that_replaces_every_task_loses_no_request() {
             now.len() == 2 && now.is_disjoint(&before)
         });
         swarm.wait_until("those before have left", || weir.snapshot().members().count() == 2);
+
+        swarm.docker(&["node", "update", "--availability", "drain", "node-2"]);
+        swarm.wait_until("the tasks of a node that is emptied have gone to the other", || {
+            let snapshot = weir.snapshot();
+            let ips = snapshot.members().map(|(_, member)| member.target.addr.0.ip());
+            healthy(&weir).len() == 2
+                && ips.collect::<BTreeSet<IpAddr>>() == BTreeSet::from([swarm.address(0)])
+        });
         let outcome = load.stop();
         assert!(outcome.sent > u64::from(RATE / 4), "{} requests are too few to say anything", outcome.sent);
         assert_eq!(outcome.lost(), 0, "of {} requests: {:?}", outcome.sent, outcome.failures);

@@ -9,7 +9,7 @@ mod messages;
 mod model;
 mod publish;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -39,13 +39,20 @@ const KEYS_MAX: usize = 10_000;
 /// Longest silence of a watch before all keys are read again: a member that vanished says nothing either.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// Follows the keys that begin with `prefix` until nobody takes reports any more.
+/// Follows the keys that begin with `prefix` until nobody takes reports any more, but not those of the sources that weir
+/// has `published` there itself.
 ///
 /// `endpoints` are members of one cluster; while one answers, the others are not asked.
-pub async fn watch(endpoints: Vec<HttpUrl>, prefix: String, reports: Sender<Report>) {
+pub async fn watch(
+    endpoints: Vec<HttpUrl>,
+    prefix: String,
+    published: BTreeSet<SourceKind>,
+    reports: Sender<Report>,
+) {
+    let own = published.into_iter().map(|source| folder(&prefix, source).into_bytes()).collect();
     let watcher = Watcher {
         prefix: prefix.into_bytes(),
-        model: Model::default(),
+        model: Model::without(own),
         reporter: Reporter::new(SourceKind::Etcd, reports.clone()),
         backoff: Backoff::default(),
         problems: BTreeMap::new(),
@@ -164,6 +171,11 @@ impl Watcher {
         self.reporter.quarantine(self.model.mistakes()).await?;
         self.reporter.tell(self.model.tasks()).await
     }
+}
+
+/// What the keys of the tasks of a source begin with, where they are published.
+fn folder(prefix: &str, source: SourceKind) -> String {
+    format!("{prefix}{}/", source.as_str())
 }
 
 fn check_status(answer: &Answer) -> Result<(), String> {

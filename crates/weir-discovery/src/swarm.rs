@@ -1,7 +1,7 @@
 //! The Swarm source: follows the tasks of a Docker Swarm, as one of its managers tells of them.
 //!
 //! A manager has no events of tasks: they are asked for again and again. What they refer to, services and nodes, changes
-//! seldom, and is asked for every [`REFRESH_INTERVAL`] and when a task refers to what is not known. A manager that does
+//! seldom, and is asked for every `REFRESH_INTERVAL` and when a task refers to what is not known. A manager that does
 //! not answer keeps the last good set.
 
 mod model;

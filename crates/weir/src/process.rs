@@ -355,7 +355,7 @@ fn follow(
         spawn_local(ecs::watch(source, credentials, to(SourceKind::Ecs)));
     }
     if let Some(source) = etcd {
-        spawn_local(etcd::watch(source.endpoints, source.prefix, to(SourceKind::Etcd)));
+        spawn_local(etcd::watch(source.endpoints, source.prefix, source.publish, to(SourceKind::Etcd)));
     }
     if let Some(source) = file {
         spawn_local(file::watch(source.path, to(SourceKind::File)));

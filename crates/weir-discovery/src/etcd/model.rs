@@ -10,10 +10,17 @@ use crate::elements::{self, Document, Elements, Mistake};
 /// The keys with what their values say.
 #[derive(Debug, Default)]
 pub(super) struct Model {
+    /// What the keys begin with that weir itself publishes: it knows these tasks at first hand.
+    own: Vec<Vec<u8>>,
     keys: BTreeMap<Vec<u8>, Elements>,
 }
 
 impl Model {
+    /// A model without the keys that begin like one of `own`.
+    pub(super) fn without(own: Vec<Vec<u8>>) -> Self {
+        Self { own, ..Self::default() }
+    }
+
     /// All keys that there are.
     pub(super) fn replace(&mut self, pairs: Vec<Pair>) {
         self.keys.clear();
@@ -43,6 +50,9 @@ impl Model {
     }
 
     fn put(&mut self, pair: Pair) {
+        if self.own.iter().any(|own| pair.key.0.starts_with(own)) {
+            return;
+        }
         let key = String::from_utf8_lossy(&pair.key.0);
         // A key that was deleted and made again is another task, on whatever address.
         let generation = pair.create_revision.0.to_string();
@@ -92,6 +102,14 @@ mod tests {
         model.apply(put("/w/a", A, 2));
         assert_eq!((model.tasks().len(), model.mistakes().len()), (3, 0));
         model.apply(delete("/w/b"));
+        assert_eq!((model.tasks().len(), model.key_count()), (1, 1));
+    }
+
+    #[test]
+    fn what_weir_itself_publishes_is_not_read_back() {
+        let mut model = Model::without(vec![b"/w/swarm/".to_vec()]);
+        model.apply(put("/w/swarm/a", A, 2));
+        model.apply(put("/w/swarms", A, 2));
         assert_eq!((model.tasks().len(), model.key_count()), (1, 1));
     }
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use weir_core::task::{SourceKind, TaskSet, TaskState};
 use weir_core::url::HttpUrl;
 
-use super::{RANGE_BYTES_MAX, check_status, messages};
+use super::{RANGE_BYTES_MAX, check_status, folder, messages};
 use crate::Report;
 use crate::client;
 use crate::elements::Element;
@@ -49,7 +49,7 @@ pub async fn publish(
     reports: Sender<Report>,
 ) {
     let latest = watch::Sender::new(Said::default());
-    let publisher = Publisher::new(endpoints, format!("{prefix}{}/", source.as_str()));
+    let publisher = Publisher::new(endpoints, folder(&prefix, source));
     let passing_on = async {
         while let Some(report) = said.recv().await {
             match &report {

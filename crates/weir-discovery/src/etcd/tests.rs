@@ -2,6 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::*;
@@ -66,7 +67,7 @@ fn port(report: &Report) -> Option<u16> {
 async fn a_watch_behind_a_compaction_is_followed_by_another_reading() {
     let member = Member::new().await;
     let (sender, mut reports) = channel(16);
-    tokio::spawn(watch(vec![member.url()], "a".to_owned(), sender));
+    tokio::spawn(watch(vec![member.url()], "a".to_owned(), BTreeSet::new(), sender));
     member.list(1).await;
     let canceled = r#"{"result":{"header":{},"canceled":true,"compact_revision":"4"}}"#;
     let stream = member.tell(canceled).await;
@@ -80,7 +81,7 @@ async fn a_watch_behind_a_compaction_is_followed_by_another_reading() {
 async fn the_next_member_is_asked_and_only_a_cluster_without_any_has_failed() {
     let members = [Member::new().await, Member::new().await];
     let (sender, mut reports) = channel(16);
-    tokio::spawn(watch(members.iter().map(Member::url).collect(), "a".to_owned(), sender));
+    tokio::spawn(watch(members.iter().map(Member::url).collect(), "a".to_owned(), BTreeSet::new(), sender));
     drop(members[0].asked("/v3/kv/range").await);
     members[1].list(1).await;
     assert_eq!(port(&next(&mut reports).await), Some(1), "one member that is down is no failure");
