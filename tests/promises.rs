@@ -4,6 +4,7 @@
 
 mod access_log;
 mod bad_input;
+mod chaos;
 mod classic;
 mod config_examples;
 mod deregistration;

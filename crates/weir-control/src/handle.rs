@@ -1,8 +1,8 @@
 //! The handle: what the admin port and the signals may see and ask.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 use weir_core::chaos::Chaos;

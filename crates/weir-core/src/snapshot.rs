@@ -277,6 +277,7 @@ pub(crate) mod testing {
                     health: Health::Healthy,
                     since: Timestamp::default(),
                     cause: "test".into(),
+                    zone: None,
                     health_check_path: None,
                     provenance: Arc::new(Provenance { source: "test", origin: String::new() }),
                 }

@@ -94,8 +94,7 @@ impl State {
             while let Some((_, serial, verdict)) = mischief.verdicts.pop_front_if(|(at, _, _)| *at <= now) {
                 verdicts.push((serial, verdict));
             }
-            if let (Some(period), true) =
-                (mischief.chaos.flap, mischief.flaps_at.is_some_and(|at| at <= now))
+            if let (Some(period), true) = (mischief.chaos.flap, mischief.flaps_at.is_some_and(|at| at <= now))
             {
                 mischief.flaps_at = Some(now.after(period));
                 if !recover(&mut group.records, now, transitions) {

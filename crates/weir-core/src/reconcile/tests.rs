@@ -13,6 +13,8 @@ use crate::task::{SourceKind, Task, TaskId, TaskLabels, TaskPort, TaskState};
 const SICK: Verdict = Err(UnhealthyReason::Timeout);
 
 /// A reconciler with a clock of its own, one load balancer and one group `api` of the Docker service `api`.
+mod chaos;
+
 struct Control {
     state: State,
     now: Timestamp,
@@ -309,7 +311,9 @@ fn a_task_is_not_picked_before_its_engine_s_health_check_has_passed() {
 fn a_target_taken_out_of_the_configuration_drains_for_its_delay() {
     let mut control = Control::start();
     let addr = TargetAddr("127.0.0.1:9".parse().unwrap());
-    control.define(|group| group.targets = vec![TargetSelector::Address { addr, weight: Weight::ONE, zone: None }]);
+    control.define(|group| {
+        group.targets = vec![TargetSelector::Address { addr, weight: Weight::ONE, zone: None }];
+    });
     control.define(|group| group.targets.clear());
     assert_eq!(control.ports(), [(9, "draining")]);
     assert!(control.wait(29).is_empty());

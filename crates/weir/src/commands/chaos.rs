@@ -40,19 +40,17 @@ pub(crate) fn chaos(options: &Options) -> anyhow::Result<ExitCode> {
         "flap": seconds(options.flap),
         "lose_zone": options.lose_zone,
     });
-    let is_nothing = wanted == serde_json::json!({
-        "deregister_late": 0.0, "delay_health": 0.0, "flap": 0.0, "lose_zone": null
-    });
+    let is_nothing = wanted
+        == serde_json::json!({
+            "deregister_late": 0.0, "delay_health": 0.0, "flap": 0.0, "lose_zone": null
+        });
     anyhow::ensure!(
         options.off || !is_nothing,
         "what shall {} do wrong? Name --deregister-late, --delay-health, --flap or --lose-zone, or --off",
         options.group
     );
-    let (status, body) = if options.off {
-        options.admin.delete(&path)?
-    } else {
-        options.admin.put(&path, &wanted)?
-    };
+    let (status, body) =
+        if options.off { options.admin.delete(&path)? } else { options.admin.put(&path, &wanted)? };
     if status == 200 {
         say(body.trim_end());
         return Ok(ExitCode::SUCCESS);
