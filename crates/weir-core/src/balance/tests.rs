@@ -1,12 +1,17 @@
 //! Promises of the algorithms.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
+
+use proptest::prelude::*;
 
 use super::*;
 use crate::health::{Health, UnhealthyReason};
 use crate::snapshot::Group;
 use crate::snapshot::testing::{group, members};
+use crate::target::{Target, TargetId};
+use crate::task::TaskId;
 
 const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
 const ANY: PickContext<'_> = PickContext { key: 0, now: NOW, avoid: &[] };
@@ -132,4 +137,53 @@ fn slow_start_raises_a_target_s_share_linearly() {
     assert!((0.08..0.12).contains(&share(0)), "{}", share(0));
     assert!((0.45..0.55).contains(&share(15)), "{}", share(15));
     assert!((0.99..1.01).contains(&share(30)), "{}", share(30));
+}
+
+/// A target as one weir sees it: with a number that this weir gave it.
+fn numbered(member: &Member, serial: u64) -> Member {
+    let Target { addr, id, group, .. } = &*member.target;
+    let target = Target::new(TargetSerial(serial), *addr, id.clone(), group.clone());
+    Member { target: Arc::new(target), ..member.clone() }
+}
+
+/// A task of a source that knows ids, healthy or not; ids of etcd and ECS are alike for longer than people read.
+fn task(number: u16, is_healthy: bool, weight: u16) -> Member {
+    let plain = members(&[(number, weight)]).remove(0);
+    let id = match number % 3 {
+        0 => TargetId::Address(plain.target.addr),
+        _ => {
+            let task =
+                TaskId { id: format!("/weir/targets/web-server-{number}").into(), generation: "7".into() };
+            TargetId::Task { task, container_port: 80 }
+        }
+    };
+    let target = Target::new(plain.target.serial, plain.target.addr, id, plain.target.group.clone());
+    let health = if is_healthy { Health::Healthy } else { Health::Unhealthy(UnhealthyReason::Timeout) };
+    Member { target: Arc::new(target), health, ..plain }
+}
+
+proptest! {
+    /// Several weirs behind one address must agree, though each met the targets in an order of its own, gave them numbers
+    /// of its own, and may still be draining some that another never saw.
+    #[test]
+    fn weirs_that_see_the_same_targets_send_a_flow_to_the_same_one(
+        seen in prop::collection::btree_map(1..300_u16, (any::<bool>(), 1..4_u16), 1..40),
+        order in prop::collection::vec(any::<u32>(), 40),
+        drained in prop::collection::btree_set(300..400_u16, 0..5),
+    ) {
+        let here: Vec<Member> = seen.iter().map(|(number, (health, weight))| task(*number, *health, *weight)).collect();
+        let gone = drained.iter().map(|number| Member { health: Health::Draining, ..task(*number, true, 1) });
+        let mut there: Vec<(u32, Member)> = order.into_iter().zip(here.iter().cloned()).collect();
+        there.sort_by_key(|(at, _)| *at);
+        let there = gone.chain(there.into_iter().map(|(_, member)| member));
+        let there: Vec<Member> = there.zip(1_000..).map(|(member, serial)| numbered(&member, serial)).collect();
+        let (here, there) = (group(Algorithm::FlowHash, here), group(Algorithm::FlowHash, there));
+        let pick = |group: &Group, key: u64| {
+            let context = PickContext { key: key.wrapping_mul(0x9e37_79b9_7f4a_7c15), ..ANY };
+            group.lease(&mut WorkerState::seeded(key), &context).unwrap().target().id.clone()
+        };
+        for key in 0..200 {
+            prop_assert_eq!(pick(&here, key), pick(&there, key));
+        }
+    }
 }
