@@ -35,4 +35,5 @@ mod retries;
 mod same_picks;
 mod swarm;
 mod target_swap;
+mod two_weirs;
 mod upgrade;

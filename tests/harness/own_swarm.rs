@@ -1,7 +1,6 @@
 //! A Docker Swarm of a test's own: engines on hosts that are namespaces, joined by a bridge in a namespace of the test's.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::process::Command;
 
 use crate::{Namespaces, OwnEngine, wait_at_most};
 
@@ -37,17 +36,15 @@ impl OwnSwarm {
 
     /// Joins the engines; this thread is in the network of the bridge.
     fn start(mut nodes: Vec<OwnEngine>, bridge: Namespaces) -> Self {
-        ip("link add br0 type bridge");
-        ip("addr add 10.77.0.254/24 dev br0");
-        ip("link set br0 up");
+        bridge.ip("link add br0 type bridge");
+        bridge.ip("addr add 10.77.0.254/24 dev br0");
+        bridge.ip("link set br0 up");
         for (number, node) in nodes.iter_mut().enumerate() {
             let (host, address) = (node.namespaces.id(), address(number));
-            ip(&format!("link add veth{number} type veth peer name eth0 netns {host}"));
-            ip(&format!("link set veth{number} master br0 up"));
-            for arguments in [format!("addr add {address}/24 dev eth0"), "link set eth0 up".to_owned()] {
-                let set = node.namespaces.inside("ip").args(arguments.split(' ')).status();
-                assert!(set.is_ok_and(|status| status.success()), "ip {arguments}");
-            }
+            bridge.ip(&format!("link add veth{number} type veth peer name eth0 netns {host}"));
+            bridge.ip(&format!("link set veth{number} master br0 up"));
+            node.namespaces.ip(&format!("addr add {address}/24 dev eth0"));
+            node.namespaces.ip("link set eth0 up");
             node.start(&[]);
         }
         let (manager, worker) = (&nodes[0], &nodes[1]);
@@ -129,10 +126,4 @@ impl Drop for OwnSwarm {
 fn address(number: usize) -> IpAddr {
     let last = u8::try_from(number + 1).expect("there are few nodes");
     Ipv4Addr::new(10, 77, 0, last).into()
-}
-
-/// Runs `ip` in the network of this thread.
-fn ip(arguments: &str) {
-    let set = Command::new("ip").args(arguments.split(' ')).status();
-    assert!(set.is_ok_and(|status| status.success()), "ip {arguments}");
 }
