@@ -60,7 +60,7 @@ fn two_weirs_follow_one_etcd_and_lose_nothing_when_it_is_lost() {
         both(weirs, "every task answers", &TASKS);
         weirs.delete(TASKS[0]);
         both(weirs, "a task whose key is deleted answers no more", &TASKS[1..]);
-        weirs.put_again(TASKS[0], 0);
+        weirs.put(TASKS[0], 0);
         both(weirs, "a task whose key is back answers again", &TASKS);
 
         weirs.lose_etcd();

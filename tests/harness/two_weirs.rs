@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::server::Etcd;
-use crate::yaml::{OFTEN, group_of};
+use crate::yaml::group_of;
 use crate::{Binary, Client, Folder, Namespaces, Reply, get, wait_until};
 
 /// The address of the service, which both weirs have.
@@ -100,23 +100,21 @@ impl TwoWeirs {
         }));
     }
 
-    /// Runs a task that answers requests and echoes flows.
+    /// Runs a task that answers requests and echoes flows, at an address of its own and the same ports as all.
     pub fn run_task(&mut self, name: &str) {
-        let port = 8000 + u16::try_from(self.tasks.len()).expect("there are few tasks");
-        let [http, tcp] = addrs(port).map(|addr| addr.to_string());
+        let number = self.tasks.len();
+        let [http, tcp] = addrs(number);
+        self.inside.ip(&format!("addr add {}/24 dev br0", http.ip()));
+        let [http, tcp] = [http, tcp].map(|addr| addr.to_string());
         let arguments = ["task", "--service", "web", "--name", name, "--http", &http, "--tcp", &tcp];
         let network = self.inside.network();
         self.tasks.push(Namespaces::run(&network, || Binary::start(&mut Binary::command(&arguments))));
-        self.put(name, port);
+        self.put(name, number);
     }
 
-    /// Writes the task that was run with this number into etcd, once more.
-    pub fn put_again(&self, name: &str, number: u16) {
-        self.put(name, 8000 + number);
-    }
-
-    fn put(&self, name: &str, port: u16) {
-        for (service, addr) in ["web", "db"].into_iter().zip(addrs(port)) {
+    /// Writes the keys of the task that was run with this number.
+    pub fn put(&self, name: &str, number: usize) {
+        for (service, addr) in ["web", "db"].into_iter().zip(addrs(number)) {
             let value = format!(r#"{{"targets":["{addr}"],"labels":{{"service":"{service}"}}}}"#);
             self.in_etcd(|etcd| etcd.put(&key(service, name), &value));
         }
@@ -196,9 +194,10 @@ impl TwoWeirs {
     }
 }
 
-/// Where the task of this port answers requests, and where it echoes flows.
-fn addrs(port: u16) -> [SocketAddr; 2] {
-    [port, port + 1000].map(|port| SocketAddr::new(INSIDE.into(), port))
+/// Where the task of this number answers requests, and where it echoes flows.
+fn addrs(number: usize) -> [SocketAddr; 2] {
+    let last = u8::try_from(100 + number).expect("there are few tasks");
+    [8080, 5432].map(|port| SocketAddr::from(([10, 78, 2, last], port)))
 }
 
 fn key(service: &str, name: &str) -> String {
@@ -209,7 +208,7 @@ fn key(service: &str, name: &str) -> String {
 fn configuration(etcd: &Etcd) -> String {
     let (http, tcp, url) = (TwoWeirs::HTTP, TwoWeirs::TCP, etcd.url());
     let groups = [
-        group_of("web", &format!("deregistration_delay: 0s, {OFTEN}"), "{ etcd: { service: web } }"),
+        group_of("web", "deregistration_delay: 0s", "{ etcd: { service: web } }"),
         group_of("db", "deregistration_delay: 0s, protocol: tcp", "{ etcd: { service: db } }"),
     ];
     format!(
