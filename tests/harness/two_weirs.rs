@@ -81,7 +81,9 @@ impl TwoWeirs {
                 host.ip(&format!("link set eth{subnet} up"));
             }
         }
-        hosts.iter().for_each(|host| host.ip(&format!("addr add {SHARED}/32 dev lo")));
+        for host in &hosts {
+            host.ip(&format!("addr add {SHARED}/32 dev lo"));
+        }
         // A flow stays on its way by its ports, too, as routers do it.
         std::fs::write("/proc/sys/net/ipv4/fib_multipath_hash_policy", "1")
             .expect("root may set how its own network hashes");
