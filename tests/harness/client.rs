@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
-use crate::DEADLINE;
+use crate::{DEADLINE, wait_until};
 
 /// Header lines of an answer that are read.
 const HEADER_LINES_MAX: usize = 64;
@@ -60,11 +60,14 @@ impl Client {
     /// When nobody listens there, or the port is taken.
     pub fn connect_from(port: u16, addr: SocketAddr) -> Self {
         let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let socket = socket(family, SocketType::STREAM, None).expect("a socket can be made");
+        let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let socket = socket.expect("a socket can be made");
         set_socket_linger(&socket, Some(Duration::ZERO)).expect("a socket can be told how to end");
         let any =
             if addr.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
-        bind(&socket, &SocketAddr::new(any, port)).unwrap_or_else(|error| panic!("port {port}: {error}"));
+        // A process that another test is starting has what this one had open, and with it the port, until it is a program of
+        // its own.
+        wait_until(&format!("port {port} is free"), || bind(&socket, &SocketAddr::new(any, port)).is_ok());
         connect(&socket, &addr).unwrap_or_else(|error| panic!("connecting to {addr}: {error}"));
         Self::over(socket.into())
     }
