@@ -25,7 +25,7 @@ macro_rules! objects {
 objects! {
     ROOT = "configuration",
         ["admin", "discovery", "limits", "load_balancers", "remember", "target_groups", "workers"],
-        later ["certificates", "include"];
+        later ["certificates", "include", "secrets", "shared"];
     ADMIN = "admin", ["bind"], later ["token"];
     LIMITS = "limits", ["connections"], later [];
     DISCOVERY = "discovery",
