@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use weir_core::health::Health;
 use weir_tests::server::Etcd;
 use weir_tests::yaml::forwarding_to;
 use weir_tests::{Binary, FakeTarget, Folder, Weir, wait_until};
@@ -34,8 +35,9 @@ fn what_is_written_is_served_by_every_weir_and_a_change_reaches_all() {
     for (target, name) in targets.iter().zip(["before", "after"]) {
         etcd.put(KEY, &forwarding_to(&[target]));
         for weir in &weirs {
-            wait_until("it is served", || weir.process().listeners().len() == 1);
-            wait_until("its target answers", || weir.get("/").body == name);
+            wait_until("it is taken in", || weir.member(target.addr()).is_some());
+            weir.wait_for_health(target.addr(), Health::Healthy);
+            assert_eq!(weir.get("/").body, name);
             assert_eq!(weir.admin("/readyz").status, 200);
         }
     }
@@ -79,7 +81,9 @@ fn losing_etcd_changes_nothing_even_for_a_weir_that_starts() {
     assert_eq!(weir.get("/").body, "kept");
     etcd.start_again();
     etcd.put(KEY, &forwarding_to(&[&targets[1]]));
-    wait_until("the next one is taken in", || weir.get("/").body == "new");
+    wait_until("the next one is taken in", || weir.member(targets[1].addr()).is_some());
+    weir.wait_for_health(targets[1].addr(), Health::Healthy);
+    assert_eq!(weir.get("/").body, "new");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! The table is built from the *registered* members, so that a health flap moves only the flows of the target that
 //! flaps; slots of members that are not eligible are skipped by probing again. The hash gives the same answer on every
-//! machine, so several weirs that see the same members choose the same target.
+//! machine, so several weirs that see the same members choose the same target. A member's name in the table is its
+//! address, which every weir sees alike, whichever source told it of the task and in whatever order.
 //!
 //! Source: Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4; the
 //! weighting is Katran's accumulator.
@@ -102,19 +103,16 @@ pub(super) struct FlowHash {
 
 impl FlowHash {
     pub(super) fn build(members: &[Member], eligible: &[u32], before: Option<&Self>) -> Self {
-        let mut registered: Vec<(String, u16, Option<u32>)> = members
-            .iter()
-            .enumerate()
-            .filter(|(_, member)| member.health.is_registered())
-            .map(|(at, member)| {
-                let position = eligible.binary_search(&(at as u32)).ok().map(|_| at as u32);
-                (member.target.id.to_string(), member.weight.get(), position)
-            })
+        let mut registered: Vec<(u32, &Member)> =
+            (0..).zip(members).filter(|(_, member)| member.health.is_registered()).collect();
+        // Of several at one address, which differ in nothing that a client could see, the identity gives the order.
+        registered.sort_by_key(|(_, member)| (member.target.addr, member.weight, &member.target.id));
+        let position =
+            registered.iter().map(|(at, _)| eligible.binary_search(at).ok().map(|_| *at)).collect();
+        let names: Vec<(String, u16)> = registered
+            .into_iter()
+            .map(|(_, member)| (member.target.addr.to_string(), member.weight.get()))
             .collect();
-        registered.sort();
-        let position = registered.iter().map(|(_, _, position)| *position).collect();
-        let names: Vec<(String, u16)> =
-            registered.into_iter().map(|(name, weight, _)| (name, weight)).collect();
         match before.filter(|before| *before.built_from == names) {
             Some(before) => {
                 Self { table: before.table.clone(), built_from: before.built_from.clone(), position }

@@ -1,12 +1,17 @@
 //! Promises of the algorithms.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
+
+use proptest::prelude::*;
 
 use super::*;
 use crate::health::{Health, UnhealthyReason};
 use crate::snapshot::Group;
 use crate::snapshot::testing::{group, members};
+use crate::target::{Target, TargetId};
+use crate::task::TaskId;
 
 const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
 const ANY: PickContext<'_> = PickContext { key: 0, now: NOW, avoid: &[] };
@@ -132,4 +137,49 @@ fn slow_start_raises_a_target_s_share_linearly() {
     assert!((0.08..0.12).contains(&share(0)), "{}", share(0));
     assert!((0.45..0.55).contains(&share(15)), "{}", share(15));
     assert!((0.99..1.01).contains(&share(30)), "{}", share(30));
+}
+
+/// The same targets as another weir knows them: in another order, by other numbers and other names.
+fn seen_elsewhere(here: &[Member], order: &[usize]) -> Vec<Member> {
+    let task = |addr: crate::address::TargetAddr| TargetId::Task {
+        // Names that agree in all that people are shown of them.
+        task: TaskId { id: "/weir/targets/web".into(), generation: addr.to_string().into() },
+        container_port: 80,
+    };
+    let see = |(serial, at): (usize, &usize)| {
+        let Member { target, .. } = &here[*at];
+        let serial = TargetSerial(1_000 + serial as u64);
+        let seen = Target::new(serial, target.addr, task(target.addr), target.group.clone());
+        Member { target: Arc::new(seen), ..here[*at].clone() }
+    };
+    order.iter().enumerate().map(see).collect()
+}
+
+proptest! {
+    /// What identifies a target across machines is its address.
+    #[test]
+    fn two_weirs_that_see_the_same_targets_place_every_flow_alike(
+        weights in prop::collection::vec((1_u16..4, any::<bool>()), 1..24),
+        order in any::<u64>(),
+        keys in prop::collection::vec(any::<u64>(), 50),
+    ) {
+        let ports: Vec<(u16, u16)> = (1..).zip(&weights).map(|(port, (weight, _))| (port, *weight)).collect();
+        let mut here = members(&ports);
+        for (member, (_, is_healthy)) in here.iter_mut().zip(&weights) {
+            if !is_healthy {
+                member.health = Health::Unhealthy(UnhealthyReason::Timeout);
+            }
+        }
+        let mut positions: Vec<usize> = (0..here.len()).collect();
+        fastrand::Rng::with_seed(order).shuffle(&mut positions);
+        let there = group(Algorithm::FlowHash, seen_elsewhere(&here, &positions));
+        let here = group(Algorithm::FlowHash, here);
+        for key in keys {
+            let pick = |group: &Group, seed| {
+                let lease = group.lease(&mut WorkerState::seeded(seed), &PickContext { key, ..ANY });
+                lease.map(|lease| lease.target().addr).ok()
+            };
+            prop_assert_eq!(pick(&here, 1), pick(&there, 2));
+        }
+    }
 }

@@ -23,12 +23,15 @@ pub async fn watch_configuration(endpoints: Vec<HttpUrl>, key: String, reports: 
     while_wanted(&reports, watcher.run(&endpoints)).await;
 }
 
+/// No revision of a store that wrote anything.
+const MISSING: i64 = 0;
+
 struct Document {
     key: Vec<u8>,
     /// The key as it is in the store; `None` when it is not there.
     value: Option<Pair>,
-    /// The revision that was told last, or that there was none.
-    told: Option<Option<i64>>,
+    /// The revision that was told last: [`MISSING`] where there was none.
+    told: Option<i64>,
     failing: Option<String>,
     reports: Sender<Report>,
 }
@@ -56,7 +59,7 @@ impl Follower for Document {
     }
 
     async fn tell(&mut self) -> Result<(), Gone> {
-        let revision = self.value.as_ref().map(|pair| pair.mod_revision.0);
+        let revision = self.value.as_ref().map_or(MISSING, |pair| pair.mod_revision.0);
         if self.told.replace(revision) == Some(revision) {
             return Ok(());
         }
