@@ -80,6 +80,8 @@ pub struct Reconciler {
     awaited: Vec<SourceKind>,
     /// The configuration that several weirs share, as it was taken last.
     shared_text: Option<String>,
+    /// The one that was refused since: what stood in its way may go.
+    shared_refused: Option<String>,
     /// Keeps what sources said last for weir's next start.
     memory: Option<Memory>,
     handle: Handle,
@@ -158,6 +160,7 @@ impl Reconciler {
             lookups: parts.lookups,
             awaited: parts.sources,
             shared_text: None,
+            shared_refused: None,
             memory: parts.memory,
             handle: handle.clone(),
         };

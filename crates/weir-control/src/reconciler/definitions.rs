@@ -44,12 +44,16 @@ impl Reconciler {
         }
         if let Some(source) = &before.shared {
             let nobody = || format!("{source}: has not been read yet, and all load balancers are there");
-            loaded = self.read_shared(self.shared_text.as_ref().ok_or_else(nobody)?, &loaded.config)?;
+            let text = self.shared_refused.as_ref().or(self.shared_text.as_ref()).ok_or_else(nobody)?;
+            loaded = self.read_shared(text, &loaded.config)?;
         }
         self.check_not_emptied(&loaded.config.definitions, &path.display().to_string())?;
         let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
         warnings.extend(fixed_at_start(before, &loaded.config));
         let (opened, closed) = self.define(loaded.config.definitions).map_err(|error| error.to_string())?;
+        if let Some(text) = self.shared_refused.take() {
+            self.keep_shared(text);
+        }
         let texts = |addrs: Vec<ListenAddr>| addrs.iter().map(ToString::to_string).collect();
         Ok(Reloaded {
             generation: self.handle.snapshot().generation,
@@ -105,7 +109,9 @@ impl Reconciler {
     pub(super) fn take_in_shared(&mut self, shared: Shared) {
         const SUBJECT: &str = "shared configuration";
         match shared {
-            Shared::Written { text, .. } if self.shared_text.as_ref() == Some(&text) => {}
+            Shared::Written { text, .. } if self.shared_text.as_ref() == Some(&text) => {
+                self.shared_refused = None
+            }
             Shared::Written { text, revision } => {
                 self.take_in_written(text, &format!("written at revision {revision}"));
             }
@@ -153,17 +159,24 @@ impl Reconciler {
                 }
                 tracing::info!("{}: taken in, {cause}", self.shared_name());
                 self.note("shared configuration", "taken in", cause);
-                if let Some(memory) = &self.memory {
-                    memory.keep_configuration(&text);
-                }
-                self.shared_text = Some(text);
-                self.note_readiness();
+                self.keep_shared(text);
             }
             Err(problem) => {
                 tracing::error!("shared configuration refused, the last good one stays: {problem}");
                 self.note("shared configuration", "refused", &problem);
+                self.shared_refused = Some(text);
             }
         }
+    }
+
+    /// A shared configuration has taken effect.
+    fn keep_shared(&mut self, text: String) {
+        if let Some(memory) = &self.memory {
+            memory.keep_configuration(&text);
+        }
+        self.shared_text = Some(text);
+        self.shared_refused = None;
+        self.note_readiness();
     }
 
     /// The configuration that a shared one makes of this weir's own.
