@@ -110,7 +110,7 @@ impl Reconciler {
         const SUBJECT: &str = "shared configuration";
         match shared {
             Shared::Written { text, .. } if self.shared_text.as_ref() == Some(&text) => {
-                self.shared_refused = None
+                self.shared_refused = None;
             }
             Shared::Written { text, revision } => {
                 self.take_in_written(text, &format!("written at revision {revision}"));
