@@ -30,24 +30,30 @@ fn check(text: &str, file: &Path) {
     assert!(loaded.warnings.is_empty(), "{}: {:?}", file.display(), loaded.warnings);
 }
 
+/// The one example that is not a configuration but a Swarm's stack; `tests/swarm.rs` deploys it.
+const STACK: &str = "stack.yaml";
+
 #[test]
 fn every_example_is_taken_without_a_warning() {
-    let mut examples = files("config", "yaml");
-    // A stack is Docker's to read.
-    examples.retain(|path| !path.ends_with("stack.yaml"));
+    let examples = files("config", "yaml");
     assert!(examples.len() >= 5, "{examples:?}");
-    for path in examples {
-        check(&read(&path), &path);
+    for path in examples.iter().filter(|path| !path.ends_with(STACK)) {
+        check(&read(path), path);
     }
 }
 
 #[test]
-fn the_stack_names_a_configuration_that_is_an_example_too_and_leaves_weir_time_to_drain() {
-    let stack = read(&root().join("config/stack.yaml"));
-    let file = stack.split("file: ./").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
-    assert!(files("config", "yaml").contains(&root().join("config").join(file)), "{file}");
-    let grace = stack.split("stop_grace_period: ").nth(1).and_then(|rest| rest.split('s').next()).unwrap();
-    assert!(grace.parse::<u64>().unwrap() > weir::process::Process::drain_deadline().as_secs());
+fn the_stack_runs_examples_and_gives_them_longer_than_they_take_to_drain() {
+    let stack = read(&root().join("config").join(STACK));
+    let named: Vec<&str> =
+        stack.split("file: ./").skip(1).filter_map(|rest| rest.split([' ', '\n']).next()).collect();
+    assert_eq!(named.len(), 2, "{named:?}");
+    for name in named {
+        assert!(root().join("config").join(name).exists(), "config/{name} is missing");
+    }
+    let grace = stack.split("stop_grace_period: ").nth(1).and_then(|rest| rest.split('s').next());
+    let grace = std::time::Duration::from_secs(grace.unwrap().parse().unwrap());
+    assert!(grace > weir::process::Process::drain_deadline(), "{grace:?}");
 }
 
 #[test]

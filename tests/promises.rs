@@ -36,4 +36,5 @@ mod same_picks;
 mod shared;
 mod swarm;
 mod target_swap;
+mod two_weirs;
 mod upgrade;

@@ -1,14 +1,15 @@
 //! Targets from the tasks of a real Swarm of two nodes.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use weir_core::health::Health;
 use weir_core::target::TargetId;
 use weir_tests::open_loop::{self, Method};
+use weir_tests::own_swarm::OUTSIDE;
 use weir_tests::server::Etcd;
 use weir_tests::yaml::{application, group_of};
-use weir_tests::{OwnSwarm, Weir, wait_until};
+use weir_tests::{OwnSwarm, Weir, get, wait_until};
 
 /// Requests a second of the open-loop load.
 const RATE: u32 = 100;
@@ -157,5 +158,24 @@ fn what_a_weir_beside_a_manager_publishes_is_served_by_one_elsewhere() {
         assert_eq!(elsewhere.get("/").status, 200, "without publisher and store what was said last stays");
         etcd.start_again();
         wait_for_tasks(swarm, &elsewhere, "web", 2);
+    });
+}
+
+#[test]
+fn the_stack_of_the_examples_serves_the_same_on_a_manager_and_on_a_worker() {
+    OwnSwarm::with(|swarm| {
+        let etcd = Etcd::start_at(OUTSIDE.into());
+        let stack = ["--label", "com.docker.stack.namespace=shop"];
+        swarm.serve("shop_api", &[&PUBLISHED[..], &stack, &["--replicas", "2"]].concat());
+        swarm.deploy(&etcd);
+        for (number, service) in ["weir_manager", "weir_worker"].into_iter().enumerate() {
+            let addr = SocketAddr::new(swarm.address(number), 8080);
+            swarm.wait_until(&format!("{service} serves the tasks of the Swarm"), || {
+                TcpStream::connect(addr).is_ok() && get(addr, "/").body.starts_with("shop_api ")
+            });
+            swarm.wait_until(&format!("{service} has passed its health check"), || {
+                swarm.running(service).len() == 1
+            });
+        }
     });
 }

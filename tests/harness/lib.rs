@@ -17,6 +17,7 @@ pub mod own_engine;
 pub mod own_swarm;
 pub mod server;
 pub mod target;
+pub mod two_weirs;
 pub mod weir;
 pub mod yaml;
 
@@ -33,6 +34,7 @@ pub use namespaces::Namespaces;
 pub use own_engine::OwnEngine;
 pub use own_swarm::OwnSwarm;
 pub use target::{FakeTarget, Received};
+pub use two_weirs::TwoWeirs;
 pub use weir::Weir;
 
 /// Longest time that anything in a test may take. Generous: a busy machine must not fail a promise.

@@ -62,20 +62,30 @@ impl Namespaces {
         command
     }
 
-    /// Runs a test on a thread that is in this network.
+    /// Runs a test, or a part of one, on a thread that is in this network; the processes that it starts are there, too.
     ///
     /// # Panics
     /// When the test does.
-    pub fn run(network: &str, test: impl FnOnce() + Send) {
+    pub fn run<R: Send>(network: &str, test: impl FnOnce() -> R + Send) -> R {
         std::thread::scope(|scope| {
             let tested = scope.spawn(move || {
                 let network = File::open(network).expect("the namespace is held");
                 move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
                     .expect("root may enter a namespace");
-                test();
+                test()
             });
-            tested.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        });
+            tested.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Runs `ip` in this network, and sees processes outside.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn ip(&self, arguments: &str) {
+        let network = format!("--net={}", self.network());
+        let set = Command::new("nsenter").args([&network, "ip"]).args(arguments.split(' ')).status();
+        assert!(set.is_ok_and(|status| status.success()), "ip {arguments}");
     }
 
     /// What [`Namespaces::run`] takes.

@@ -1,12 +1,16 @@
 //! A Docker Swarm of a test's own: engines on hosts that are namespaces, joined by a bridge in a namespace of the test's.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::process::Command;
+use std::path::Path;
 
+use crate::server::Etcd;
 use crate::{Namespaces, OwnEngine, wait_at_most};
 
 /// Longest time until something of a Swarm has happened: a task is scheduled, started and watched before it runs.
 pub const SWARM_DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Where a test is, which reaches all nodes.
+pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 254);
 
 /// The image of weir's own binary.
 const IMAGE: &str = "task:own";
@@ -37,17 +41,15 @@ impl OwnSwarm {
 
     /// Joins the engines; this thread is in the network of the bridge.
     fn start(mut nodes: Vec<OwnEngine>, bridge: Namespaces) -> Self {
-        ip("link add br0 type bridge");
-        ip("addr add 10.77.0.254/24 dev br0");
-        ip("link set br0 up");
+        bridge.ip("link add br0 type bridge");
+        bridge.ip(&format!("addr add {OUTSIDE}/24 dev br0"));
+        bridge.ip("link set br0 up");
         for (number, node) in nodes.iter_mut().enumerate() {
             let (host, address) = (node.namespaces.id(), address(number));
-            ip(&format!("link add veth{number} type veth peer name eth0 netns {host}"));
-            ip(&format!("link set veth{number} master br0 up"));
-            for arguments in [format!("addr add {address}/24 dev eth0"), "link set eth0 up".to_owned()] {
-                let set = node.namespaces.inside("ip").args(arguments.split(' ')).status();
-                assert!(set.is_ok_and(|status| status.success()), "ip {arguments}");
-            }
+            bridge.ip(&format!("link add veth{number} type veth peer name eth0 netns {host}"));
+            bridge.ip(&format!("link set veth{number} master br0 up"));
+            node.namespaces.ip(&format!("addr add {address}/24 dev eth0"));
+            node.namespaces.ip("link set eth0 up");
             node.start(&[]);
         }
         let (manager, worker) = (&nodes[0], &nodes[1]);
@@ -94,8 +96,27 @@ impl OwnSwarm {
         arguments.extend(["--update-delay", "0s", "--update-monitor", "100ms", "--restart-delay", "100ms"]);
         arguments.extend(options);
         arguments.extend([self.image.as_str(), "/weir", "task", "--service", service]);
-        arguments.extend(["--name", "{{.Task.ID}}", "--http", "0.0.0.0:8080", "--tcp", "127.0.0.1:0"]);
+        arguments.extend(["--name", "task", "--http", "0.0.0.0:8080", "--tcp", "127.0.0.1:0"]);
         self.docker(&arguments);
+    }
+
+    /// Deploys the stack of the examples as `weir`: of this Swarm's image, with this etcd.
+    ///
+    /// # Panics
+    /// When the manager refuses.
+    pub fn deploy(&self, etcd: &Etcd) {
+        let manager = &self.nodes[0];
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
+        for name in ["stack.yaml", "stack-manager.yaml", "stack-worker.yaml"] {
+            let text = std::fs::read_to_string(examples.join(name)).expect("the example is there");
+            let text = text
+                .replace("weir:latest", &self.image)
+                .replace("/var/run/docker.sock:", &format!("{}:", manager.path("docker.sock")))
+                .replace("http://etcd.internal:2379", &etcd.url());
+            std::fs::write(manager.path(name), text).expect("temporary files can be written");
+        }
+        let stack = manager.path("stack.yaml");
+        self.docker(&["stack", "deploy", "--resolve-image", "never", "-c", &stack, "weir"]);
     }
 
     /// The ids of a service's tasks that run and shall run.
@@ -129,10 +150,4 @@ impl Drop for OwnSwarm {
 fn address(number: usize) -> IpAddr {
     let last = u8::try_from(number + 1).expect("there are few nodes");
     Ipv4Addr::new(10, 77, 0, last).into()
-}
-
-/// Runs `ip` in the network of this thread.
-fn ip(arguments: &str) {
-    let set = Command::new("ip").args(arguments.split(' ')).status();
-    assert!(set.is_ok_and(|status| status.success()), "ip {arguments}");
 }

@@ -1,6 +1,6 @@
 //! Real servers of others, started by a test on ports of its own and ended with it.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -68,13 +68,21 @@ pub struct Etcd {
 }
 
 impl Etcd {
-    /// Starts one.
+    /// Starts one on loopback.
     ///
     /// # Panics
     /// When `etcd` is not installed or does not start.
     pub fn start() -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// Starts one at this address of this thread's network.
+    ///
+    /// # Panics
+    /// When `etcd` is not installed or does not start.
+    pub fn start_at(ip: IpAddr) -> Self {
         for _ in 0..ATTEMPTS {
-            let (client, peer) = (loopback(free_port()), loopback(free_port()));
+            let (client, peer) = (SocketAddr::new(ip, free_port()), loopback(free_port()));
             let mut etcd = Self { running: None, client, peer, folder: Folder::new() };
             if etcd.try_start() {
                 return etcd;
