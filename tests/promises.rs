@@ -33,6 +33,7 @@ mod refusals;
 mod reload;
 mod retries;
 mod same_picks;
+mod shared;
 mod swarm;
 mod target_swap;
 mod two_weirs;

@@ -10,6 +10,7 @@ mod publish;
 mod report;
 mod schedule;
 mod sockets;
+mod under_load;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
@@ -80,6 +81,8 @@ enum Role {
     Load { scenario: Scenario },
     /// What a change of one target costs the control thread, by size and number of groups.
     Publish,
+    /// What changes of targets cost requests: with a thousand groups, quiet and while they change all the time.
+    PublishUnderLoad,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -88,6 +91,7 @@ fn main() -> anyhow::Result<()> {
         Some(Role::Floor { listen, backends }) => floor::relay(listen, &backends),
         Some(Role::Load { scenario }) => load::generate(scenario),
         Some(Role::Publish) => publish::measure(),
+        Some(Role::PublishUnderLoad) => under_load::compare(&arguments.comparison),
         None => schedule::compare(&arguments.comparison),
     }
 }

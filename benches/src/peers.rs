@@ -114,6 +114,11 @@ impl Bench<'_> {
     }
 
     fn weir(&self) -> anyhow::Result<Proxy> {
+        self.weir_with(&(String::new(), String::new()))
+    }
+
+    /// weir with more in its configuration: at the top, and among the target groups.
+    pub(crate) fn weir_with(&self, (top, groups): &(String, String)) -> anyhow::Result<Proxy> {
         anyhow::ensure!(
             self.weir.exists(),
             "no weir at {}: build it with `cargo build --release`, or name one with --weir",
@@ -129,7 +134,7 @@ impl Bench<'_> {
             Scenario::Http128 | Scenario::Http4k => ("http", "application"),
         };
         let text = format!(
-            "admin: {{ bind: {admin} }}\nworkers: 1\ntarget_groups:\n  - name: backends\n    protocol: {protocol}\n    health_check: {{ protocol: tcp, interval: 300s }}\n    targets:\n{targets}load_balancers:\n  - name: bench\n    type: {kind}\n    listeners: [{{ bind: \"{addr}\", default_action: {{ forward: backends }} }}]\n"
+            "admin: {{ bind: {admin} }}\nworkers: 1\n{top}target_groups:\n{groups}  - name: backends\n    protocol: {protocol}\n    health_check: {{ protocol: tcp, interval: 300s }}\n    targets:\n{targets}load_balancers:\n  - name: bench\n    type: {kind}\n    listeners: [{{ bind: \"{addr}\", default_action: {{ forward: backends }} }}]\n"
         );
         let path = self.write("weir.yaml", &text)?;
         let output = Command::new(self.weir).arg("--version").output().context("weir --version")?;
@@ -164,6 +169,18 @@ impl Proxy {
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(proxy)
+    }
+
+    /// CPU time of weir's one worker so far, in nanoseconds.
+    pub(crate) fn worker_nanos(&self) -> anyhow::Result<u64> {
+        for entry in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let task = entry?.path();
+            if std::fs::read_to_string(task.join("comm"))?.trim() == "worker-0" {
+                let text = std::fs::read_to_string(task.join("schedstat"))?;
+                return running_nanos(&text).context("schedstat has numbers");
+            }
+        }
+        anyhow::bail!("weir has no worker")
     }
 
     /// CPU time of the process, its threads and its children so far, in nanoseconds.

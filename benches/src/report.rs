@@ -96,7 +96,7 @@ fn weir_to_best_peer(proxies: &[Measured]) -> Option<(String, f64)> {
     Some((best.name.clone(), ratio))
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     match values.len() {

@@ -72,15 +72,15 @@ fn slice(generator: &mut Generator, proxy: &Proxy, seconds: f64) -> anyhow::Resu
 }
 
 /// The generator, in a process of its own.
-struct Generator {
+pub(crate) struct Generator {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
-    backends: Vec<SocketAddr>,
+    pub(crate) backends: Vec<SocketAddr>,
 }
 
 impl Generator {
-    fn start(scenario: Scenario) -> anyhow::Result<Self> {
+    pub(crate) fn start(scenario: Scenario) -> anyhow::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["load", scenario.name()])
             .stdin(Stdio::piped())
@@ -95,7 +95,7 @@ impl Generator {
     }
 
     /// Begins a load; returns when the measured time begins.
-    fn load(&mut self, addr: SocketAddr, seconds: f64) -> anyhow::Result<()> {
+    pub(crate) fn load(&mut self, addr: SocketAddr, seconds: f64) -> anyhow::Result<()> {
         writeln!(self.stdin, "{addr} {seconds}")?;
         let mut line = String::new();
         self.stdout.read_line(&mut line)?;
@@ -104,7 +104,7 @@ impl Generator {
     }
 
     /// Waits for the end of the load.
-    fn outcome(&mut self) -> anyhow::Result<Run> {
+    pub(crate) fn outcome(&mut self) -> anyhow::Result<Run> {
         let mut line = String::new();
         self.stdout.read_line(&mut line)?;
         serde_json::from_str(&line).context("the generator ended in the middle of a load")

@@ -60,13 +60,13 @@ impl Client {
     /// When nobody listens there, or the port is taken.
     pub fn connect_from(port: u16, addr: SocketAddr) -> Self {
         let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        // A program that another test starts meanwhile would hold the port.
         let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None);
         let socket = socket.expect("a socket can be made");
         set_socket_linger(&socket, Some(Duration::ZERO)).expect("a socket can be told how to end");
         let any =
             if addr.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
-        // A process that another test is starting has what this one had open, and with it the port, until it is a program of
-        // its own.
+        // Until that program runs, its process still has what this one had open.
         wait_until(&format!("port {port} is free"), || bind(&socket, &SocketAddr::new(any, port)).is_ok());
         connect(&socket, &addr).unwrap_or_else(|error| panic!("connecting to {addr}: {error}"));
         Self::over(socket.into())

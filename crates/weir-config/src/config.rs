@@ -1,6 +1,7 @@
 //! What a configuration means.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -24,7 +25,9 @@ pub struct Config {
     pub discovery: Discovery,
     /// The folder that keeps what discovery said last for the next start. Fixed at start.
     pub remember: Option<PathBuf>,
-    /// Load balancers and target groups. Replaced by a reload.
+    /// Where load balancers and target groups are read that several weirs share. Fixed at start.
+    pub shared: Option<SharedSource>,
+    /// Load balancers and target groups: this file's, or the shared ones. Replaced by a reload.
     pub definitions: Definitions,
 }
 
@@ -40,6 +43,22 @@ pub struct Admin {
 pub struct Limits {
     /// Client connections at a time, over all listeners.
     pub connections: usize,
+}
+
+/// A key of an etcd cluster whose value is the configuration that several weirs share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedSource {
+    /// The members of the cluster, at least one; asked one after another until one answers.
+    pub endpoints: Vec<HttpUrl>,
+    /// The key; not empty.
+    pub key: String,
+}
+
+impl fmt::Display for SharedSource {
+    /// As it is called in reports: `etcd /weir/configuration`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "etcd {}", self.key)
+    }
 }
 
 /// Sources that are followed.

@@ -24,8 +24,11 @@ macro_rules! objects {
 
 objects! {
     ROOT = "configuration",
-        ["admin", "discovery", "limits", "load_balancers", "remember", "target_groups", "workers"],
-        later ["certificates", "include"];
+        ["admin", "discovery", "limits", "load_balancers", "remember", "shared", "target_groups", "workers"],
+        later ["certificates", "secrets"];
+    SHARED = "shared configuration", ["load_balancers", "target_groups"], later ["certificates", "secrets"];
+    SHARED_SOURCE = "shared", ["etcd"], later [];
+    SHARED_ETCD = "shared.etcd", ["endpoints", "key"], later ["password", "username"];
     ADMIN = "admin", ["bind"], later ["token"];
     LIMITS = "limits", ["connections"], later [];
     DISCOVERY = "discovery",

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 pub use config::{
     Admin, Config, Discovery, DnsSource, DockerSource, EtcdSource, FileSource, HttpSource, Limits,
-    SwarmSource,
+    SharedSource, SwarmSource,
 };
 pub use keys::OBJECTS;
 pub use problem::{Problem, Problems};
@@ -66,14 +66,32 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     Ok(parse(&String::from_utf8_lossy(&bytes), path)?)
 }
 
+/// Reads the configuration that several weirs share, for the one whose own is `local`; `name` names it in reports, and
+/// relative paths in it start from `folder`. What comes of it is `local` with the shared load balancers and groups.
+///
+/// # Errors
+/// All mistakes at once.
+pub fn parse_shared(text: &str, name: &str, folder: &Path, local: &Config) -> Result<Loaded, Problems> {
+    read(text, Path::new(name), folder, |root, reader| resolve::resolve_shared(root, local, reader))
+}
+
 /// Reads a configuration from text; `file` names it in reports, and relative paths in it start from its folder.
 ///
 /// # Errors
 /// All mistakes at once.
 pub fn parse(text: &str, file: &Path) -> Result<Loaded, Problems> {
-    let mut reader = read::Reader::new(text, file);
+    read(text, file, file.parent().unwrap_or(Path::new("")), resolve::resolve)
+}
+
+fn read(
+    text: &str,
+    file: &Path,
+    folder: &Path,
+    resolve: impl FnOnce(&tree::Node, &mut read::Reader<'_>) -> Option<Config>,
+) -> Result<Loaded, Problems> {
+    let mut reader = read::Reader::new(text, file, folder);
     let config = match tree::parse(text) {
-        Ok(root) => resolve::resolve(&root, &mut reader),
+        Ok(root) => resolve(&root, &mut reader),
         Err((position, cause)) => {
             reader.problem_at(position, "", &cause, None);
             None

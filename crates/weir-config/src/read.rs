@@ -16,6 +16,7 @@ use crate::tree::{Key, Node, Value};
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     file: PathBuf,
+    folder: PathBuf,
     lines: Vec<&'a str>,
     problems: Vec<Problem>,
 }
@@ -58,8 +59,14 @@ impl<'n> Fields<'n> {
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(text: &'a str, file: &Path) -> Self {
-        Self { file: file.to_owned(), lines: text.lines().collect(), problems: Vec::new() }
+    /// A reader of this text; `file` names it in reports.
+    pub(crate) fn new(text: &'a str, file: &Path, folder: &Path) -> Self {
+        Self {
+            file: file.to_owned(),
+            folder: folder.to_owned(),
+            lines: text.lines().collect(),
+            problems: Vec::new(),
+        }
     }
 
     /// The configuration with its warnings, or every mistake.
@@ -75,7 +82,7 @@ impl<'a> Reader<'a> {
 
     /// The folder that relative paths start from.
     pub(crate) fn folder(&self) -> &Path {
-        self.file.parent().unwrap_or(Path::new(""))
+        &self.folder
     }
 
     /// Reports a mistake.

@@ -21,7 +21,7 @@ use weir_core::address::ListenAddr;
 use weir_core::definition::{Definitions, TargetGroup, TargetProtocol};
 use weir_core::name::GroupName;
 
-use crate::config::{Admin, Config, Limits};
+use crate::config::{Admin, Config, Discovery, Limits, SharedSource};
 use crate::keys;
 use crate::read::{Fields, Reader, items, nearest};
 use crate::tree::Node;
@@ -89,10 +89,40 @@ pub(crate) fn resolve(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
     let discovery = discovery::read(fields, reader);
     let remember =
         fields.get("remember").and_then(|node| reader.text(node)).map(|path| reader.folder().join(path));
+    let shared = fields.get("shared").and_then(|node| shared(fields, node, reader));
+    let definitions = match fields.get("shared") {
+        Some(_) => Definitions::default(),
+        None => definitions(root, fields, admin, &discovery, reader),
+    };
+    Some(Config {
+        admin: Admin { bind: admin },
+        workers: workers.and_then(NonZeroUsize::new),
+        limits,
+        discovery,
+        remember,
+        shared,
+        definitions,
+    })
+}
 
+/// Reads what several weirs share, for the one with this configuration.
+pub(crate) fn resolve_shared(root: &Node, local: &Config, reader: &mut Reader<'_>) -> Option<Config> {
+    let fields = reader.fields(root, &keys::SHARED)?;
+    let definitions = definitions(root, fields, local.admin.bind, &local.discovery, reader);
+    Some(Config { definitions, ..local.clone() })
+}
+
+/// Reads load balancers and target groups.
+fn definitions(
+    root: &Node,
+    fields: Fields<'_>,
+    admin: SocketAddr,
+    discovery: &Discovery,
+    reader: &mut Reader<'_>,
+) -> Definitions {
     let mut groups = Groups::default();
     for node in list(fields, "target_groups") {
-        target_group::read(node, &discovery, &mut groups, reader);
+        target_group::read(node, discovery, &mut groups, reader);
     }
     let mut places: BTreeMap<ListenAddr, &Node> = BTreeMap::new();
     let mut load_balancers = Vec::new();
@@ -113,14 +143,24 @@ pub(crate) fn resolve(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
         let remedy = "see config/example.yaml for one of each kind";
         reader.warning(root, "there is no load balancer, so nothing is served", Some(remedy));
     }
-    Some(Config {
-        admin: Admin { bind: admin },
-        workers: workers.and_then(NonZeroUsize::new),
-        limits,
-        discovery,
-        remember,
-        definitions: Definitions { load_balancers, target_groups: groups.resolved },
-    })
+    Definitions { load_balancers, target_groups: groups.resolved }
+}
+
+/// Where the shared configuration is; what it has may not be written here, too.
+fn shared(fields: Fields<'_>, node: &Node, reader: &mut Reader<'_>) -> Option<SharedSource> {
+    for name in ["load_balancers", "target_groups"] {
+        if let Some(written) = fields.get(name) {
+            let remedy = "write it there, or take `shared` out";
+            reader.problem(written, &format!("`{name}` is read from the shared configuration"), Some(remedy));
+        }
+    }
+    let fields = reader.fields(node, &keys::SHARED_SOURCE)?;
+    let etcd = "{ endpoints: [http://127.0.0.1:2379], key: /weir/configuration }";
+    let etcd = fields.require(reader, "etcd", etcd)?;
+    let fields = reader.fields(etcd, &keys::SHARED_ETCD)?;
+    let endpoints = discovery::endpoints(fields, reader);
+    let key = fields.require(reader, "key", "/weir/configuration").and_then(|node| reader.text(node))?;
+    Some(SharedSource { endpoints, key: key.to_owned() })
 }
 
 /// The entries of a list under `name`.

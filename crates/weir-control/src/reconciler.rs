@@ -3,6 +3,7 @@
 //! Wait for one event → [`reconcile`] gives the next snapshot and its transitions → log and count them → publish.
 //! Nothing else writes.
 
+mod definitions;
 mod discovery;
 
 use std::collections::BTreeSet;
@@ -15,7 +16,6 @@ use weir_config::Config;
 use weir_core::address::ListenAddr;
 use weir_core::automatic;
 use weir_core::chaos::Chaos;
-use weir_core::definition::Definitions;
 use weir_core::guard::Guard;
 use weir_core::health::Verdict;
 use weir_core::lookup::Lookup;
@@ -30,7 +30,7 @@ use weir_discovery::memory::Memory;
 use weir_net::bind::BindError;
 use weir_telemetry::names;
 
-use crate::handle::{Command, Handle, Reloaded};
+use crate::handle::{Command, Handle};
 use crate::labels::Labels;
 use crate::listeners::Listeners;
 use crate::prober::Prober;
@@ -78,6 +78,10 @@ pub struct Reconciler {
     lookups: watch::Sender<BTreeSet<Lookup>>,
     /// Sources that have not been heard yet.
     awaited: Vec<SourceKind>,
+    /// The configuration that several weirs share, as it was taken last.
+    shared_text: Option<String>,
+    /// The one that was refused since: what stood in its way may go.
+    shared_refused: Option<String>,
     /// Keeps what sources said last for weir's next start.
     memory: Option<Memory>,
     handle: Handle,
@@ -155,6 +159,8 @@ impl Reconciler {
             reports: parts.reports,
             lookups: parts.lookups,
             awaited: parts.sources,
+            shared_text: None,
+            shared_refused: None,
             memory: parts.memory,
             handle: handle.clone(),
         };
@@ -163,6 +169,7 @@ impl Reconciler {
             Origin::Configuration { config, .. } => config.definitions.clone(),
         };
         reconciler.define(definitions)?;
+        reconciler.remember_shared();
         reconciler.remember();
         reconciler.note_readiness();
         Ok((reconciler, handle))
@@ -237,78 +244,8 @@ impl Reconciler {
         self.publications.send_replace(generation);
     }
 
-    /// Reads the configuration again: all of it takes effect, or none.
-    fn reload(&mut self) -> Result<Reloaded, String> {
-        let outcome = self.try_reload();
-        let result = if outcome.is_ok() { "accepted" } else { "rejected" };
-        self.handle.telemetry.count(names::CONFIG_RELOADS, &[("result", result)]);
-        match &outcome {
-            Ok(reloaded) => {
-                tracing::info!(generation = reloaded.generation, "configuration reloaded");
-                for warning in &reloaded.warnings {
-                    tracing::warn!("{warning}");
-                }
-                self.note("configuration", "reloaded", &format!("generation {}", reloaded.generation));
-            }
-            Err(problem) => {
-                tracing::error!("configuration refused, the last good one stays: {problem}");
-                self.note("configuration", "refused", problem);
-            }
-        }
-        outcome
-    }
-
-    fn try_reload(&mut self) -> Result<Reloaded, String> {
-        let Origin::Configuration { path: Some(path), config: before } = &self.origin else {
-            return Err("weir runs without a configuration file, so there is none to read again".to_owned());
-        };
-        let loaded = weir_config::load(path).map_err(|error| error.to_string())?;
-        let served = self.state.definitions().load_balancers.len();
-        if loaded.config.definitions.load_balancers.is_empty() && served > 0 {
-            // An editor that was caught half-way through writing looks like this.
-            return Err(format!(
-                "{}: has no load balancer, and {served} are being served; stop weir to end them all",
-                path.display()
-            ));
-        }
-        let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
-        warnings.extend(fixed_at_start(before, &loaded.config));
-        let (opened, closed) = self.define(loaded.config.definitions).map_err(|error| error.to_string())?;
-        let texts = |addrs: Vec<ListenAddr>| addrs.iter().map(ToString::to_string).collect();
-        Ok(Reloaded {
-            generation: self.handle.snapshot().generation,
-            opened: texts(opened),
-            closed: texts(closed),
-            warnings,
-        })
-    }
-
-    /// Binds what is new, publishes, then hands the sockets over: no connection is accepted that the snapshot does
-    /// not know.
-    fn define(
-        &mut self,
-        mut definitions: Definitions,
-    ) -> Result<(Vec<ListenAddr>, Vec<ListenAddr>), BindError> {
-        let prepared = self.listeners.prepare(&mut definitions, &mut self.state)?;
-        if let Origin::Automatic(bind) = &mut self.origin
-            && let Some(listener) = definitions.load_balancers.first().and_then(|lb| lb.listeners.first())
-        {
-            *bind = listener.bind;
-        }
-        let wanted = definitions.lookups();
-        self.labels.write(definitions);
-        self.follow_labels();
-        self.lookups.send_if_modified(|lookups| {
-            *lookups != wanted && {
-                *lookups = wanted;
-                true
-            }
-        });
-        Ok(self.listeners.commit(prepared))
-    }
-
     fn note_readiness(&self) {
-        if self.awaited.is_empty() {
+        if self.awaited.is_empty() && (!self.is_shared() || self.shared_text.is_some()) {
             self.handle.readiness.become_ready();
         }
     }
@@ -352,22 +289,6 @@ impl Reconciler {
             provenance: String::new(),
         });
     }
-}
-
-/// What differs between two configurations and only takes effect at the next start.
-fn fixed_at_start(before: &Config, after: &Config) -> Vec<String> {
-    let changed = [
-        ("admin", before.admin != after.admin),
-        ("discovery", before.discovery != after.discovery),
-        ("limits", before.limits != after.limits),
-        ("remember", before.remember != after.remember),
-        ("workers", before.workers != after.workers),
-    ];
-    changed
-        .into_iter()
-        .filter(|(_, changed)| *changed)
-        .map(|(key, _)| format!("warning: `{key}` has changed, which takes effect at the next start"))
-        .collect()
 }
 
 #[allow(clippy::disallowed_methods, reason = "the timeline shows wall time")]

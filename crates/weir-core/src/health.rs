@@ -172,9 +172,16 @@ pub struct Thresholds {
 pub struct HealthCount {
     passes_in_row: u8,
     failures_in_row: u8,
+    /// Whether a single pass is not enough for a target that has never been healthy: it has come and gone lately.
+    is_doubtful: bool,
 }
 
 impl HealthCount {
+    /// The count of a target that has come and gone lately: it is believed after as many passes as one that recovers.
+    pub fn doubtful() -> Self {
+        Self { is_doubtful: true, ..Self::default() }
+    }
+
     /// Records one verdict about a target whose health is `health`; returns its new health when that changes.
     ///
     /// A draining or unused target is not moved by verdicts.
@@ -187,7 +194,9 @@ impl HealthCount {
             self.failures_in_row = self.failures_in_row.saturating_add(1);
         }
         let next = match (health, verdict) {
-            (Health::Initial(_), Ok(())) => Health::Healthy,
+            (Health::Initial(_), Ok(())) if !self.is_doubtful || self.passes_in_row >= thresholds.healthy => {
+                Health::Healthy
+            }
             (Health::Unhealthy(_), Ok(())) if self.passes_in_row >= thresholds.healthy => Health::Healthy,
             (Health::Initial(_) | Health::Healthy, Err(reason))
                 if self.failures_in_row >= thresholds.unhealthy =>

@@ -4,6 +4,7 @@
 //! function of state, event and time; the control thread logs what it returns and publishes the snapshot. Nothing
 //! else writes.
 
+mod arrivals;
 mod mischief;
 mod registration;
 mod seen;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
+use self::arrivals::Arrivals;
 use self::mischief::{FLAPPED, Mischief};
 use self::seen::Seen;
 use crate::address::ListenAddr;
@@ -103,6 +105,7 @@ pub struct State {
     homes: AHashMap<TargetSerial, GroupName>,
     /// When draining targets are removed. One that has left already, or came back, is passed over.
     leaving: BTreeSet<(Timestamp, TargetSerial)>,
+    arrivals: Arrivals,
     /// Groups that misbehave on demand.
     mischievous: BTreeSet<GroupName>,
     group_indices: BTreeMap<GroupName, GroupIndex>,

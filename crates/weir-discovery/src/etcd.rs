@@ -5,6 +5,7 @@
 //! silent for long is followed by another reading, so that nothing is missed. A value that cannot be read leaves out
 //! its key and nothing else; a cluster that is lost keeps the last good set.
 
+mod document;
 mod messages;
 mod model;
 mod publish;
@@ -22,9 +23,10 @@ use crate::Report;
 use crate::client::{self, Answer, ClientError};
 use crate::reporter::{Backoff, Gone, Reporter, while_wanted};
 
+pub use self::document::watch_configuration;
 pub use self::publish::publish;
 
-use self::messages::{Lines, Watched};
+use self::messages::{Event, Lines, Pair, Watched};
 use self::model::Model;
 
 /// Largest answer to the reading of all keys, in bytes.
@@ -50,13 +52,9 @@ pub async fn watch(
     reports: Sender<Report>,
 ) {
     let own = published.into_iter().map(|source| folder(&prefix, source).into_bytes()).collect();
-    let watcher = Watcher {
-        prefix: prefix.into_bytes(),
-        model: Model::without(own),
-        reporter: Reporter::new(SourceKind::Etcd, reports.clone()),
-        backoff: Backoff::default(),
-        problems: BTreeMap::new(),
-    };
+    let targets =
+        Targets { model: Model::without(own), reporter: Reporter::new(SourceKind::Etcd, reports.clone()) };
+    let watcher = Watcher::new(prefix.into_bytes(), targets);
     while_wanted(&reports, watcher.run(&endpoints)).await;
 }
 
@@ -88,16 +86,73 @@ impl From<String> for Ended {
     }
 }
 
-struct Watcher {
-    prefix: Vec<u8>,
+/// Who is told of keys.
+trait Follower {
+    /// All keys that there are.
+    fn replace(&mut self, pairs: Vec<Pair>);
+
+    /// What happened to one of them.
+    fn apply(&mut self, event: Event);
+
+    fn key_count(&self) -> usize;
+
+    /// Says what there is now, if that is news.
+    async fn tell(&mut self) -> Result<(), Gone>;
+
+    /// Says that no member answers.
+    async fn fail(&mut self, problem: String) -> Result<(), Gone>;
+
+    /// Says that one does again.
+    async fn recover(&mut self) -> Result<(), Gone>;
+}
+
+/// Follows targets.
+struct Targets {
     model: Model,
     reporter: Reporter,
+}
+
+impl Follower for Targets {
+    fn replace(&mut self, pairs: Vec<Pair>) {
+        self.model.replace(pairs);
+    }
+
+    fn apply(&mut self, event: Event) {
+        self.model.apply(event);
+    }
+
+    fn key_count(&self) -> usize {
+        self.model.key_count()
+    }
+
+    async fn tell(&mut self) -> Result<(), Gone> {
+        self.reporter.quarantine(self.model.mistakes()).await?;
+        self.reporter.tell(self.model.tasks()).await
+    }
+
+    async fn fail(&mut self, problem: String) -> Result<(), Gone> {
+        self.reporter.fail(problem).await
+    }
+
+    async fn recover(&mut self) -> Result<(), Gone> {
+        self.reporter.recover().await
+    }
+}
+
+/// Follows the keys that begin with `prefix`.
+struct Watcher<F> {
+    prefix: Vec<u8>,
+    follower: F,
     backoff: Backoff,
     /// What is wrong with each member that has failed since one answered.
     problems: BTreeMap<usize, String>,
 }
 
-impl Watcher {
+impl<F: Follower> Watcher<F> {
+    fn new(prefix: Vec<u8>, follower: F) -> Self {
+        Self { prefix, follower, backoff: Backoff::default(), problems: BTreeMap::new() }
+    }
+
     async fn run(mut self, endpoints: &[HttpUrl]) -> Gone {
         for at in (0..endpoints.len()).cycle() {
             loop {
@@ -114,7 +169,7 @@ impl Watcher {
             // One member may be down: the cluster is lost when none answers.
             if self.problems.len() == endpoints.len() {
                 let problems: Vec<&str> = self.problems.values().map(String::as_str).collect();
-                if self.reporter.fail(problems.join("; ")).await.is_err() {
+                if self.follower.fail(problems.join("; ")).await.is_err() {
                     return Gone;
                 }
             }
@@ -127,7 +182,7 @@ impl Watcher {
     /// Reads all keys, then follows what happens to them.
     async fn follow(&mut self, endpoint: &HttpUrl) -> Result<Infallible, Ended> {
         let revision = self.read(endpoint).await?;
-        self.tell().await?;
+        self.follower.tell().await?;
 
         let request = messages::watch_request(&self.prefix, revision + 1);
         let mut watch = client::post_json(&endpoint.with_path("/v3/watch"), request).await?;
@@ -144,15 +199,15 @@ impl Watcher {
                         // Its first message says that the watch stands: until then the member has not shown itself.
                         self.backoff.reset();
                         self.problems.clear();
-                        self.reporter.recover().await?;
+                        self.follower.recover().await?;
                         for event in events {
-                            self.model.apply(event);
+                            self.follower.apply(event);
                         }
                     }
                 }
             }
-            check_count(self.model.key_count())?;
-            self.tell().await?;
+            check_count(self.follower.key_count())?;
+            self.follower.tell().await?;
         }
     }
 
@@ -163,13 +218,8 @@ impl Watcher {
         check_status(&answer)?;
         let range = messages::range(&answer.whole(RANGE_BYTES_MAX).await?)?;
         check_count(range.pairs.len())?;
-        self.model.replace(range.pairs);
+        self.follower.replace(range.pairs);
         Ok(range.revision)
-    }
-
-    async fn tell(&mut self) -> Result<(), Gone> {
-        self.reporter.quarantine(self.model.mistakes()).await?;
-        self.reporter.tell(self.model.tasks()).await
     }
 }
 

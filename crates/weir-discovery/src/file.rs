@@ -17,7 +17,7 @@ use crate::elements::{self, Document, Elements, Mistake};
 use crate::reporter::{Gone, Reporter, while_wanted};
 
 /// Time that changes have to settle before the files are read.
-const SETTLE: Duration = Duration::from_millis(20);
+const SETTLE: Duration = Duration::from_millis(10);
 
 /// Time between two readings without any word of a change: some file systems give none.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);

@@ -37,10 +37,30 @@ pub enum Report {
         /// What is wrong with each.
         mistakes: BTreeSet<Mistake>,
     },
+    /// What is known of the configuration that several weirs share.
+    Shared(Shared),
     /// The source works again after it had failed.
     Recovered(SourceKind),
     /// All tasks that the source sees now.
     Tasks(TaskSet),
+}
+
+/// What is known of the configuration that several weirs share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shared {
+    /// It cannot be asked for; what it said last stays. Once per distinct problem.
+    Failed(String),
+    /// Nobody has written it, or it was deleted.
+    Missing,
+    /// It can be asked for again.
+    Recovered,
+    /// It was written.
+    Written {
+        /// All of it.
+        text: String,
+        /// When: a revision of the store.
+        revision: i64,
+    },
 }
 
 /// Why a source could not be asked.

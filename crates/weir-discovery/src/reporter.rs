@@ -108,7 +108,7 @@ fn share(before: &[Arc<Task>], tasks: Vec<Task>) -> Vec<Arc<Task>> {
 }
 
 /// The text, or as much of it as people read.
-fn clipped(text: String) -> String {
+pub(crate) fn clipped(text: String) -> String {
     match text.char_indices().nth(TEXT_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
@@ -186,6 +186,7 @@ mod tests {
                     format!("left out: {}", problems.join(" "))
                 }
                 Report::Recovered(_) => "recovered".to_owned(),
+                Report::Shared(_) => "shared".to_owned(),
                 Report::Tasks(set) => format!("{} tasks", set.tasks.len()),
             });
         }

@@ -9,4 +9,5 @@ compile_error!("weir runs on Linux only: it needs SO_REUSEPORT, epoll and /proc"
 
 pub mod image;
 pub mod process;
+mod sources;
 mod worker;

@@ -41,6 +41,9 @@ enum Command {
         /// The configuration.
         #[arg(short, long, default_value = "weir.yaml")]
         config: PathBuf,
+        /// What several weirs are going to share, before it is put where they read it; without this, what is there.
+        #[arg(long, value_name = "FILE")]
+        shared: Option<PathBuf>,
     },
     /// Show weir at work: a small cluster of tasks on dynamic ports, a load balancer of each kind, steady traffic.
     Demo(demo::Options),
@@ -70,7 +73,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Run { config } => commands::run::run(config.as_deref()),
         Command::Chaos(options) => commands::chaos::chaos(&options),
-        Command::Check { config } => Ok(commands::check::check(&config)),
+        Command::Check { config, shared } => commands::check::check(&config, shared.as_deref()),
         Command::Demo(options) => demo::run(&options),
         Command::Reload(admin) => commands::reload::reload(&admin),
         Command::Status { admin, json } => commands::status::status(&admin, json),

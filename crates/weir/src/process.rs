@@ -1,8 +1,7 @@
 //! The process: worker threads, the control thread, and how they are put together.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -14,18 +13,16 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_local;
-use weir_config::{Config, Discovery, EtcdSource};
+use weir_config::{Config, Discovery, SharedSource};
 use weir_control::reconciler::Parts;
 use weir_control::{Handle, Listeners, Origin, Reconciler, StartError};
 use weir_core::address::ListenAddr;
 use weir_core::dispatcher::Dispatcher;
-use weir_core::lookup::Lookup;
 use weir_core::snapshot::Snapshot;
 use weir_core::table;
-use weir_core::task::SourceKind;
 use weir_discovery::docker::EndpointError;
+use weir_discovery::ecs;
 use weir_discovery::memory::{Memory, MemoryError};
-use weir_discovery::{Report, dns, docker, ecs, etcd, file, http, swarm};
 use weir_net::accept::ConnectionLimit;
 use weir_net::bind::BindError;
 use weir_net::clock::Clock;
@@ -34,10 +31,8 @@ use weir_net::worker::{Publications, Worker, spawn};
 use weir_telemetry::Telemetry;
 use weir_telemetry::access_log::LogWriter;
 
+use crate::sources::{REPORTS_MAX, Sources};
 use crate::worker::{DRAIN_DEADLINE, Serving};
-
-/// Reports of discovery that may wait to be taken in.
-const REPORTS_MAX: usize = 64;
 
 /// Client connections of a process whose configuration sets no limit.
 const CONNECTIONS_MAX: usize = 100_000;
@@ -55,6 +50,8 @@ pub struct Setup {
     pub connections_max: usize,
     /// Which tasks to follow.
     pub discovery: Discovery,
+    /// Where definitions are read that several weirs share.
+    pub shared: Option<SharedSource>,
     /// The folder that keeps what they were for the next start.
     pub remember: Option<PathBuf>,
     /// What requests to AWS are signed with; `None` takes what the environment says, where it is needed.
@@ -106,6 +103,7 @@ impl Setup {
             workers: config.workers,
             connections_max: config.limits.connections,
             discovery: config.discovery.clone(),
+            shared: config.shared.clone(),
             remember: config.remember.clone(),
             aws_credentials: None,
             seed: None,
@@ -121,6 +119,7 @@ impl Setup {
             workers: None,
             connections_max: CONNECTIONS_MAX,
             discovery,
+            shared: None,
             remember: None,
             aws_credentials: None,
             seed: None,
@@ -128,17 +127,10 @@ impl Setup {
     }
 }
 
-/// The engines that sources ask.
-struct Engines {
-    docker: Option<docker::Endpoint>,
-    swarm: Option<docker::Endpoint>,
-}
-
 /// What the control thread needs from the thread that starts it.
 struct ControlParts {
     setup: Setup,
-    engines: Engines,
-    credentials: Option<ecs::Credentials>,
+    sources: Sources,
     memory: Option<Memory>,
     admin: Option<std::net::TcpListener>,
     listeners: Listeners,
@@ -160,10 +152,9 @@ impl Process {
         let (writer, reader) = table::new(Snapshot::default());
         let (publications, publication_listener) = Publications::new();
         let (drain, drain_listener) = Drain::new();
-        let engines = Engines::of(&setup.discovery)?;
-        let credentials = aws_credentials(&setup)?;
+        let sources = Sources::find(&setup)?;
         let memory = match &setup.remember {
-            Some(folder) => Some(Memory::open(folder, sources(&setup.discovery))?),
+            Some(folder) => Some(Memory::open(folder, sources.settings(), sources.shared_settings())?),
             None => None,
         };
         let admin = setup.admin.map(bind_admin).transpose()?;
@@ -188,8 +179,7 @@ impl Process {
         }
         let parts = ControlParts {
             setup,
-            engines,
-            credentials,
+            sources,
             memory,
             admin,
             listeners: Listeners::new(assignment_senders),
@@ -256,18 +246,8 @@ async fn control(
     stopped: oneshot::Receiver<()>,
 ) {
     let (reports_sender, reports) = mpsc::channel(REPORTS_MAX);
-    let ControlParts {
-        setup,
-        engines,
-        credentials,
-        memory,
-        admin,
-        listeners,
-        table,
-        publications,
-        telemetry,
-        clock,
-    } = parts;
+    let ControlParts { setup, sources, memory, admin, listeners, table, publications, telemetry, clock } =
+        parts;
     let remembering = memory.as_ref().map(|memory| spawn_local(memory.writing()));
     let lookups = watch::Sender::new(BTreeSet::new());
     let parts = Parts {
@@ -276,7 +256,7 @@ async fn control(
         publications,
         listeners,
         reports,
-        sources: sources(&setup.discovery).into_keys().collect(),
+        sources: sources.settings().into_keys().collect(),
         memory,
         lookups: lookups.clone(),
         telemetry,
@@ -287,7 +267,7 @@ async fn control(
         Err(error) => return drop(started.send(Err(error.into()))),
     };
     // From here on the first names are known, so that the first set of each source is a whole one.
-    follow(&setup.discovery, engines, credentials, &lookups, &reports_sender);
+    sources.follow(&lookups, &reports_sender);
     if let Some(admin) = admin {
         let handle = handle.clone();
         spawn_local(async move {
@@ -310,84 +290,6 @@ async fn control(
         // The reconciler has gone, and its memory with it: what is left is written.
         let _ = remembering.await;
     }
-}
-
-/// The sources that are followed, each with its settings: by these its memory is known to be its own.
-fn sources(discovery: &Discovery) -> BTreeMap<SourceKind, String> {
-    let written = |settings: Option<&dyn Debug>| settings.map(|settings| format!("{settings:?}"));
-    let settings = |source| match source {
-        SourceKind::Dns => written(discovery.dns.as_ref().map(|source| source as _)),
-        SourceKind::Docker => written(discovery.docker.as_ref().map(|source| source as _)),
-        SourceKind::Ecs => written(discovery.ecs.as_ref().map(|source| source as _)),
-        SourceKind::Etcd => written(discovery.etcd.as_ref().map(|source| source as _)),
-        SourceKind::File => written(discovery.file.as_ref().map(|source| source as _)),
-        SourceKind::Http => written(discovery.http.as_ref().map(|source| source as _)),
-        SourceKind::Swarm => written(discovery.swarm.as_ref().map(|source| source as _)),
-    };
-    SourceKind::ALL.into_iter().filter_map(|source| Some((source, settings(source)?))).collect()
-}
-
-/// Starts a watcher for each of them.
-fn follow(
-    discovery: &Discovery,
-    engines: Engines,
-    credentials: Option<ecs::Credentials>,
-    lookups: &watch::Sender<BTreeSet<Lookup>>,
-    reports: &mpsc::Sender<Report>,
-) {
-    let Discovery { confirm_removals: _, dns, docker: _, ecs, etcd, file, http, swarm } = discovery.clone();
-    let published = etcd.clone();
-    let to = |source| match published.as_ref().filter(|etcd| etcd.publish.contains(&source)) {
-        Some(EtcdSource { endpoints, prefix, .. }) => {
-            let (sender, said) = mpsc::channel(REPORTS_MAX);
-            spawn_local(etcd::publish(endpoints.clone(), prefix.clone(), source, said, reports.clone()));
-            sender
-        }
-        None => reports.clone(),
-    };
-    if let Some(source) = dns {
-        spawn_local(dns::watch(source.server, lookups.subscribe(), to(SourceKind::Dns)));
-    }
-    if let Some(engine) = engines.docker {
-        spawn_local(docker::watch(engine, to(SourceKind::Docker)));
-    }
-    if let Some(source) = ecs {
-        spawn_local(ecs::watch(source, credentials, to(SourceKind::Ecs)));
-    }
-    if let Some(source) = etcd {
-        spawn_local(etcd::watch(source.endpoints, source.prefix, source.publish, to(SourceKind::Etcd)));
-    }
-    if let Some(source) = file {
-        spawn_local(file::watch(source.path, to(SourceKind::File)));
-    }
-    if let Some(source) = http {
-        spawn_local(http::watch(source.url, source.interval, to(SourceKind::Http)));
-    }
-    if let (Some(source), Some(engine)) = (swarm, engines.swarm) {
-        spawn_local(swarm::watch(engine, source.addresses, source.interval, to(SourceKind::Swarm)));
-    }
-}
-
-impl Engines {
-    fn of(discovery: &Discovery) -> Result<Self, EndpointError> {
-        let docker = discovery.docker.as_ref().map(|source| source.endpoint.as_deref());
-        let swarm = discovery.swarm.as_ref().map(|source| source.endpoint.as_deref());
-        let endpoint = |written: Option<Option<&str>>, named_by| {
-            written.map(|written| docker::endpoint(written, named_by)).transpose()
-        };
-        Ok(Self {
-            docker: endpoint(docker, "discovery.docker.endpoint")?,
-            swarm: endpoint(swarm, "discovery.swarm.endpoint")?,
-        })
-    }
-}
-
-/// The credentials that a source needs, if one does.
-fn aws_credentials(setup: &Setup) -> Result<Option<ecs::Credentials>, ecs::CredentialsError> {
-    if !setup.discovery.ecs.as_ref().is_some_and(|source| source.from.needs_credentials()) {
-        return Ok(None);
-    }
-    setup.aws_credentials.clone().map_or_else(ecs::Credentials::from_environment, Ok).map(Some)
 }
 
 fn bind_admin(addr: SocketAddr) -> Result<std::net::TcpListener, ProcessError> {

@@ -86,9 +86,19 @@ pub(super) fn engine(node: &Node, reader: &mut Reader<'_>) -> Option<String> {
 
 fn etcd(node: &Node, reader: &mut Reader<'_>) -> Option<EtcdSource> {
     let fields = reader.fields(node, &keys::ETCD)?;
+    let endpoints = endpoints(fields, reader);
+    let prefix = fields.require(reader, "prefix", "/weir/targets/").and_then(|node| reader.text(node))?;
+    let kinds = SourceKind::ALL.into_iter().filter(|source| *source != SourceKind::Etcd);
+    let choices: Vec<(&str, SourceKind)> = kinds.map(|source| (source.as_str(), source)).collect();
+    let publish: BTreeSet<SourceKind> =
+        list(fields, "publish").iter().filter_map(|node| reader.choice(node, &choices)).collect();
+    Some(EtcdSource { endpoints, prefix: prefix.to_owned(), publish })
+}
+
+/// The members of an etcd cluster.
+pub(super) fn endpoints(fields: Fields<'_>, reader: &mut Reader<'_>) -> Vec<HttpUrl> {
     let written = fields.require(reader, "endpoints", "[http://127.0.0.1:2379]");
-    let endpoints: Vec<HttpUrl> =
-        list(fields, "endpoints").iter().filter_map(|node| endpoint(node, reader)).collect();
+    let endpoints = list(fields, "endpoints").iter().filter_map(|node| endpoint(node, reader)).collect();
     if let Some(node) = written {
         let count = list(fields, "endpoints").len();
         if !(1..=ENDPOINTS_MAX).contains(&count) {
@@ -96,12 +106,7 @@ fn etcd(node: &Node, reader: &mut Reader<'_>) -> Option<EtcdSource> {
             reader.problem(node, &format!("{count} endpoints are written"), Some(&remedy));
         }
     }
-    let prefix = fields.require(reader, "prefix", "/weir/targets/").and_then(|node| reader.text(node))?;
-    let kinds = SourceKind::ALL.into_iter().filter(|source| *source != SourceKind::Etcd);
-    let choices: Vec<(&str, SourceKind)> = kinds.map(|source| (source.as_str(), source)).collect();
-    let publish: BTreeSet<SourceKind> =
-        list(fields, "publish").iter().filter_map(|node| reader.choice(node, &choices)).collect();
-    Some(EtcdSource { endpoints, prefix: prefix.to_owned(), publish })
+    endpoints
 }
 
 fn endpoint(node: &Node, reader: &mut Reader<'_>) -> Option<HttpUrl> {

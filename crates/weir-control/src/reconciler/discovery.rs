@@ -84,6 +84,7 @@ impl Reconciler {
                 };
                 self.handle.sources.note(source, |known| known.state = state);
             }
+            Report::Shared(shared) => self.take_in_shared(shared),
             Report::LeftOut { source, mistakes } => {
                 let leave_out =
                     |known: &mut Source| std::mem::replace(&mut known.unreadable, mistakes.clone());

@@ -2,7 +2,8 @@
 //!
 //! The table is built from the *registered* members, so that a health flap moves only the flows of the target that
 //! flaps; slots of members that are not eligible are skipped by probing again. The hash gives the same answer on every
-//! machine, so several weirs that see the same members choose the same target.
+//! machine, so several weirs that see the same members choose the same target. A member's name in the table is its
+//! address, which every weir sees alike, whichever source told it of the task and in whatever order.
 //!
 //! Source: Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4; the
 //! weighting is Katran's accumulator.
@@ -13,7 +14,6 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::flow_key::FLOW_SEED;
 use crate::snapshot::Member;
-use crate::target::TargetId;
 
 /// Slots of tables, all prime. The smallest with [`SLOTS_PER_MEMBER`] is taken: few sizes far apart, because a group
 /// that outgrows one has nearly all its slots moved.
@@ -103,22 +103,16 @@ pub(super) struct FlowHash {
 
 impl FlowHash {
     pub(super) fn build(members: &[Member], eligible: &[u32], before: Option<&Self>) -> Self {
-        let mut registered: Vec<(String, &Member, Option<u32>)> = members
-            .iter()
-            .enumerate()
-            .filter(|(_, member)| member.health.is_registered())
-            .map(|(at, member)| {
-                let position = eligible.binary_search(&(at as u32)).ok().map(|_| at as u32);
-                (stable_name(&member.target.id), member, position)
-            })
+        let mut registered: Vec<(u32, &Member)> =
+            (0..).zip(members).filter(|(_, member)| member.health.is_registered()).collect();
+        // Of several at one address, which differ in nothing that a client could see, the identity gives the order.
+        registered.sort_by_key(|(_, member)| (member.target.addr, member.weight, &member.target.id));
+        let position =
+            registered.iter().map(|(at, _)| eligible.binary_search(at).ok().map(|_| *at)).collect();
+        let names: Vec<(String, u16)> = registered
+            .into_iter()
+            .map(|(_, member)| (member.target.addr.to_string(), member.weight.get()))
             .collect();
-        registered.sort_by(|(a_name, a, _), (b_name, b, _)| {
-            let rest = |member: &Member| (member.target.addr, member.weight);
-            a_name.cmp(b_name).then_with(|| a.target.id.cmp(&b.target.id)).then_with(|| rest(a).cmp(&rest(b)))
-        });
-        let position = registered.iter().map(|(_, _, position)| *position).collect();
-        let names: Vec<(String, u16)> =
-            registered.into_iter().map(|(name, member, _)| (name, member.weight.get())).collect();
         match before.filter(|before| *before.built_from == names) {
             Some(before) => {
                 Self { table: before.table.clone(), built_from: before.built_from.clone(), position }
@@ -142,17 +136,6 @@ impl FlowHash {
         let start = self.table.rank(key);
         let ranks = (start..self.position.len()).chain(0..start);
         ranks.filter_map(|rank| self.position[rank]).find(|at| accept(*at))
-    }
-}
-
-/// What a target is called in the table: the same in every weir that sees it, and different from every other target's.
-///
-/// Not the name that people read: that has only the beginning of an id, and `web-server-10` begins as `web-server-11`
-/// does. A task that was started again is called as before, so that its flows come back to it.
-fn stable_name(id: &TargetId) -> String {
-    match id {
-        TargetId::Address(addr) => addr.to_string(),
-        TargetId::Task { task, container_port } => format!("{}:{container_port}", task.id),
     }
 }
 

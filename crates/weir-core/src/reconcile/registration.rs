@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 impl State {
     /// Brings every touched group to what it should have. `event` names what led here, for targets that leave.
     pub(super) fn register(&mut self, event: &str, now: Timestamp, transitions: &mut Vec<Transition>) {
-        let Self { seen, groups, targets_ever, homes, leaving, .. } = self;
+        let Self { seen, groups, targets_ever, homes, leaving, arrivals, .. } = self;
         for (name, group) in groups.iter_mut().filter(|(_, group)| group.is_touched) {
             let wanted = if group.is_defined { wanted(&group.settings, seen) } else { Vec::new() };
             let mut wanted = ById::new(wanted);
@@ -50,7 +50,8 @@ impl State {
             for new in wanted.rest().filter(|w| w.state != TaskState::Stopping) {
                 *targets_ever += 1;
                 let serial = TargetSerial(*targets_ever);
-                let record = register(group, &new, serial, now);
+                let count = arrivals.note(group.index, &new.id, now);
+                let record = register(group, &new, serial, count, now);
                 transitions.push(transition(&record.member, Change::Registered, &record.member.cause));
                 homes.insert(serial, name.clone());
                 group.records.push(record);
@@ -93,7 +94,13 @@ impl<'s> ById<'s> {
     }
 }
 
-fn register(group: &GroupState, wanted: &Wanted<'_>, serial: TargetSerial, now: Timestamp) -> Record {
+fn register(
+    group: &GroupState,
+    wanted: &Wanted<'_>,
+    serial: TargetSerial,
+    count: HealthCount,
+    now: Timestamp,
+) -> Record {
     let target = Target::new(serial, wanted.addr, wanted.id.clone(), group.settings.name.clone());
     let member = Member {
         target: target.into(),
@@ -105,7 +112,7 @@ fn register(group: &GroupState, wanted: &Wanted<'_>, serial: TargetSerial, now: 
         health_check_path: wanted.health_check_path.map(Into::into),
         provenance: wanted.provenance(),
     };
-    Record { member, count: HealthCount::default(), leaves_at: None, overdue_at: None }
+    Record { member, count, leaves_at: None, overdue_at: None }
 }
 
 /// The health of a target that nothing is known of yet.

@@ -380,3 +380,19 @@ fn targets_of_an_unused_group_are_unused() {
     control.define(|_| {});
     assert_eq!(control.ports(), [(1, "initial")]);
 }
+
+#[test]
+fn a_task_that_starts_again_and_again_must_pass_as_one_that_recovers() {
+    let mut control = Control::start();
+    for (start, passes) in [("1", 1), ("2", 1), ("3", 5), ("4", 5)] {
+        control.see(&[task("a", start, 1)]);
+        for _ in 1..passes {
+            control.judge(1, Ok(()));
+        }
+        assert_eq!(control.member(1).health.state(), "initial", "start {start}");
+        control.judge(1, Ok(()));
+        assert_eq!(control.member(1).health, Health::Healthy, "start {start}");
+        control.see(&[]);
+        control.wait(1);
+    }
+}

@@ -13,6 +13,9 @@ pub(super) struct Pair {
     /// The revision of the store that made the key, before which there was none.
     #[serde(default)]
     pub(super) create_revision: Number,
+    /// The revision of the store that wrote it last.
+    #[serde(default)]
+    pub(super) mod_revision: Number,
 }
 
 /// Bytes, which JSON has as base64.

@@ -80,7 +80,10 @@ mod tests {
 
     fn put(key: &str, value: &str, create_revision: i64) -> Event {
         let (key, value) = (Bytes(key.into()), Bytes(value.into()));
-        Event { kind: EventKind::Put, kv: Pair { key, value, create_revision: Number(create_revision) } }
+        Event {
+            kind: EventKind::Put,
+            kv: Pair { key, value, create_revision: Number(create_revision), mod_revision: Number(0) },
+        }
     }
 
     fn delete(key: &str) -> Event {

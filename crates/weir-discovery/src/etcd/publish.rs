@@ -54,7 +54,7 @@ pub async fn publish(
         while let Some(report) = said.recv().await {
             match &report {
                 Report::Failed(_) => latest.send_modify(|said| said.is_failing = true),
-                Report::LeftOut { .. } => {}
+                Report::LeftOut { .. } | Report::Shared(_) => {}
                 Report::Recovered(_) => latest.send_modify(|said| said.is_failing = false),
                 Report::Tasks(set) => latest.send_modify(|said| said.set = Some(set.clone())),
             }

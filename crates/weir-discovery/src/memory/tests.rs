@@ -35,7 +35,8 @@ fn set(tasks: &[Arc<Task>]) -> TaskSet {
 }
 
 fn open(folder: &Path, settings: &str) -> Memory {
-    Memory::open(folder, BTreeMap::from([(SourceKind::Docker, settings.to_owned())])).unwrap()
+    Memory::open(folder, BTreeMap::from([(SourceKind::Docker, settings.to_owned())]), settings.to_owned())
+        .unwrap()
 }
 
 #[tokio::test]
@@ -50,6 +51,20 @@ async fn the_last_set_is_known_to_the_next_start_and_a_stopping_task_is_not() {
     let memory = open(&folder.join("not/yet/there"), "engine");
     assert_eq!(memory.recall(SourceKind::Docker), Ok(Some(set(&[task("a", TaskState::Running)]))));
     assert_eq!(memory.recall(SourceKind::File), Ok(None));
+}
+
+#[tokio::test]
+async fn the_shared_configuration_is_known_to_the_next_start_with_the_same_settings() {
+    let folder = folder("shared");
+    let memory = open(&folder, "key");
+    assert_eq!(memory.recall_configuration(), Ok(None));
+    let writing = tokio::spawn(memory.writing());
+    memory.keep_configuration("target_groups: []\n");
+    drop(memory);
+    writing.await.unwrap();
+    let recalled = |settings: &str| open(&folder, settings).recall_configuration().unwrap();
+    assert_eq!(recalled("key").as_deref(), Some("target_groups: []\n"));
+    assert_eq!(recalled("another key"), None);
 }
 
 #[tokio::test]
@@ -76,7 +91,7 @@ fn a_file_that_cannot_be_read_is_named() {
 fn a_folder_that_cannot_be_written_is_told_with_the_remedy() {
     let folder = folder("unwritable");
     fs::write(folder.join("file"), "").unwrap();
-    let error = Memory::open(&folder.join("file"), BTreeMap::new()).unwrap_err().to_string();
+    let error = Memory::open(&folder.join("file"), BTreeMap::new(), String::new()).unwrap_err().to_string();
     assert!(error.contains("take `remember` out"), "{error}");
 }
 

@@ -3,28 +3,79 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
+use tokio::sync::mpsc;
+use weir_config::{Loaded, SharedSource};
+use weir_discovery::{Report, Shared, etcd};
+
 use crate::output::{complain, say};
 
-/// Prints every problem; exit status 1 when there is one.
-pub(crate) fn check(path: &Path) -> ExitCode {
-    match weir_config::load(path) {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                complain(&format!("{warning}"));
-            }
-            let definitions = &loaded.config.definitions;
-            say(&format!(
-                "{}: good, {} load balancers, {} target groups, {} warnings",
-                path.display(),
-                definitions.load_balancers.len(),
-                definitions.target_groups.len(),
-                loaded.warnings.len()
-            ));
-            ExitCode::SUCCESS
+/// Prints every problem; exit status 1 when there is one. What several weirs share is read from `shared`, or from where
+/// the configuration says.
+pub(crate) fn check(path: &Path, shared: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let own = match weir_config::load(path) {
+        Ok(loaded) => loaded,
+        Err(error) => return Ok(refused(&error)),
+    };
+    let Some(source) = &own.config.shared else {
+        anyhow::ensure!(
+            shared.is_none(),
+            "{} shares nothing: it has no `shared`, so --shared has no meaning",
+            path.display()
+        );
+        return Ok(good(&path.display().to_string(), &own));
+    };
+    own.warnings.iter().for_each(|warning| complain(&warning.to_string()));
+    let (name, text) = match shared {
+        Some(file) => {
+            let text =
+                std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            (file.display().to_string(), text)
         }
-        Err(error) => {
-            complain(&format!("{error}"));
-            ExitCode::from(1)
-        }
+        None => (source.to_string(), read(source).with_context(|| format!("cannot read {source}"))?),
+    };
+    let folder = path.parent().unwrap_or(Path::new(""));
+    Ok(match weir_config::parse_shared(&text, &name, folder, &own.config) {
+        Ok(loaded) => good(&format!("{} with {name}", path.display()), &loaded),
+        Err(problems) => refused(&problems),
+    })
+}
+
+fn good(name: &str, loaded: &Loaded) -> ExitCode {
+    for warning in &loaded.warnings {
+        complain(&warning.to_string());
     }
+    let definitions = &loaded.config.definitions;
+    say(&format!(
+        "{name}: good, {} load balancers, {} target groups, {} warnings",
+        definitions.load_balancers.len(),
+        definitions.target_groups.len(),
+        loaded.warnings.len()
+    ));
+    ExitCode::SUCCESS
+}
+
+fn refused(error: &dyn std::error::Error) -> ExitCode {
+    complain(&error.to_string());
+    ExitCode::from(1)
+}
+
+/// What the key says now.
+fn read(source: &SharedSource) -> anyhow::Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (sender, mut reports) = mpsc::channel(1);
+        let watching = etcd::watch_configuration(source.endpoints.clone(), source.key.clone(), sender);
+        let report = tokio::select! {
+            report = reports.recv() => report,
+            () = watching => None,
+        };
+        match report {
+            Some(Report::Shared(Shared::Written { text, .. })) => Ok(text),
+            Some(Report::Shared(Shared::Failed(problem))) => anyhow::bail!("{problem}"),
+            _ => {
+                anyhow::bail!("there is no such key; `--shared FILE` checks what you are going to put there")
+            }
+        }
+    })
 }

@@ -1,0 +1,131 @@
+//! What changes cost requests: the CPU time of weir's worker per request, quiet and while targets change all the time.
+//!
+//! A thousand groups of ten targets come from a file that is rewritten again and again, each time with another target of
+//! another group replaced. The requests go to one more group. Quiet and busy runs take turns, and are paired.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::peers::{Bench, Proxy};
+use crate::report::median;
+use crate::schedule::Generator;
+use crate::{Comparison, Scenario, progress, say};
+
+/// Groups that change, and targets in each.
+const GROUPS: usize = 1_000;
+const TARGETS: usize = 10;
+
+/// Time between two changes.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Compares quiet and busy runs.
+pub(crate) fn compare(comparison: &Comparison) -> anyhow::Result<()> {
+    let folder = std::env::temp_dir().join(format!("weir-under-load-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let outcome = run(comparison, &folder);
+    // What is left in a temporary folder is the system's to tidy.
+    let _ = std::fs::remove_dir_all(&folder);
+    outcome
+}
+
+fn run(comparison: &Comparison, folder: &Path) -> anyhow::Result<()> {
+    let mut generator = Generator::start(Scenario::Http128)?;
+    let backends = generator.backends.clone();
+    let bench = Bench { scenario: Scenario::Http128, backends: &backends, folder, weir: &comparison.weir };
+    let targets = Targets { folder };
+    targets.write(0)?;
+    let weir = bench.weir_with(&configuration())?;
+    let changes = AtomicU64::new(0);
+    let mut ratios = Vec::new();
+    let mut busy_times = Vec::new();
+    for round in 0..comparison.rounds {
+        progress(&format!("round {} of {}", round + 1, comparison.rounds));
+        let before = per_request(&mut generator, &weir, comparison.seconds)?;
+        let busy =
+            while_changing(&targets, &changes, || per_request(&mut generator, &weir, comparison.seconds))?;
+        let after = per_request(&mut generator, &weir, comparison.seconds)?;
+        ratios.push(busy / f64::midpoint(before, after));
+        busy_times.push(busy);
+    }
+    let seconds = comparison.seconds * comparison.rounds as f64;
+    say(&format!(
+        "{GROUPS} groups of {TARGETS}, {:.0} changes a second: {:.2} µs of the worker per request, {:.3} times that of quiet",
+        changes.load(Relaxed) as f64 / seconds,
+        median(busy_times.into_iter()),
+        median(ratios.into_iter()),
+    ));
+    Ok(())
+}
+
+/// CPU time of weir's worker per request, in microseconds.
+fn per_request(generator: &mut Generator, weir: &Proxy, seconds: f64) -> anyhow::Result<f64> {
+    generator.load(weir.addr, seconds)?;
+    let before = weir.worker_nanos()?;
+    let run = generator.outcome()?;
+    anyhow::ensure!(run.errors == 0, "{} requests failed", run.errors);
+    Ok((weir.worker_nanos()? - before) as f64 / 1e3 / run.requests.max(1) as f64)
+}
+
+/// Does something while targets change.
+fn while_changing<T>(
+    targets: &Targets<'_>,
+    changes: &AtomicU64,
+    does: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            while !is_over.load(Relaxed) {
+                targets.write(changes.fetch_add(1, Relaxed) as usize + 1)?;
+                std::thread::sleep(PAUSE);
+            }
+            anyhow::Ok(())
+        });
+        let done = does();
+        is_over.store(true, Relaxed);
+        writer.join().ok().context("the writer ends in order")??;
+        done
+    })
+}
+
+/// The file that weir follows.
+struct Targets<'a> {
+    folder: &'a Path,
+}
+
+impl Targets<'_> {
+    /// Writes all targets, `change` of which have been replaced one after another.
+    fn write(&self, change: usize) -> anyhow::Result<()> {
+        let mut text = String::from("[");
+        for at in 0..GROUPS * TARGETS {
+            // A prime step visits groups in no particular order.
+            let rounds = GROUPS * TARGETS;
+            let turn = (at * 7_919) % rounds;
+            let replaced = (change + rounds - 1 - turn) / rounds;
+            let (group, comma) = (at / TARGETS, if at == 0 { "" } else { "," });
+            write!(
+                text,
+                "{comma}{{\"targets\":[\"127.1.{}.{}:9\"],\"labels\":{{\"service\":\"s{group}\",\"id\":\"{at}-{replaced}\"}}}}",
+                at / 250,
+                at % 250 + 1
+            )?;
+        }
+        text.push(']');
+        let new = self.folder.join("targets.new");
+        std::fs::write(&new, text)?;
+        Ok(std::fs::rename(new, self.folder.join("targets.json"))?)
+    }
+}
+
+/// The groups that change, to be added to the one that serves. Nobody sends to them, so they are not probed.
+fn configuration() -> (String, String) {
+    let mut groups = String::new();
+    groups.extend((0..GROUPS).map(|group| {
+        format!("  - {{ name: g{group}, deregistration_delay: 0s, targets: [{{ file: {{ service: s{group} }} }}] }}\n")
+    }));
+    ("discovery: { confirm_removals: 0s, file: { path: targets.json } }\n".to_owned(), groups)
+}
