@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
-use crate::DEADLINE;
+use crate::{DEADLINE, wait_until};
 
 /// Header lines of an answer that are read.
 const HEADER_LINES_MAX: usize = 64;
@@ -66,7 +66,8 @@ impl Client {
         set_socket_linger(&socket, Some(Duration::ZERO)).expect("a socket can be told how to end");
         let any =
             if addr.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
-        bind(&socket, &SocketAddr::new(any, port)).unwrap_or_else(|error| panic!("port {port}: {error}"));
+        // Until that program runs, its process still has what this one had open.
+        wait_until(&format!("port {port} is free"), || bind(&socket, &SocketAddr::new(any, port)).is_ok());
         connect(&socket, &addr).unwrap_or_else(|error| panic!("connecting to {addr}: {error}"));
         Self::over(socket.into())
     }
