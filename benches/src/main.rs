@@ -18,6 +18,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+/// weir's own allocator, so that what is timed here costs what it costs there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Compares weir with its peers in one run.
 #[derive(Debug, Parser)]
 struct Arguments {
