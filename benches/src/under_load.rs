@@ -19,8 +19,8 @@ use crate::{Comparison, Scenario, progress, say};
 const GROUPS: usize = 1_000;
 const TARGETS: usize = 10;
 
-/// Time between two changes.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Time between two changes, in each of two comparisons.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(10)];
 
 /// Compares quiet and busy runs.
 pub(crate) fn compare(comparison: &Comparison) -> anyhow::Result<()> {
@@ -39,15 +39,25 @@ fn run(comparison: &Comparison, folder: &Path) -> anyhow::Result<()> {
     let targets = Targets { folder };
     targets.write(0)?;
     let weir = bench.weir_with(&configuration())?;
+    PAUSES.iter().try_for_each(|pause| alternate(comparison, &mut generator, &weir, &targets, *pause))
+}
+
+fn alternate(
+    comparison: &Comparison,
+    generator: &mut Generator,
+    weir: &Proxy,
+    targets: &Targets<'_>,
+    pause: Duration,
+) -> anyhow::Result<()> {
     let changes = AtomicU64::new(0);
     let mut ratios = Vec::new();
     let mut busy_times = Vec::new();
     for round in 0..comparison.rounds {
         progress(&format!("round {} of {}", round + 1, comparison.rounds));
-        let before = per_request(&mut generator, &weir, comparison.seconds)?;
+        let before = per_request(generator, weir, comparison.seconds)?;
         let busy =
-            while_changing(&targets, &changes, || per_request(&mut generator, &weir, comparison.seconds))?;
-        let after = per_request(&mut generator, &weir, comparison.seconds)?;
+            while_changing(targets, pause, &changes, || per_request(generator, weir, comparison.seconds))?;
+        let after = per_request(generator, weir, comparison.seconds)?;
         ratios.push(busy / f64::midpoint(before, after));
         busy_times.push(busy);
     }
@@ -73,6 +83,7 @@ fn per_request(generator: &mut Generator, weir: &Proxy, seconds: f64) -> anyhow:
 /// Does something while targets change.
 fn while_changing<T>(
     targets: &Targets<'_>,
+    pause: Duration,
     changes: &AtomicU64,
     does: impl FnOnce() -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
@@ -81,7 +92,7 @@ fn while_changing<T>(
         let writer = scope.spawn(|| {
             while !is_over.load(Relaxed) {
                 targets.write(changes.fetch_add(1, Relaxed) as usize + 1)?;
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(pause);
             }
             anyhow::Ok(())
         });

@@ -67,8 +67,9 @@ struct Steps {
 }
 
 fn populate(slot_count: usize, mut steps: Vec<Steps>) -> Vec<u16> {
-    const FREE: u16 = u16::MAX;
-    let mut slots = vec![FREE; slot_count];
+    let mut slots = vec![0; slot_count];
+    // Most of the work is looking for a free slot: a bit for each stays in the nearest cache.
+    let mut taken = vec![0_u64; slot_count.div_ceil(64)];
     let Some(weight_max) = steps.iter().map(|s| s.weight).max() else { return slots };
     let mut credit = vec![0_u32; steps.len()];
     let mut filled = 0;
@@ -79,9 +80,12 @@ fn populate(slot_count: usize, mut steps: Vec<Steps>) -> Vec<u16> {
                 continue;
             }
             credit[rank] -= u32::from(weight_max);
-            while slots[step.next] != FREE {
-                step.next = (step.next + step.skip) % slot_count;
+            while taken[step.next / 64] >> (step.next % 64) & 1 == 1 {
+                // Both are less than the count: no division is needed to come around.
+                step.next += step.skip;
+                step.next -= if step.next >= slot_count { slot_count } else { 0 };
             }
+            taken[step.next / 64] |= 1 << (step.next % 64);
             slots[step.next] = rank as u16;
             filled += 1;
             if filled == slot_count {
