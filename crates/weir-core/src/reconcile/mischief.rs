@@ -59,10 +59,13 @@ impl State {
         transitions: &mut Vec<Transition>,
     ) {
         let Some(group) = self.groups.get_mut(name) else { return };
-        recover(&mut group.records, now, transitions);
         group.is_touched = true;
         let flapped = group.mischief.flapped;
-        let flaps_at = chaos.flap.is_some().then_some(now);
+        // Who goes on flapping keeps its turns.
+        let flaps_at = chaos.flap.map(|_| group.mischief.flaps_at.unwrap_or(now));
+        if flaps_at.is_none() {
+            recover(&mut group.records, now, transitions);
+        }
         if chaos.is_off() {
             self.mischievous.remove(name);
         } else {
