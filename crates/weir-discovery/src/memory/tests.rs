@@ -22,12 +22,28 @@ fn task(id: &str, state: TaskState) -> Arc<Task> {
     })
 }
 
-/// An empty folder.
-fn folder(name: &str) -> PathBuf {
+/// An empty folder that goes with its test.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl std::ops::Deref for Scratch {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+fn folder(name: &str) -> Scratch {
     let folder = std::env::temp_dir().join(format!("weir-memory-{name}-{}", std::process::id()));
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
-    folder
+    Scratch(folder)
 }
 
 fn set(tasks: &[Arc<Task>]) -> TaskSet {
