@@ -97,6 +97,11 @@ impl Mischiefs {
         }
     }
 
+    /// Forgets groups that are no longer defined.
+    pub(crate) fn keep(&self, mut is_defined: impl FnMut(&GroupName) -> bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|group, _| is_defined(group));
+    }
+
     /// What each group does wrong.
     pub fn all(&self) -> BTreeMap<GroupName, Chaos> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -220,6 +220,7 @@ impl State {
                 group.settings = Arc::new(settings.clone());
             }
         }
+        self.forgive();
         let mut listeners: Vec<Option<Arc<Listener>>> = Vec::new();
         for load_balancer in &definitions.load_balancers {
             for listener in &load_balancer.listeners {

@@ -139,6 +139,7 @@ impl Reconciler {
             self.reconcile(Event::Tasks(TaskSet { source, tasks }));
         }
         if !Arc::ptr_eq(&definitions, self.state.definitions()) && definitions != *self.state.definitions() {
+            self.handle.chaos.keep(|name| definitions.target_groups.iter().any(|group| group.name == *name));
             self.reconcile(Event::Definitions(definitions));
         }
         self.leave_out_unfit(quarantined);

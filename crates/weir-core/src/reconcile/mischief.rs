@@ -76,6 +76,15 @@ impl State {
         self.be_mischievous(now, transitions);
     }
 
+    /// Groups that are no longer defined do nothing wrong any more, nor when they come back.
+    pub(super) fn forgive(&mut self) {
+        for (name, group) in self.groups.iter_mut().filter(|(_, group)| !group.is_defined) {
+            if self.mischievous.remove(name) {
+                group.mischief = Mischief::default();
+            }
+        }
+    }
+
     /// When [`State::be_mischievous`] is next worth calling.
     pub(super) fn next_mischief(&self) -> Option<Timestamp> {
         let groups = self.mischievous.iter().filter_map(|name| self.groups.get(name));

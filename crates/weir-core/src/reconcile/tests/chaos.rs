@@ -108,3 +108,14 @@ fn a_group_that_ceases_to_misbehave_does_at_once_what_is_overdue() {
     assert_eq!(control.ports(), []);
     assert!(control.misbehave(Chaos::default()).is_empty());
 }
+
+#[test]
+fn a_group_that_is_taken_out_and_put_back_does_nothing_wrong_any_more() {
+    let mut control = Control::well();
+    control.misbehave(Chaos { deregister_late: 3600 * SECOND, ..Chaos::default() });
+    control.tell(Event::Definitions(Arc::new(Definitions::default())));
+    assert_eq!(control.ports(), [(1, "draining"), (2, "draining")]);
+    control.define(|_| {});
+    control.see(&[]);
+    assert_eq!(control.ports(), []);
+}
