@@ -65,6 +65,8 @@ fn what_cannot_be_done_is_refused_with_the_remedy() {
         (&["wed", "--off"][..], Some(1), "there is no target group wed; there are web"),
         (&["web"], Some(2), "Name --deregister-late, --delay-health, --flap or --lose-zone, or --off"),
         (&["web", "--flap", "2h"], Some(1), "flap is 7200; write 0 to 3600 seconds"),
+        (&["web", "--flap", "1ms"], Some(1), "flap is 0.001; write 0.1 seconds or more"),
+        (&["web", "--lose-zone", "x"], Some(1), "no target of web is in zone x; no target says its zone"),
         (&["web", "--flap", "soon"], Some(2), "invalid value 'soon'"),
     ] {
         let (code, text) = chaos(&weir, arguments);

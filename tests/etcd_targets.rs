@@ -11,8 +11,13 @@ fn element(target: &FakeTarget, labels: &str) -> String {
 
 /// A weir that follows this cluster, of which another member is down.
 fn following(etcd: &Etcd) -> Weir {
+    following_with(etcd, "0s")
+}
+
+/// As sure of sharply smaller sets as `confirm_removals` asks for.
+fn following_with(etcd: &Etcd, confirm_removals: &str) -> Weir {
     Weir::start(&format!(
-        "discovery: {{ confirm_removals: 0s, etcd: {{ endpoints: [http://127.0.0.1:1, {}], prefix: /weir/targets/ }} }}\n{}",
+        "discovery: {{ confirm_removals: {confirm_removals}, etcd: {{ endpoints: [http://127.0.0.1:1, {}], prefix: /weir/targets/ }} }}\n{}",
         etcd.url(),
         application(
             &[group_of("web", "", "{ etcd: { service: web } }")],
@@ -87,4 +92,14 @@ fn an_etcd_that_is_lost_keeps_its_targets_and_is_followed_again_when_it_returns(
     weir.wait_for_health(targets[1].addr(), Health::Healthy);
     assert_eq!(weir.member(targets[0].addr()).unwrap().health, Health::Healthy);
     wait_until("the return is told", || weir.admin("/api/v1/events").body.contains("recovered"));
+}
+
+#[test]
+fn the_last_key_that_somebody_deletes_drains_its_target_without_doubt() {
+    let (etcd, target) = (Etcd::start(), FakeTarget::answering("last"));
+    etcd.put("/weir/targets/last", &element(&target, ""));
+    let weir = following_with(&etcd, "1h");
+    weir.wait_for_health(target.addr(), Health::Healthy);
+    etcd.delete("/weir/targets/last");
+    weir.wait_for_health(target.addr(), Health::Draining);
 }

@@ -82,7 +82,8 @@ fn a_publisher_writes_again_what_is_missing_and_deletes_what_is_left_behind() {
     let (mut etcd, folder) = (Etcd::start(), Folder::new());
     let targets = [FakeTarget::answering("one"), FakeTarget::answering("two"), FakeTarget::answering("left")];
     let left = format!(r#"{{"targets":["{}"],"labels":{{"service":"web","id":"left"}}}}"#, targets[2].addr());
-    etcd.put("/weir/targets/file/left", &left);
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    etcd.put(&format!("/weir/targets/file/{}/left", host.trim()), &left);
     etcd.put("/weir/targets/files-of-others", &left.replace("left", "others"));
     folder.write("targets.json", &listed(&[("one", &targets[0])]));
     let elsewhere = weir(&format!("etcd: {{ {} }}", cluster(&etcd)), "etcd");

@@ -13,6 +13,9 @@ use weir_core::name::GroupName;
 /// Longest time of any kind.
 const TIME_MAX: Duration = Duration::from_secs(3600);
 
+/// Shortest time for which a target may flap.
+const FLAP_MIN: Duration = Duration::from_millis(100);
+
 /// What a group shall do wrong, times in seconds. What is not said it does right.
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +32,9 @@ pub(crate) struct Wanted {
 impl Wanted {
     fn chaos(self) -> Result<Chaos, String> {
         let flap = time("flap", self.flap)?;
+        if !flap.is_zero() && flap < FLAP_MIN {
+            return Err(format!("flap is {}; write {} seconds or more", self.flap, FLAP_MIN.as_secs_f32()));
+        }
         Ok(Chaos {
             deregister_late: time("deregister_late", self.deregister_late)?,
             delay_health: time("delay_health", self.delay_health)?,

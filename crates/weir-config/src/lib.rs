@@ -54,6 +54,14 @@ pub enum LoadError {
 /// # Errors
 /// [`LoadError`]; all mistakes of the file at once.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+    Ok(parse(&text_of(path)?, path)?)
+}
+
+/// The text of a configuration file.
+///
+/// # Errors
+/// It cannot be read, or is too large.
+pub fn text_of(path: &Path) -> Result<String, LoadError> {
     let unreadable = |error| LoadError::Unreadable(path.to_owned(), error);
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
@@ -63,16 +71,20 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
         return Err(LoadError::TooLarge(path.to_owned()));
     }
     // Bytes that are no text become characters that no key or value has, and are reported where they stand.
-    Ok(parse(&String::from_utf8_lossy(&bytes), path)?)
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Reads the configuration that several weirs share, for the one whose own is `local`; `name` names it in reports, and
 /// relative paths in it start from `folder`. What comes of it is `local` with the shared load balancers and groups.
 ///
 /// # Errors
-/// All mistakes at once.
-pub fn parse_shared(text: &str, name: &str, folder: &Path, local: &Config) -> Result<Loaded, Problems> {
-    read(text, Path::new(name), folder, |root, reader| resolve::resolve_shared(root, local, reader))
+/// [`LoadError`]; all mistakes at once.
+pub fn parse_shared(text: &str, name: &str, folder: &Path, local: &Config) -> Result<Loaded, LoadError> {
+    let name = Path::new(name);
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(LoadError::TooLarge(name.to_owned()));
+    }
+    Ok(read(text, name, folder, |root, reader| resolve::resolve_shared(root, local, reader))?)
 }
 
 /// Reads a configuration from text; `file` names it in reports, and relative paths in it start from its folder.

@@ -14,6 +14,9 @@ pub(crate) struct Position {
     pub(crate) width: usize,
 }
 
+/// Most characters of a line that are shown.
+const SHOWN_CHARS: usize = 160;
+
 /// How much a problem matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Severity {
@@ -52,9 +55,11 @@ impl fmt::Display for Problem {
         };
         let subject = if self.path.is_empty() { String::new() } else { format!("{}: ", self.path) };
         let gutter = " ".repeat(self.line.to_string().len());
+        // What is far from the mistake is left out of a long line.
+        let skipped = self.column.saturating_sub(SHOWN_CHARS / 2);
         // A tab is as wide as it likes; one space keeps the caret below what it points at.
-        let source = self.source.replace('\t', " ");
-        let indent = " ".repeat(self.column.saturating_sub(1));
+        let source: String = self.source.replace('\t', " ").chars().skip(skipped).take(SHOWN_CHARS).collect();
+        let indent = " ".repeat(self.column.saturating_sub(1 + skipped));
         let carets = "^".repeat(self.width.clamp(1, 60));
         writeln!(f, "{severity}: {subject}{}", self.cause)?;
         writeln!(f, "{gutter}--> {}:{}:{}", self.file.display(), self.line, self.column)?;

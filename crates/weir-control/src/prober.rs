@@ -1,8 +1,10 @@
 //! The prober: one task per target that asks it whether it is well.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +48,8 @@ struct Running {
     /// What its plan was made from.
     settings: Arc<TargetGroup>,
     own_path: Option<Arc<str>>,
+    /// Whether nobody has found out yet how the target is.
+    is_initial: Rc<Cell<bool>>,
     task: AbortHandle,
 }
 
@@ -91,13 +95,18 @@ impl Prober {
 
     fn probe(&mut self, group: &Group, member: &Member) {
         let serial = member.target.serial;
-        if self.probes.get(&serial).is_some_and(|running| running.serves(group, member)) {
+        let is_initial = matches!(member.health, Health::Initial(_));
+        if let Some(running) = self.probes.get(&serial).filter(|running| running.serves(group, member)) {
+            running.is_initial.set(is_initial);
             return;
         }
-        let task = watch(plan(group, member), serial, member.health.is_healthy(), self.verdicts.clone());
+        let is_initial = Rc::new(Cell::new(is_initial));
+        let (has_passed, verdicts) = (member.health.is_healthy(), self.verdicts.clone());
+        let task = watch(plan(group, member), serial, has_passed, is_initial.clone(), verdicts);
         let new = Running {
             settings: group.settings.clone(),
             own_path: member.health_check_path.clone(),
+            is_initial,
             task: tokio::task::spawn_local(task).abort_handle(),
         };
         if let Some(outdated) = self.probes.insert(serial, new) {
@@ -126,12 +135,13 @@ fn plan(group: &Group, member: &Member) -> Plan {
 
 /// Probes one target for as long as the task lives.
 ///
-/// Until its first pass it is asked eagerly, so that a new task is used as soon as it answers; but failures count only
-/// once an interval, as if it had been asked no more often than that.
+/// Until its first pass, and for as long as one pass is not enough, it is asked eagerly, so that a new task is used as
+/// soon as it answers; but failures count only once an interval, as if it had been asked no more often than that.
 async fn watch(
     plan: Plan,
     serial: TargetSerial,
     mut has_passed: bool,
+    is_initial: Rc<Cell<bool>>,
     verdicts: UnboundedSender<(TargetSerial, Verdict)>,
 ) {
     let mut next_due = Instant::now();
@@ -147,7 +157,9 @@ async fn watch(
                 return;
             }
         }
-        if has_passed {
+        // What this verdict has led to is known when others have had their turn.
+        tokio::task::yield_now().await;
+        if has_passed && !is_initial.get() {
             sleep_until(next_due).await;
         } else {
             sleep(pause).await;

@@ -6,7 +6,7 @@
 mod definitions;
 mod discovery;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,8 @@ use weir_core::reconcile::{Change, Event, State, Transition, reconcile};
 use weir_core::snapshot::Snapshot;
 use weir_core::table::Writer;
 use weir_core::target::TargetSerial;
-use weir_core::task::SourceKind;
+use weir_core::task::{SourceKind, TaskSet};
+use weir_core::time::Timestamp;
 use weir_discovery::Report;
 use weir_discovery::memory::Memory;
 use weir_net::bind::BindError;
@@ -84,18 +85,25 @@ pub struct Reconciler {
     shared_refused: Option<String>,
     /// Keeps what sources said last for weir's next start.
     memory: Option<Memory>,
+    /// What they said before weir started, until they are heard.
+    remembered: BTreeMap<SourceKind, TaskSet>,
+    /// When sources that have been silent until then are taken to say that again.
+    remembers_at: Option<Timestamp>,
     handle: Handle,
 }
 
 /// Commands that may wait to be carried out.
 const COMMANDS_MAX: usize = 16;
 
+/// Verdicts that are taken in at a time.
+const VERDICTS_MAX: usize = 4096;
+
 /// What happens next.
 enum Input {
     Command(Command),
     Due,
     Report(Report),
-    Verdict(TargetSerial, Verdict),
+    Verdicts(Vec<(TargetSerial, Verdict)>),
 }
 
 /// What a reconciler is made of.
@@ -162,6 +170,8 @@ impl Reconciler {
             shared_text: None,
             shared_refused: None,
             memory: parts.memory,
+            remembered: BTreeMap::new(),
+            remembers_at: None,
             handle: handle.clone(),
         };
         let definitions = match &reconciler.origin {
@@ -190,13 +200,13 @@ impl Reconciler {
                 }
                 Input::Due => self.be_due(),
                 Input::Report(report) => self.take_in(report),
-                Input::Verdict(serial, verdict) => self.reconcile(Event::Verdict { serial, verdict }),
+                Input::Verdicts(verdicts) => self.reconcile(Event::Verdicts(verdicts)),
             }
         }
     }
 
     async fn next_input(&mut self) -> Option<Input> {
-        let due = [self.state.next_due(), self.labels.next_due(), self.guard.next_due()];
+        let due = [self.state.next_due(), self.labels.next_due(), self.guard.next_due(), self.remembers_at];
         let due = due.into_iter().flatten().min().map(|due| self.handle.clock.instant(due));
         let wait = async {
             match due {
@@ -204,10 +214,12 @@ impl Reconciler {
                 None => std::future::pending().await,
             }
         };
+        let mut verdicts = Vec::new();
         tokio::select! {
             command = self.commands.recv() => command.map(Input::Command),
             Some(report) = self.reports.recv() => Some(Input::Report(report)),
-            Some((serial, verdict)) = self.verdicts.recv() => Some(Input::Verdict(serial, verdict)),
+            // All that have come meanwhile: a group whose targets fail at once is built anew once.
+            1.. = self.verdicts.recv_many(&mut verdicts, VERDICTS_MAX) => Some(Input::Verdicts(verdicts)),
             () = wait => Some(Input::Due),
         }
     }
@@ -228,6 +240,19 @@ impl Reconciler {
         let names: Vec<&str> = snapshot.groups().map(|group| group.settings.name.as_str()).collect();
         if !names.contains(&group.as_str()) {
             return Err(format!("there is no target group {group}; there are {}", names.join(", ")));
+        }
+        if let Some(zone) = &chaos.lose_zone {
+            let members = snapshot.members().filter(|(of, _)| of.settings.name == group);
+            let zones: BTreeSet<&str> = members.filter_map(|(_, member)| member.zone.as_deref()).collect();
+            if !zones.contains(zone.as_str()) {
+                let zones: Vec<&str> = zones.into_iter().collect();
+                let known = if zones.is_empty() {
+                    "no target says its zone".to_owned()
+                } else {
+                    format!("there are {}", zones.join(", "))
+                };
+                return Err(format!("no target of {group} is in zone {zone}; {known}"));
+            }
         }
         tracing::warn!(target_group = %group, "chaos: {chaos}");
         self.note(group.as_str(), "chaos", &chaos.to_string());

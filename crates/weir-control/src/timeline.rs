@@ -7,6 +7,9 @@ use std::time::SystemTime;
 /// Entries kept.
 const ENTRIES_MAX: usize = 500;
 
+/// Longest cause, in characters: what it quotes comes from others.
+const CAUSE_CHARS_MAX: usize = 4_000;
+
 /// Something that happened.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -30,7 +33,11 @@ pub struct Timeline(Arc<Mutex<VecDeque<Entry>>>);
 
 impl Timeline {
     /// Adds an entry; the oldest makes room.
-    pub fn add(&self, entry: Entry) {
+    pub fn add(&self, mut entry: Entry) {
+        if let Some((end, _)) = entry.cause.char_indices().nth(CAUSE_CHARS_MAX) {
+            entry.cause.truncate(end);
+            entry.cause.push('…');
+        }
         let mut entries = self.lock();
         if entries.len() == ENTRIES_MAX {
             entries.pop_front();

@@ -87,6 +87,16 @@ impl Guard {
         Judgement::Withheld { set, missing: missing.len(), before }
     }
 
+    /// Takes in what a source says that has told of each task which has gone, one by one: there is nothing to doubt, unless
+    /// it has been doubted before.
+    pub fn trust(&mut self, said: TaskSet, now: Timestamp) -> Judgement {
+        if self.withholds(said.source) {
+            return self.judge(said, now);
+        }
+        self.sources.entry(said.source).or_default().believed.clone_from(&said.tasks);
+        Judgement::Believed(said)
+    }
+
     /// The source cannot be asked: what it said last is not confirmed by its silence.
     pub fn fail(&mut self, source: SourceKind) {
         if let Some(withheld) = self.withheld(source) {
@@ -128,7 +138,9 @@ impl Guard {
     }
 }
 
-/// The tasks of `before` that `after` does not have, whatever has changed about those that it has.
+/// The tasks of `before` that `after` does not have, whatever has changed about those that it has. One is not missing
+/// whose address `after` gives to another task, or which it has in another start: that the source has said in so many
+/// words, and whoever is there now must not get its requests.
 fn missing(before: &[Arc<Task>], after: &[Arc<Task>]) -> Vec<Arc<Task>> {
     let identity = |task: &Arc<Task>| match &task.id {
         Some(id) => (Some(id.clone()), None),
@@ -136,7 +148,14 @@ fn missing(before: &[Arc<Task>], after: &[Arc<Task>]) -> Vec<Arc<Task>> {
     };
     let (gone, new) = differing(before, after);
     let there: AHashSet<_> = new.iter().map(identity).collect();
-    gone.iter().filter(|task| !there.contains(&identity(task))).cloned().collect()
+    let ids: AHashSet<_> = new.iter().filter_map(|task| task.id.as_ref()).map(|id| &id.id).collect();
+    let addrs: AHashSet<_> = after.iter().flat_map(|task| &task.ports).map(|port| port.addr).collect();
+    let is_replaced = |task: &Task| {
+        task.id.as_ref().is_some_and(|id| ids.contains(&id.id))
+            || task.ports.iter().any(|port| addrs.contains(&port.addr))
+    };
+    let is_missing = |task: &&Arc<Task>| !there.contains(&identity(task)) && !is_replaced(task);
+    gone.iter().filter(is_missing).cloned().collect()
 }
 
 #[cfg(test)]
@@ -229,6 +248,34 @@ mod tests {
         assert_eq!((guard.next_due(), guard.confirmed(at(1000)).len()), (None, 0));
         guard.recover(SourceKind::File, at(1000));
         assert_eq!(guard.confirmed(at(1010)), [set(&[])]);
+    }
+
+    #[test]
+    fn a_task_whose_address_is_another_s_now_is_not_kept() {
+        let mut guard = Guard::new(CONFIRMATION);
+        let named = |id: &str, start: &str, port: u16| {
+            let id = Some(crate::task::TaskId { id: id.into(), generation: start.into() });
+            Arc::new(Task { id, ..(*set(&[port]).tasks[0]).clone() })
+        };
+        let said = |tasks: Vec<Arc<Task>>| TaskSet { source: SourceKind::File, tasks };
+        let before = (1..=5).map(|number| named(&format!("shop-{number}"), "1", number));
+        guard.judge(said(before.collect()), at(0));
+        let after = said(vec![named("pay-1", "1", 1), named("shop-2", "2", 9)]);
+        let Judgement::Withheld { set, missing, .. } = guard.judge(after.clone(), at(1)) else {
+            panic!("three of five are missing");
+        };
+        assert_eq!((set.tasks.len(), missing), (5, 3), "the others may still be there");
+        assert!(set.tasks.starts_with(&after.tasks));
+    }
+
+    #[test]
+    fn a_source_that_tells_of_each_that_goes_is_trusted_unless_it_was_doubted() {
+        let mut guard = Guard::new(CONFIRMATION);
+        say(&mut guard, &[1, 2, 3], 0);
+        assert!(matches!(guard.trust(set(&[]), at(1)), Judgement::Believed(_)));
+        say(&mut guard, &[1, 2, 3], 2);
+        assert!(!say(&mut guard, &[], 3).1);
+        assert!(matches!(guard.trust(set(&[]), at(4)), Judgement::Withheld { .. }));
     }
 
     #[test]

@@ -177,6 +177,17 @@ pub struct HealthCount {
 }
 
 impl HealthCount {
+    /// A count from the beginning, which doubts as this one does.
+    #[must_use]
+    pub fn anew(self) -> Self {
+        Self { is_doubtful: self.is_doubtful, ..Self::default() }
+    }
+
+    /// Whether a single pass is not enough.
+    pub fn is_doubtful(self) -> bool {
+        self.is_doubtful
+    }
+
     /// The count of a target that has come and gone lately: it is believed after as many passes as one that recovers.
     pub fn doubtful() -> Self {
         Self { is_doubtful: true, ..Self::default() }

@@ -44,13 +44,8 @@ pub enum Event {
     Due,
     /// What one source sees, whole.
     Tasks(TaskSet),
-    /// The result of a probe.
-    Verdict {
-        /// The target that was probed.
-        serial: TargetSerial,
-        /// What came of it.
-        verdict: Verdict,
-    },
+    /// The results of probes, in order, each with the target that was probed.
+    Verdicts(Vec<(TargetSerial, Verdict)>),
 }
 
 /// One change of one target, to be logged, counted and shown.
@@ -188,7 +183,11 @@ pub fn reconcile(state: &mut State, event: Event, now: Timestamp) -> Reconciled 
             state.see(set);
             state.register(source.as_str(), now, &mut transitions);
         }
-        Event::Verdict { serial, verdict } => state.judge(serial, verdict, now, &mut transitions),
+        Event::Verdicts(verdicts) => {
+            for (serial, verdict) in verdicts {
+                state.judge(serial, verdict, now, &mut transitions);
+            }
+        }
     }
     state.remove_due(now, &mut transitions);
     let snapshot = state.rebuild(listeners_changed);

@@ -90,11 +90,16 @@ impl Document<'_> {
     /// # Errors
     /// More than [`TARGETS_MAX`] targets.
     pub(crate) fn read(&self, elements: &[Element]) -> Result<Elements, String> {
-        let count: usize = elements.iter().map(|element| element.targets.len()).sum();
+        let count = count(elements);
         if count > TARGETS_MAX {
             return Err(format!("has {count} targets; at most {TARGETS_MAX} are read"));
         }
-        let identity = self.identity.filter(|_| count == 1);
+        Ok(self.read_all(elements))
+    }
+
+    /// The same, however many there are.
+    pub(crate) fn read_all(&self, elements: &[Element]) -> Elements {
+        let identity = self.identity.filter(|_| count(elements) == 1);
         let mut read = Elements::default();
         for (at, element) in elements.iter().enumerate() {
             match self.tasks(element, identity) {
@@ -105,11 +110,15 @@ impl Document<'_> {
                 }
             }
         }
-        Ok(read)
+        read
     }
 
     /// The tasks of one element: one per address, or one with all of them where weir has written it.
     fn tasks(&self, element: &Element, identity: Option<(&str, &str)>) -> Result<Vec<Task>, String> {
+        if let Some((label, _)) = element.labels.iter().find(|(_, value)| value.contains(char::is_control)) {
+            // It would reach logs and terminals.
+            return Err(format!("label {label:?} has a control character"));
+        }
         let read = labels::read(&element.labels).map_err(|error| error.to_string())?;
         let label = |name: &str| element.labels.get(name).cloned();
         let (service, project) =
@@ -159,10 +168,16 @@ impl Document<'_> {
     }
 }
 
+fn count(elements: &[Element]) -> usize {
+    elements.iter().map(|element| element.targets.len()).sum()
+}
+
 fn addr(target: &str) -> Result<TargetAddr, String> {
-    let addr: Result<SocketAddr, _> = target.parse();
-    addr.map(TargetAddr)
-        .map_err(|_| format!("target {target:?} is not an IP address with a port, such as 127.0.0.1:8080"))
+    let addr: Option<SocketAddr> = target.parse().ok();
+    let is_somewhere = |addr: &SocketAddr| addr.port() != 0 && !addr.ip().is_unspecified();
+    addr.filter(is_somewhere)
+        .map(TargetAddr)
+        .ok_or_else(|| format!("target {target:?} is not an IP address with a port, such as 127.0.0.1:8080"))
 }
 
 /// The elements of a JSON list.

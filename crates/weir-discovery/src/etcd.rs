@@ -127,7 +127,11 @@ impl Follower for Targets {
 
     async fn tell(&mut self) -> Result<(), Gone> {
         self.reporter.quarantine(self.model.mistakes()).await?;
-        self.reporter.tell(self.model.tasks()).await
+        if self.model.is_confirmed() {
+            self.reporter.confirm(self.model.tasks()).await
+        } else {
+            self.reporter.tell(self.model.tasks()).await
+        }
     }
 
     async fn fail(&mut self, problem: String) -> Result<(), Gone> {
@@ -223,9 +227,17 @@ impl<F: Follower> Watcher<F> {
     }
 }
 
-/// What the keys of the tasks of a source begin with, where they are published.
+/// What the keys of the tasks of a source begin with, where this machine publishes them. What a machine's own engine or
+/// files say is that machine's own.
 fn folder(prefix: &str, source: SourceKind) -> String {
-    format!("{prefix}{}/", source.as_str())
+    let folder = format!("{prefix}{}/", source.as_str());
+    match source {
+        SourceKind::Docker | SourceKind::File => {
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            format!("{folder}{}/", host.trim())
+        }
+        SourceKind::Dns | SourceKind::Ecs | SourceKind::Etcd | SourceKind::Http | SourceKind::Swarm => folder,
+    }
 }
 
 fn check_status(answer: &Answer) -> Result<(), String> {

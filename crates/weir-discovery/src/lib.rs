@@ -30,6 +30,8 @@ pub use elements::Mistake;
 pub enum Report {
     /// The source cannot be asked; its last good set stays. Once per distinct problem.
     Failed(WatchFailure),
+    /// All tasks that the source sees now, of which it has told one by one which have gone.
+    Confirmed(TaskSet),
     /// All tasks and files that are left out now, each for a mistake of its own. Whenever they change.
     LeftOut {
         /// The source that they belong to.

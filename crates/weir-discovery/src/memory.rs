@@ -89,12 +89,12 @@ impl Memory {
         let path = file(&self.folder, source);
         let Some(remembered): Option<Remembered> = read(&path)? else { return Ok(None) };
         if self.settings.get(&source) != Some(&remembered.settings) {
-            return Ok(None);
+            return Err(format!("{}: the source had other settings then", path.display()));
         }
         let owner = path.display().to_string();
         let document =
             Document { source, owner: &owner, origin: &owner, cause: "remembered", identity: None };
-        let read = document.read(&remembered.elements).map_err(|problem| format!("{owner}: {problem}"))?;
+        let read = document.read_all(&remembered.elements);
         let tasks = read.tasks.into_iter().map(Into::into).collect();
         Ok(Some(TaskSet { source, tasks }))
     }

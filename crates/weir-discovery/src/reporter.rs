@@ -54,7 +54,7 @@ impl Reporter {
 
     /// The source cannot be asked: said once for each distinct problem.
     pub(crate) async fn fail(&mut self, problem: String) -> Result<(), Gone> {
-        let problem = clipped(problem);
+        let problem = clipped(&problem);
         if self.failing.as_ref() == Some(&problem) {
             return Ok(());
         }
@@ -82,13 +82,22 @@ impl Reporter {
 
     /// All tasks that the source sees now: said when they differ from those said last.
     pub(crate) async fn tell(&mut self, tasks: Vec<Task>) -> Result<(), Gone> {
+        self.say(tasks, Report::Tasks).await
+    }
+
+    /// The same where the source has told of each task that has gone.
+    pub(crate) async fn confirm(&mut self, tasks: Vec<Task>) -> Result<(), Gone> {
+        self.say(tasks, Report::Confirmed).await
+    }
+
+    async fn say(&mut self, tasks: Vec<Task>, report: fn(TaskSet) -> Report) -> Result<(), Gone> {
         let before = self.told.as_ref().map_or(&[][..], |set| &set.tasks);
         let set = TaskSet { source: self.source, tasks: share(before, tasks) };
         if self.told.as_ref() == Some(&set) {
             return Ok(());
         }
         self.told = Some(set.clone());
-        self.send(Report::Tasks(set)).await
+        self.send(report(set)).await
     }
 
     async fn send(&self, report: Report) -> Result<(), Gone> {
@@ -107,8 +116,9 @@ fn share(before: &[Arc<Task>], tasks: Vec<Task>) -> Vec<Arc<Task>> {
     before[..start].iter().cloned().chain(middle).chain(kept.iter().cloned()).collect()
 }
 
-/// The text, or as much of it as people read.
-pub(crate) fn clipped(text: String) -> String {
+/// The text, or as much of it as people read, without what a terminal would obey.
+pub(crate) fn clipped(text: &str) -> String {
+    let text = text.replace(char::is_control, " ");
     match text.char_indices().nth(TEXT_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
@@ -119,7 +129,7 @@ pub(crate) fn clipped(text: String) -> String {
 fn limited(mistakes: BTreeSet<Mistake>) -> BTreeSet<Mistake> {
     let more = mistakes.len().saturating_sub(MISTAKES_MAX);
     let clip =
-        |mistake: Mistake| Mistake { owner: clipped(mistake.owner), problem: clipped(mistake.problem) };
+        |mistake: Mistake| Mistake { owner: clipped(&mistake.owner), problem: clipped(&mistake.problem) };
     let mut told: BTreeSet<Mistake> = mistakes.into_iter().take(MISTAKES_MAX).map(clip).collect();
     if more > 0 {
         let problem = format!("they have mistakes too, of which only the first {MISTAKES_MAX} are told");
@@ -187,7 +197,7 @@ mod tests {
                 }
                 Report::Recovered(_) => "recovered".to_owned(),
                 Report::Shared(_) => "shared".to_owned(),
-                Report::Tasks(set) => format!("{} tasks", set.tasks.len()),
+                Report::Confirmed(set) | Report::Tasks(set) => format!("{} tasks", set.tasks.len()),
             });
         }
         assert_eq!(kinds, ["no", "left out: one", "recovered", "left out: ", "0 tasks", "left out: one two"]);
@@ -195,8 +205,8 @@ mod tests {
 
     #[test]
     fn what_others_wrote_cannot_fill_the_log() {
-        assert_eq!(clipped("é".repeat(TEXT_CHARS_MAX)), "é".repeat(TEXT_CHARS_MAX));
-        assert_eq!(clipped("é".repeat(TEXT_CHARS_MAX + 1)), "é".repeat(TEXT_CHARS_MAX) + "…");
+        assert_eq!(clipped(&"é".repeat(TEXT_CHARS_MAX)), "é".repeat(TEXT_CHARS_MAX));
+        assert_eq!(clipped(&"é".repeat(TEXT_CHARS_MAX + 1)), "é".repeat(TEXT_CHARS_MAX) + "…");
         let told = limited((0..MISTAKES_MAX + 7).map(|at| mistake(&format!("{at:05}"))).collect());
         assert_eq!(told.len(), MISTAKES_MAX + 1);
         assert!(told.iter().any(|mistake| mistake.owner == "and 7 more"));

@@ -27,7 +27,7 @@ use crate::reporter::{Backoff, Gone, Reporter, while_wanted};
 /// Time after which services and nodes are asked for again.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Most tasks that are followed; a Swarm keeps some that have ended.
+/// Most tasks that are followed.
 const TASKS_MAX: usize = 10_000;
 
 /// Follows the tasks until nobody takes reports any more.
@@ -106,7 +106,9 @@ impl Watcher {
         docker: &Docker,
         refreshed_at: &mut Option<Instant>,
     ) -> Result<Result<(), Ended>, Error> {
-        let tasks = answered(docker.list_tasks(None::<ListTasksOptions>)).await?;
+        let mut tasks = answered(docker.list_tasks(None::<ListTasksOptions>)).await?;
+        // A Swarm keeps a history of those that have ended.
+        tasks.retain(model::runs);
         if tasks.len() > TASKS_MAX {
             let count = tasks.len();
             return Ok(Err(Ended::Lost(format!("has {count} tasks; at most {TASKS_MAX} are followed"))));

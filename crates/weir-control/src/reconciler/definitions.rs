@@ -116,6 +116,7 @@ impl Reconciler {
                 self.take_in_written(text, &format!("written at revision {revision}"));
             }
             Shared::Missing => {
+                self.shared_refused = None;
                 let stays =
                     if self.shared_text.is_some() { "the last good one stays" } else { "nothing is served" };
                 tracing::warn!("{}: there is no such key, so {stays}", self.shared_name());
@@ -186,7 +187,7 @@ impl Reconciler {
             Origin::Configuration { path: None, .. } | Origin::Automatic(_) => Path::new(""),
         };
         let name = local.shared.as_ref().map_or_else(String::new, ToString::to_string);
-        weir_config::parse_shared(text, &name, folder, local).map_err(|problems| problems.to_string())
+        weir_config::parse_shared(text, &name, folder, local).map_err(|error| error.to_string())
     }
 
     /// A document without any load balancer, where some are served, was caught half-way through being written.

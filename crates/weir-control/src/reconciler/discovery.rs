@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use weir_core::automatic;
 use weir_core::guard::Judgement;
@@ -14,19 +15,17 @@ use weir_telemetry::names;
 use super::{Origin, Reconciler};
 use crate::sources::{Source, SourceState};
 
+/// How long a source may be silent at the start before what it said before is served.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
+
 impl Reconciler {
-    /// Takes in what sources said before weir started: it is served until they say something else.
+    /// Reads what sources said before weir started.
     pub(super) fn remember(&mut self) {
         let Some(memory) = &self.memory else { return };
         let recalled: Vec<_> = self.awaited.iter().map(|source| (*source, memory.recall(*source))).collect();
         for (source, recalled) in recalled {
             match recalled {
-                Ok(Some(set)) if !set.tasks.is_empty() => {
-                    let count = set.tasks.len();
-                    tracing::info!(source = source.as_str(), "{count} tasks are remembered from before");
-                    self.take_in(Report::Tasks(set));
-                    self.handle.sources.note(source, |known| known.state = SourceState::Remembered);
-                }
+                Ok(Some(set)) if !set.tasks.is_empty() => drop(self.remembered.insert(source, set)),
                 Ok(_) => {}
                 Err(problem) => {
                     tracing::warn!(source = source.as_str(), "{problem}; nothing is remembered");
@@ -34,35 +33,37 @@ impl Reconciler {
                 }
             }
         }
+        // Ports that were a task's may be a stranger's by now: a source that answers is waited for.
+        if !self.remembered.is_empty() {
+            self.remembers_at = Some(self.handle.clock.now().after(SILENCE_MAX));
+        }
+    }
+
+    /// Takes a source that cannot be heard to say what it said before weir started.
+    fn recall(&mut self, source: SourceKind) {
+        let Some(set) = self.remembered.remove(&source) else { return };
+        tracing::info!(source = source.as_str(), "{} tasks are remembered from before", set.tasks.len());
+        let state = self.handle.sources.note(source, |known| known.state.clone());
+        self.take_in(Report::Tasks(set));
+        let state = if state == SourceState::Awaited { SourceState::Remembered } else { state };
+        self.handle.sources.note(source, |known| known.state = state);
     }
 
     /// Takes in what discovery reports.
     pub(super) fn take_in(&mut self, report: Report) {
         let now = self.handle.clock.now();
         match report {
+            Report::Confirmed(set) => {
+                let judgement = self.guard.trust(set, now);
+                self.take_in_judged(judgement);
+            }
             Report::Tasks(set) => {
-                let source = set.source;
-                match self.guard.judge(set, now) {
-                    Judgement::Believed(set) => {
-                        self.handle.sources.note(source, |known| known.state = SourceState::Working);
-                        self.follow(set);
-                    }
-                    Judgement::Withheld { set, missing, before } => {
-                        let (name, seconds) = (source.as_str(), self.guard.confirmation().as_secs_f32());
-                        let problem = format!(
-                            "{missing} of {before} tasks are missing at once; they stay unless the source keeps to it for {seconds} s, and their health checks decide meanwhile"
-                        );
-                        tracing::warn!(source = name, "{problem}");
-                        self.handle.telemetry.count(names::SETS_WITHHELD, &[("source", name)]);
-                        self.note(name, "withheld", &problem);
-                        self.handle
-                            .sources
-                            .note(source, |known| known.state = SourceState::Withheld(problem));
-                        self.follow(set);
-                    }
+                if let Some(before) = self.remembered.remove(&set.source) {
+                    // Nothing of it is served, but what the answer lacks may have been lost.
+                    self.guard.judge(before, now);
                 }
-                self.awaited.retain(|awaited| *awaited != source);
-                self.note_readiness();
+                let judgement = self.guard.judge(set, now);
+                self.take_in_judged(judgement);
             }
             Report::Failed(failure) => {
                 self.guard.fail(failure.source);
@@ -72,6 +73,7 @@ impl Reconciler {
                 self.note(source, "failed", &failure.problem);
                 let state = SourceState::Failing(failure.problem);
                 self.handle.sources.note(failure.source, |known| known.state = state);
+                self.recall(failure.source);
             }
             Report::Recovered(source) => {
                 self.guard.recover(source, now);
@@ -94,6 +96,28 @@ impl Reconciler {
         }
     }
 
+    /// Takes in a set as far as it is believed.
+    fn take_in_judged(&mut self, judgement: Judgement) {
+        let (set, state) = match judgement {
+            Judgement::Believed(set) => (set, SourceState::Working),
+            Judgement::Withheld { set, missing, before } => {
+                let (name, seconds) = (set.source.as_str(), self.guard.confirmation().as_secs_f32());
+                let problem = format!(
+                    "{missing} of {before} tasks are missing at once; they stay unless the source keeps to it for {seconds} s, and their health checks decide meanwhile"
+                );
+                tracing::warn!(source = name, "{problem}");
+                self.handle.telemetry.count(names::SETS_WITHHELD, &[("source", name)]);
+                self.note(name, "withheld", &problem);
+                (set, SourceState::Withheld(problem))
+            }
+        };
+        let source = set.source;
+        self.handle.sources.note(source, |known| known.state = state);
+        self.follow(set);
+        self.awaited.retain(|awaited| *awaited != source);
+        self.note_readiness();
+    }
+
     fn tell_left_out<'m>(&self, source: SourceKind, news: impl Iterator<Item = &'m Mistake>) {
         for Mistake { owner, problem } in news {
             tracing::warn!(source = source.as_str(), "{owner} is left out: {problem}");
@@ -104,6 +128,13 @@ impl Reconciler {
     /// Does what has become due about sets of tasks.
     pub(super) fn be_due(&mut self) {
         let now = self.handle.clock.now();
+        if self.remembers_at.is_some_and(|at| at <= now) {
+            self.remembers_at = None;
+            let silent: Vec<SourceKind> = self.remembered.keys().copied().collect();
+            for source in silent {
+                self.recall(source);
+            }
+        }
         for set in self.guard.confirmed(now) {
             tracing::info!(source = set.source.as_str(), "the smaller set has stood, and is believed");
             self.note(set.source.as_str(), "believed", "it kept to its smaller set");

@@ -13,6 +13,9 @@ use crate::time::Timestamp;
 /// The health of a target that is made to flap.
 pub(super) const FLAPPED: Health = Health::Unhealthy(UnhealthyReason::Chaos);
 
+/// Most verdicts of a group that wait; those beyond take effect at once.
+const VERDICTS_MAX: usize = 100_000;
+
 /// What one group does wrong, and what it has yet to do.
 #[derive(Debug, Default)]
 pub(super) struct Mischief {
@@ -40,7 +43,7 @@ impl Mischief {
         let lost = self.chaos.lose_zone.as_deref();
         let is_lost = lost.is_some() && lost == record.member.zone.as_deref();
         let verdict = if is_lost { Err(UnhealthyReason::ConnectTimeout) } else { verdict };
-        if self.chaos.delay_health.is_zero() {
+        if self.chaos.delay_health.is_zero() || self.verdicts.len() >= VERDICTS_MAX {
             return Some(verdict);
         }
         let at = now.after(self.chaos.delay_health);

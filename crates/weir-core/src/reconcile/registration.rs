@@ -102,12 +102,18 @@ fn register(
     now: Timestamp,
 ) -> Record {
     let target = Target::new(serial, wanted.addr, wanted.id.clone(), group.settings.name.clone());
+    let cause = if count.is_doubtful() {
+        let passes = group.settings.health_check.thresholds.healthy;
+        format!("{}, again and again within a minute: it must pass {passes} probes in a row", wanted.cause())
+    } else {
+        wanted.cause()
+    };
     let member = Member {
         target: target.into(),
         weight: wanted.weight,
         health: starting_health(group.is_used, wanted.state),
         since: now,
-        cause: wanted.cause().into(),
+        cause: cause.into(),
         zone: wanted.zone.map(Into::into),
         health_check_path: wanted.health_check_path.map(Into::into),
         provenance: wanted.provenance(),
@@ -163,7 +169,7 @@ fn keep(
     };
     if starts_anew {
         record.leaves_at = None;
-        record.count = HealthCount::default();
+        record.count = record.count.anew();
         record.member.target.tally.end_slow_start();
         turn(record, starting_health(is_used, wanted.state), &wanted.cause(), now, transitions);
     }

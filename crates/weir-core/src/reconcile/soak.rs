@@ -199,14 +199,14 @@ impl World {
 
     fn judge(&mut self) -> Option<Event> {
         let verdict = if self.random.bool() { Ok(()) } else { Err(UnhealthyReason::Timeout) };
-        Some(Event::Verdict { serial: self.any_serial()?, verdict })
+        Some(Event::Verdicts(vec![(self.any_serial()?, verdict)]))
     }
 
     /// A verdict about a target that has left, or that never was.
     fn judge_a_stranger(&mut self) -> Option<Event> {
         let serial = TargetSerial(self.random.u64(..self.serial_max + 10));
         let is_there = self.snapshot.members().any(|(_, member)| member.target.serial == serial);
-        (!is_there).then_some(Event::Verdict { serial, verdict: Ok(()) })
+        (!is_there).then(|| Event::Verdicts(vec![(serial, Ok(()))]))
     }
 
     /// Chaos on demand, but for late departures: those are against what is checked here.

@@ -64,7 +64,7 @@ impl Control {
 
     fn judge(&mut self, port: u16, verdict: Verdict) -> Vec<Transition> {
         let serial = self.member(port).target.serial;
-        self.tell(Event::Verdict { serial, verdict })
+        self.tell(Event::Verdicts(vec![(serial, verdict)]))
     }
 
     fn wait(&mut self, seconds: u64) -> Vec<Transition> {

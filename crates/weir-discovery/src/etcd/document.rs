@@ -30,8 +30,9 @@ struct Document {
     key: Vec<u8>,
     /// The key as it is in the store; `None` when it is not there.
     value: Option<Pair>,
-    /// The revision that was told last: [`MISSING`] where there was none.
-    told: Option<i64>,
+    /// What was told last: the revision and the value, which another store may have at the same revision. `None` of it
+    /// where there was nothing.
+    told: Option<(i64, Option<Vec<u8>>)>,
     failing: Option<String>,
     reports: Sender<Report>,
 }
@@ -60,7 +61,8 @@ impl Follower for Document {
 
     async fn tell(&mut self) -> Result<(), Gone> {
         let revision = self.value.as_ref().map_or(MISSING, |pair| pair.mod_revision.0);
-        if self.told.replace(revision) == Some(revision) {
+        let now = (revision, self.value.as_ref().map(|pair| pair.value.0.clone()));
+        if self.told.replace(now.clone()) == Some(now) {
             return Ok(());
         }
         let shared = match &self.value {
@@ -75,7 +77,7 @@ impl Follower for Document {
     }
 
     async fn fail(&mut self, problem: String) -> Result<(), Gone> {
-        let problem = clipped(problem);
+        let problem = clipped(&problem);
         if self.failing.replace(problem.clone()).as_ref() == Some(&problem) {
             return Ok(());
         }

@@ -13,6 +13,9 @@ pub(super) struct Pair {
     /// The revision of the store that made the key, before which there was none.
     #[serde(default)]
     pub(super) create_revision: Number,
+    /// The lease that it goes with, if it has one.
+    #[serde(default)]
+    pub(super) lease: Number,
     /// The revision of the store that wrote it last.
     #[serde(default)]
     pub(super) mod_revision: Number,

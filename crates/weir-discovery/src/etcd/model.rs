@@ -12,6 +12,10 @@ use crate::elements::{self, Document, Elements, Mistake};
 pub(super) struct Model {
     /// What the keys begin with that weir itself publishes: it knows these tasks at first hand.
     own: Vec<Vec<u8>>,
+    /// Keys that go by themselves when whoever keeps their lease alive does not.
+    leased: BTreeSet<Vec<u8>>,
+    /// Whether what has gone since [`Model::is_confirmed`] was asked last was deleted, by somebody who meant it.
+    is_confirmed: bool,
     keys: BTreeMap<Vec<u8>, Elements>,
 }
 
@@ -24,6 +28,8 @@ impl Model {
     /// All keys that there are.
     pub(super) fn replace(&mut self, pairs: Vec<Pair>) {
         self.keys.clear();
+        self.leased.clear();
+        self.is_confirmed = false;
         for pair in pairs {
             self.put(pair);
         }
@@ -32,9 +38,17 @@ impl Model {
     /// What happened to one of them.
     pub(super) fn apply(&mut self, event: Event) {
         match event.kind {
-            EventKind::Delete => drop(self.keys.remove(&event.kv.key.0)),
+            EventKind::Delete => {
+                self.is_confirmed &= !self.leased.remove(&event.kv.key.0);
+                self.keys.remove(&event.kv.key.0);
+            }
             EventKind::Put => self.put(event.kv),
         }
+    }
+
+    /// Whether whatever has gone since this was asked last was deleted one by one, and not by a lease that ran out.
+    pub(super) fn is_confirmed(&mut self) -> bool {
+        std::mem::replace(&mut self.is_confirmed, true)
     }
 
     pub(super) fn key_count(&self) -> usize {
@@ -52,6 +66,11 @@ impl Model {
     fn put(&mut self, pair: Pair) {
         if self.own.iter().any(|own| pair.key.0.starts_with(own)) {
             return;
+        }
+        if pair.lease.0 == 0 {
+            self.leased.remove(&pair.key.0);
+        } else {
+            self.leased.insert(pair.key.0.clone());
         }
         let key = String::from_utf8_lossy(&pair.key.0);
         // A key that was deleted and made again is another task, on whatever address.
@@ -82,7 +101,13 @@ mod tests {
         let (key, value) = (Bytes(key.into()), Bytes(value.into()));
         Event {
             kind: EventKind::Put,
-            kv: Pair { key, value, create_revision: Number(create_revision), mod_revision: Number(0) },
+            kv: Pair {
+                key,
+                value,
+                create_revision: Number(create_revision),
+                lease: Number(0),
+                mod_revision: Number(0),
+            },
         }
     }
 

@@ -56,7 +56,9 @@ pub async fn publish(
                 Report::Failed(_) => latest.send_modify(|said| said.is_failing = true),
                 Report::LeftOut { .. } | Report::Shared(_) => {}
                 Report::Recovered(_) => latest.send_modify(|said| said.is_failing = false),
-                Report::Tasks(set) => latest.send_modify(|said| said.set = Some(set.clone())),
+                Report::Confirmed(set) | Report::Tasks(set) => {
+                    latest.send_modify(|said| said.set = Some(set.clone()));
+                }
             }
             if reports.send(report).await.is_err() {
                 return;

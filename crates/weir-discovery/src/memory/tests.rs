@@ -91,7 +91,8 @@ async fn a_source_with_other_settings_is_another_one() {
     memory.keep(&set(&[task("a", TaskState::Running)]));
     drop(memory);
     writing.await.unwrap();
-    assert_eq!(open(&folder, "another engine").recall(SourceKind::Docker), Ok(None));
+    let problem = open(&folder, "another engine").recall(SourceKind::Docker).unwrap_err();
+    assert!(problem.contains("the source had other settings then"), "{problem}");
 }
 
 #[test]

@@ -194,6 +194,11 @@ fn joined(
     all.map(|(label, value)| (label.clone(), value.clone())).collect()
 }
 
+/// Whether a task runs, whatever it shall do.
+pub(super) fn runs(document: &Document) -> bool {
+    state(document).is_some()
+}
+
 /// What a task is doing and why; `None` for one that does not serve, or not yet.
 ///
 /// Swarm says `running` only of a container that has passed its own health check, if it has one, and replaces one that

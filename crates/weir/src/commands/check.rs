@@ -27,11 +27,7 @@ pub(crate) fn check(path: &Path, shared: Option<&Path>) -> anyhow::Result<ExitCo
     };
     own.warnings.iter().for_each(|warning| complain(&warning.to_string()));
     let (name, text) = match shared {
-        Some(file) => {
-            let text =
-                std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-            (file.display().to_string(), text)
-        }
+        Some(file) => (file.display().to_string(), weir_config::text_of(file)?),
         None => (source.to_string(), read(source).with_context(|| format!("cannot read {source}"))?),
     };
     let folder = path.parent().unwrap_or(Path::new(""));
