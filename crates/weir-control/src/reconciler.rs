@@ -264,6 +264,7 @@ impl Reconciler {
     fn publish(&mut self, snapshot: Snapshot) {
         let (before, snapshot) = (self.handle.snapshot(), Arc::new(snapshot));
         self.prober.follow(&before, &snapshot);
+        build_tables(&before, &snapshot);
         let generation = snapshot.generation;
         self.writer.publish(snapshot);
         self.publications.send_replace(generation);
@@ -312,6 +313,19 @@ impl Reconciler {
             change: change.to_owned(),
             cause: cause.to_owned(),
             provenance: String::new(),
+        });
+    }
+}
+
+/// Has tables that take long built by another thread. One that is outdated before its turn comes is not built.
+fn build_tables(before: &Snapshot, after: &Snapshot) {
+    let changed = after.changed_groups(before).filter_map(|(_, group)| group);
+    let tables: Vec<_> = changed.filter_map(|group| group.unbuilt().map(Arc::downgrade)).collect();
+    if !tables.is_empty() {
+        tokio::task::spawn_blocking(move || {
+            for table in tables.iter().filter_map(std::sync::Weak::upgrade) {
+                table.build();
+            }
         });
     }
 }

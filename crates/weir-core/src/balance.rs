@@ -11,9 +11,10 @@ mod least_outstanding;
 mod round_robin;
 mod weighted_random;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-pub use flow_hash::Maglev;
+pub use flow_hash::{Maglev, Table};
 
 use crate::definition::Algorithm;
 use crate::snapshot::{GroupIndex, Member};
@@ -81,6 +82,14 @@ enum Law {
 }
 
 impl Picker {
+    /// The table that somebody is to build, beside the thread that publishes: flows are placed by the one before meanwhile.
+    pub fn unbuilt(&self) -> Option<&Arc<Table>> {
+        match &self.law {
+            Law::FlowHash(flow_hash) => flow_hash.unbuilt(),
+            _ => None,
+        }
+    }
+
     /// Builds the picker for `eligible`, positions among `members`.
     ///
     /// `before` is the picker that this one replaces: a Maglev table is rebuilt only when the registered members

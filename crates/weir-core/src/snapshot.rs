@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::ListenAddr;
-use crate::balance::{PickContext, Picker, WorkerState};
+use crate::balance::{PickContext, Picker, Table, WorkerState};
 use crate::definition::{AccessLog, ListenerKind, TargetGroup};
 use crate::health::Health;
 use crate::lease::Lease;
@@ -188,6 +188,11 @@ impl Group {
         let before = before.map(|group| &group.picker);
         let picker = Picker::build(settings.algorithm, settings.slow_start, &members, eligible, before);
         Self { index, settings, members, is_used, picker, fails_open }
+    }
+
+    /// The picker's table that somebody is to build. See [`Picker::unbuilt`].
+    pub fn unbuilt(&self) -> Option<&Arc<Table>> {
+        self.picker.unbuilt()
     }
 
     /// Picks a target and takes a lease on it.

@@ -8,12 +8,14 @@
 //! Source: Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4; the
 //! weighting is Katran's accumulator.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::address::TargetAddr;
 use crate::flow_key::FLOW_SEED;
 use crate::snapshot::Member;
+use crate::target::Weight;
 
 /// Slots of tables, all prime. The smallest with [`SLOTS_PER_MEMBER`] is taken: few sizes far apart, because a group
 /// that outgrows one has nearly all its slots moved.
@@ -95,14 +97,36 @@ fn populate(slot_count: usize, mut steps: Vec<Steps>) -> Vec<u16> {
     }
 }
 
+/// Most members whose table is built at once: a larger one takes a millisecond or more.
+const BUILT_AT_ONCE: usize = 160;
+
+/// A table that somebody else may build, once: until then it is empty.
+#[derive(Debug)]
+pub struct Table {
+    /// By rank, in order.
+    members: Vec<(TargetAddr, Weight)>,
+    built: OnceLock<Maglev>,
+}
+
+impl Table {
+    /// Builds it, unless it is built.
+    pub fn build(&self) {
+        self.built.get_or_init(|| {
+            let names: Vec<(String, u16)> =
+                self.members.iter().map(|(addr, weight)| (addr.to_string(), weight.get())).collect();
+            Maglev::build(names.iter().map(|(name, weight)| (name.as_str(), *weight)))
+        });
+    }
+}
+
 /// A Maglev table over the registered members, and which of them may be picked now.
 #[derive(Clone, Debug)]
 pub(super) struct FlowHash {
-    table: Arc<Maglev>,
-    /// By rank: the member's stable name and weight, what the table was built from.
-    built_from: Arc<Vec<(String, u16)>>,
+    table: Arc<Table>,
     /// By rank: the member's position if it is eligible.
     position: Vec<Option<u32>>,
+    /// The table before, with the positions that its members have now, for as long as the table is not built.
+    meanwhile: Option<(Vec<Option<u32>>, Arc<Table>)>,
 }
 
 impl FlowHash {
@@ -111,36 +135,78 @@ impl FlowHash {
             (0..).zip(members).filter(|(_, member)| member.health.is_registered()).collect();
         // Of several at one address, which differ in nothing that a client could see, the identity gives the order.
         registered.sort_by_key(|(_, member)| (member.target.addr, member.weight, &member.target.id));
-        let position =
+        let position: Vec<Option<u32>> =
             registered.iter().map(|(at, _)| eligible.binary_search(at).ok().map(|_| *at)).collect();
-        let names: Vec<(String, u16)> = registered
-            .into_iter()
-            .map(|(_, member)| (member.target.addr.to_string(), member.weight.get()))
-            .collect();
-        match before.filter(|before| *before.built_from == names) {
-            Some(before) => {
-                Self { table: before.table.clone(), built_from: before.built_from.clone(), position }
-            }
-            None => Self {
-                table: Arc::new(Maglev::build(names.iter().map(|(name, weight)| (name.as_str(), *weight)))),
-                built_from: Arc::new(names),
-                position,
-            },
+        let members: Vec<(TargetAddr, Weight)> =
+            registered.into_iter().map(|(_, member)| (member.target.addr, member.weight)).collect();
+        let table = match before.filter(|before| before.table.members == members) {
+            Some(before) => before.table.clone(),
+            None => Arc::new(Table { members, built: OnceLock::new() }),
+        };
+        let waits = table.built.get().is_none() && table.members.len() > BUILT_AT_ONCE;
+        let last = before.filter(|_| waits).map(Self::last_built);
+        let meanwhile = last.map(|last| (place(&last.members, &table.members, &position), last));
+        // A table of those that have mostly gone would lead to few, or to nobody.
+        let meanwhile = meanwhile.filter(|(places, _)| places.iter().flatten().count() * 2 >= eligible.len());
+        if meanwhile.is_none() {
+            table.build();
+        }
+        Self { table, position, meanwhile }
+    }
+
+    /// The table that flows are placed by now.
+    fn last_built(&self) -> Arc<Table> {
+        match &self.meanwhile {
+            Some((_, last)) if self.table.built.get().is_none() => last.clone(),
+            _ => self.table.clone(),
         }
     }
 
-    pub(super) fn pick(&self, key: u64, mut accept: impl FnMut(u32) -> bool) -> Option<u32> {
-        let mut probe = key;
-        for _ in 0..PROBES_MAX {
-            if let Some(at) = self.position[self.table.rank(probe)].filter(|at| accept(*at)) {
-                return Some(at);
-            }
-            probe = mix(probe);
-        }
-        let start = self.table.rank(key);
-        let ranks = (start..self.position.len()).chain(0..start);
-        ranks.filter_map(|rank| self.position[rank]).find(|at| accept(*at))
+    /// The table, while it waits for somebody to build it.
+    pub(super) fn unbuilt(&self) -> Option<&Arc<Table>> {
+        Some(&self.table).filter(|table| table.built.get().is_none())
     }
+
+    pub(super) fn pick(&self, key: u64, accept: impl FnMut(u32) -> bool) -> Option<u32> {
+        match (self.table.built.get(), &self.meanwhile) {
+            (Some(table), _) => pick(table, &self.position, key, accept),
+            (None, Some((position, last))) => pick(last.built.get()?, position, key, accept),
+            (None, None) => None,
+        }
+    }
+}
+
+/// By rank in a table over `before`: where its members are among those of `after`, whose places are `position`.
+fn place(
+    before: &[(TargetAddr, Weight)],
+    after: &[(TargetAddr, Weight)],
+    position: &[Option<u32>],
+) -> Vec<Option<u32>> {
+    let mut there = after.iter().zip(position).peekable();
+    let place = |(addr, _): &(TargetAddr, Weight)| {
+        // Both are in order: one walk through both finds all.
+        while there.next_if(|((other, _), _)| other < addr).is_some() {}
+        there.next_if(|((other, _), _)| other == addr).and_then(|(_, position)| *position)
+    };
+    before.iter().map(place).collect()
+}
+
+fn pick(
+    table: &Maglev,
+    position: &[Option<u32>],
+    key: u64,
+    mut accept: impl FnMut(u32) -> bool,
+) -> Option<u32> {
+    let mut probe = key;
+    for _ in 0..PROBES_MAX {
+        if let Some(at) = position[table.rank(probe)].filter(|at| accept(*at)) {
+            return Some(at);
+        }
+        probe = mix(probe);
+    }
+    let start = table.rank(key);
+    let ranks = (start..position.len()).chain(0..start);
+    ranks.filter_map(|rank| position[rank]).find(|at| accept(*at))
 }
 
 /// Another key for the same flow: the finaliser of `SplitMix64`, the same on every machine.
@@ -157,6 +223,53 @@ mod tests {
 
     /// The size of table that the paper measures.
     const PUBLISHED: usize = 65_537;
+
+    fn members(count: u16, without: u16) -> Vec<Member> {
+        let ports = (1..=count).filter(|port| *port != without);
+        crate::snapshot::testing::members(&ports.map(|port| (port, 1)).collect::<Vec<_>>())
+    }
+
+    fn of(members: &[Member], before: Option<&FlowHash>) -> FlowHash {
+        let eligible: Vec<u32> = (0..members.len() as u32).collect();
+        FlowHash::build(members, &eligible, before)
+    }
+
+    /// The ports of the members that a thousand flows get.
+    fn picked(hash: &FlowHash, members: &[Member]) -> Vec<Option<u16>> {
+        let port = |at: u32| members[at as usize].target.addr.port();
+        (0..1_000).map(|key| hash.pick(mix(key), |_| true).map(port)).collect()
+    }
+
+    #[test]
+    fn a_large_table_waits_for_its_builder_and_flows_stay_where_they_were_meanwhile() {
+        let (all, fewer) = (members(1_000, 0), members(1_000, 500));
+        let before = of(&all, None);
+        assert!(before.unbuilt().is_none(), "the first one is built at once");
+        let after = of(&fewer, Some(&before));
+        let moved = |now: &[Option<u16>]| {
+            let were = picked(&before, &all);
+            were.iter().zip(now).filter(|(were, now)| were != now && **were != Some(500)).count()
+        };
+        let meanwhile = picked(&after, &fewer);
+        assert!(meanwhile.iter().all(|port| port.is_some_and(|port| port != 500)));
+        assert_eq!(moved(&meanwhile), 0, "only flows of the one that has gone are led elsewhere");
+        after.unbuilt().unwrap().build();
+        assert!(after.unbuilt().is_none());
+        assert_eq!(
+            picked(&after, &fewer),
+            picked(&of(&fewer, None), &fewer),
+            "then it is that of every machine"
+        );
+        assert!(of(&fewer, Some(&after)).unbuilt().is_none(), "and not built again");
+    }
+
+    #[test]
+    fn a_table_of_others_is_not_waited_with() {
+        let (few, all) = (members(10, 0), members(1_000, 0));
+        assert!(of(&all, Some(&of(&few, None))).unbuilt().is_none());
+        assert!(of(&few, Some(&of(&all, None))).unbuilt().is_none());
+        assert!(of(&all, Some(&of(&[], None))).unbuilt().is_none());
+    }
 
     #[test]
     fn a_table_is_sized_to_its_group() {
