@@ -38,7 +38,7 @@ impl Mischief {
         now < *record.overdue_at.get_or_insert(now.after(self.chaos.deregister_late))
     }
 
-    /// The verdict as it takes effect now; `None` when it does so later, or never.
+    /// The verdict as it takes effect now; `None` when it does so later.
     pub(super) fn bend(&mut self, record: &Record, verdict: Verdict, now: Timestamp) -> Option<Verdict> {
         let lost = self.chaos.lose_zone.as_deref();
         let is_lost = lost.is_some() && lost == record.member.zone.as_deref();
