@@ -4,6 +4,8 @@
 //! copied from one side to the other.
 
 pub(crate) mod client;
+pub(crate) mod fields;
+pub(crate) mod h1;
 pub(crate) mod headers;
 mod io;
 pub(crate) mod phase;

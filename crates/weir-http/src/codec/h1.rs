@@ -1,0 +1,3 @@
+//! HTTP/1.1, a codec of our own.
+
+pub(crate) mod request_head;
