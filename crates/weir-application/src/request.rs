@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use weir_core::decide::Outcome;
 use weir_core::snapshot::{ListenerIndex, Unavailable};
-use weir_http::record::{Observer, Record, recorded};
-use weir_http::{Answer, Connection, Exchange, Request, RequestError, Response, forwarded, serve};
+use weir_http::record::{self, Observer, Record};
+use weir_http::{Answer, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve};
 use weir_net::accept::Accepted;
 
 /// An application listener in one worker.
@@ -21,7 +21,12 @@ pub struct Application {
 
 impl Answer for Application {
     async fn answer(&self, request: Request) -> Response {
-        recorded(&self.observer, request, async |request, record| self.respond(request, record).await).await
+        record::recorded(&self.observer, request, async |request, record| self.respond(request, record).await)
+            .await
+    }
+
+    fn refuse(&self, origin: &Origin, error: RequestError) -> Response {
+        record::refused(&self.observer, origin, &error)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use weir_net::dial::DialError;
 
+use crate::codec::h1::request_head::HeadError;
+
 /// Why weir answered a request by itself. Named for the step that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
@@ -11,12 +13,21 @@ pub enum RequestError {
     /// The client stopped sending its body.
     #[error("the request's body did not arrive in time")]
     BodyTimedOut,
+    /// `Connection` names a field that frames or routes the message.
+    #[error("Connection names a field that is not the connection's")]
+    ConnectionFieldInvalid,
     /// The target's deregistration delay ended, or it vanished, while the request was with it.
     #[error("the target left while it had the request")]
     DeregisteredMidRequest,
     /// No connection to the target.
     #[error("no connection to the target")]
     DialFailed(#[source] DialError),
+    /// `Expect` asks for something other than `100-continue`.
+    #[error("the expectation is not known")]
+    ExpectationUnknown,
+    /// What came is no head of a request.
+    #[error("the request's head is malformed")]
+    HeadInvalid(HeadError),
     /// The request has no host, several, or one that is not a host.
     #[error("the request has no valid host")]
     HostInvalid,
@@ -44,18 +55,15 @@ pub enum RequestError {
     /// The target's response was not HTTP, or switched protocols unasked.
     #[error("the target's response is malformed")]
     TargetMalformed,
+    /// What the request asks for is no path.
+    #[error("the request's target is no path")]
+    TargetInvalid,
     /// The target did not answer within the idle timeout.
     #[error("the target did not answer in time")]
     TargetTimedOut,
     /// `X-Forwarded-For` names more than [`crate::forwarded::FORWARDERS_MAX`] addresses.
     #[error("too many addresses in X-Forwarded-For")]
     TooManyForwarders,
-    /// A transfer coding other than `chunked`.
-    #[error("the transfer coding is not supported")]
-    TransferCodingUnknown,
-    /// Transfer-Encoding more than once, or in a version that has none.
-    #[error("the transfer coding is ambiguous")]
-    TransferCodingAmbiguous,
 }
 
 /// Whose fault a failed request is.
@@ -75,11 +83,14 @@ impl RequestError {
     /// Source: Application Load Balancer, "Troubleshoot": HTTP 400, 405, 408, 463, 501, 502, 503, 504, 507.
     pub fn status(&self) -> u16 {
         match self {
-            Self::BodyBrokenOff | Self::HostInvalid | Self::TransferCodingAmbiguous => 400,
+            Self::BodyBrokenOff | Self::ConnectionFieldInvalid | Self::HostInvalid | Self::TargetInvalid => {
+                400
+            }
             Self::BodyTimedOut => 408,
             Self::MethodNotAllowed => 405,
             Self::TooManyForwarders => 463,
-            Self::TransferCodingUnknown => 501,
+            Self::ExpectationUnknown => 417,
+            Self::HeadInvalid(error) => error.status(),
             Self::DialFailed(DialError::TimedOut) | Self::TargetTimedOut => 504,
             Self::DeregisteredMidRequest
             | Self::DialFailed(DialError::Failed(_) | DialError::SelfConnected)
@@ -95,12 +106,14 @@ impl RequestError {
         match self {
             Self::BodyBrokenOff
             | Self::BodyTimedOut
+            | Self::ConnectionFieldInvalid
+            | Self::ExpectationUnknown
+            | Self::HeadInvalid(_)
             | Self::HostInvalid
             | Self::MethodNotAllowed
             | Self::RedirectTooLong
-            | Self::TooManyForwarders
-            | Self::TransferCodingAmbiguous
-            | Self::TransferCodingUnknown => Culprit::Client,
+            | Self::TargetInvalid
+            | Self::TooManyForwarders => Culprit::Client,
             Self::DialFailed(_) | Self::TargetClosedEarly | Self::TargetMalformed | Self::TargetTimedOut => {
                 Culprit::Target
             }
@@ -117,10 +130,13 @@ impl RequestError {
         match self {
             Self::BodyBrokenOff => "body_broken_off",
             Self::BodyTimedOut => "body_timed_out",
+            Self::ConnectionFieldInvalid => "connection_field_invalid",
             Self::DeregisteredMidRequest => "deregistered_mid_request",
             Self::DialFailed(DialError::TimedOut) => "dial_timed_out",
             Self::DialFailed(DialError::Failed(_)) => "dial_failed",
             Self::DialFailed(DialError::SelfConnected) => "dial_self_connected",
+            Self::ExpectationUnknown => "expectation_unknown",
+            Self::HeadInvalid(error) => error.reason(),
             Self::HoldExpired => "hold_expired",
             Self::HoldQueueFull => "hold_queue_full",
             Self::HostInvalid => "host_invalid",
@@ -129,11 +145,10 @@ impl RequestError {
             Self::NoTarget => "no_target",
             Self::RedirectTooLong => "redirect_too_long",
             Self::TargetClosedEarly => "target_closed_early",
+            Self::TargetInvalid => "target_invalid",
             Self::TargetMalformed => "target_malformed",
             Self::TargetTimedOut => "target_timed_out",
             Self::TooManyForwarders => "too_many_forwarders",
-            Self::TransferCodingAmbiguous => "transfer_coding_ambiguous",
-            Self::TransferCodingUnknown => "transfer_coding_unknown",
         }
     }
 

@@ -14,7 +14,7 @@ use weir_core::target::TargetSerial;
 use weir_net::waiting_room::{NEWS_WAIT, WaitError};
 use weir_net::worker::Worker;
 
-use crate::codec::client::Unanswered;
+use crate::codec::h1::target::Unanswered;
 use crate::codec::request::Request;
 use crate::codec::response::Response;
 use crate::error::{Culprit, RequestError};
@@ -130,7 +130,7 @@ impl Exchange {
 
     async fn attempt(&self, request: Request, lease: Lease) -> Result<Response, Unanswered> {
         match self.targets.connect(lease.target(), request.is_idempotent()).await {
-            Ok(connection) => connection.send(request, lease, &self.worker).await,
+            Ok(connection) => connection.send(request, lease).await,
             Err(error) => Err(Unanswered { error: RequestError::DialFailed(error), request: Some(request) }),
         }
     }

@@ -8,32 +8,29 @@ use std::net::IpAddr;
 
 use weir_core::head::split_host_port;
 
-use crate::codec::headers::{HeaderText, Name};
+use crate::codec::edits::HeaderText;
+use crate::codec::fields::Known;
 use crate::codec::request::Request;
 use crate::error::RequestError;
 
 /// Addresses in `X-Forwarded-For` beyond which a request gets 463.
 pub const FORWARDERS_MAX: usize = 30;
 
-static FORWARDED_FOR: Name = Name::from_static("x-forwarded-for");
-static FORWARDED_PORT: Name = Name::from_static("x-forwarded-port");
-static FORWARDED_PROTO: Name = Name::from_static("x-forwarded-proto");
-static TRACE_ID: Name = Name::from_static("x-amzn-trace-id");
-
 /// Sets what every kind of HTTP listener tells its targets: `X-Forwarded-For` appended to, `-Proto` and `-Port` set.
 ///
 /// # Errors
 /// [`RequestError::TooManyForwarders`].
 pub fn tell_client(request: &mut Request) -> Result<(), RequestError> {
-    let forwarded_for = match request.header(FORWARDED_FOR.as_str()) {
+    let parts = request.parts();
+    let forwarded_for = match parts.head.first(Known::XForwardedFor) {
         // What most requests need is the same for all of a connection's.
-        None => request.origin.client_text.clone(),
+        None => parts.origin.client_text.clone(),
         Some(_) => forwarded_for(request)?,
     };
-    let port = request.origin.port_text.clone();
-    request.headers_mut().set(&FORWARDED_FOR, forwarded_for);
-    request.headers_mut().set(&FORWARDED_PROTO, HeaderText::from_static("http"));
-    request.headers_mut().set(&FORWARDED_PORT, port);
+    let (scheme, port) = (request.parts().origin.scheme, request.parts().origin.port_text.clone());
+    request.set("X-Forwarded-For", forwarded_for);
+    request.set("X-Forwarded-Proto", HeaderText::from_static(scheme));
+    request.set("X-Forwarded-Port", port);
     Ok(())
 }
 
@@ -41,7 +38,8 @@ pub fn tell_client(request: &mut Request) -> Result<(), RequestError> {
 fn forwarded_for(request: &Request) -> Result<HeaderText, RequestError> {
     let client = request.client().ip().to_canonical();
     let mut list = String::new();
-    for value in request.headers().texts(&FORWARDED_FOR) {
+    let values = request.parts().head.fields().values(Known::XForwardedFor);
+    for value in values.filter_map(|value| std::str::from_utf8(value).ok()) {
         list.push_str(value);
         list.push_str(", ");
     }
@@ -54,17 +52,18 @@ fn forwarded_for(request: &Request) -> Result<HeaderText, RequestError> {
         _ => write!(list, "{client}"),
     };
     written.expect("writing to a string succeeds");
-    Ok(HeaderText::new(list).expect("header values and addresses are visible characters"))
+    Ok(HeaderText::new(&list).expect("values that came have been looked at"))
 }
 
 /// Sets `X-Amzn-Trace-Id`: a root of its own, or its own `Self` before the root that came; gives it for the log.
 ///
 /// `epoch_seconds` is wall time; `random` gives 96 bits.
 pub fn trace(request: &mut Request, epoch_seconds: u64, random: &mut fastrand::Rng) -> HeaderText {
-    let came = request.header(TRACE_ID.as_str()).and_then(|value| std::str::from_utf8(value).ok());
+    let came =
+        request.parts().head.first(Known::XAmznTraceId).and_then(|value| std::str::from_utf8(value).ok());
     let id = trace_id(came, epoch_seconds, random);
-    let value = HeaderText::new(id).unwrap_or(HeaderText::from_static("-"));
-    request.headers_mut().set(&TRACE_ID, value.clone());
+    let value = HeaderText::new(&id).unwrap_or(HeaderText::from_static("-"));
+    request.set("X-Amzn-Trace-Id", value.clone());
     value
 }
 
@@ -97,16 +96,16 @@ fn push_hex(text: &mut String, number: u64, digits: u32) {
 /// Rewrites `Host` as an application listener does: lower case, an absolute URI's authority in its place, the
 /// listener's port added when it is not the protocol's own and none was given, any port left out when it is.
 pub fn rewrite_host(request: &mut Request) {
-    let origin = request.origin.clone();
+    let origin = request.parts().origin.clone();
     let mut told = origin.host_told.borrow_mut();
     // A client asks one connection for one host, most often.
     if told.as_ref().is_none_or(|(asked, _)| asked != request.authority()) {
         let listener = request.listener();
         let host = host_toward_target(request.authority(), listener.port(), listener.ip());
-        *told = HeaderText::new(host).map(|host| (request.authority().to_owned(), host));
+        *told = HeaderText::new(&host).map(|host| (request.authority().to_owned(), host));
     }
     if let Some((_, host)) = told.as_ref() {
-        request.headers_mut().set(&Name::HOST, host.clone());
+        request.set("Host", host.clone());
     }
 }
 

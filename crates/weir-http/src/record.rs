@@ -2,11 +2,11 @@
 //!
 //! Source: Application Load Balancer, "Access log entries"; Classic Load Balancer, "Access log entries".
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use weir_core::address::ClientAddr;
 use weir_core::definition::AccessLogFormat;
 use weir_core::rule::Priority;
 use weir_core::snapshot::Listener;
@@ -16,9 +16,9 @@ use weir_net::clock::Clock;
 use weir_telemetry::access_log::{LogBuffer, LogWriter};
 use weir_telemetry::{Hold, ListenerShard, Telemetry};
 
-use crate::codec::headers::HeaderText;
-use crate::codec::phase::{ConnectionState, Phase};
-use crate::codec::request::Request;
+use crate::codec::edits::HeaderText;
+use crate::codec::phase::ConnectionState;
+use crate::codec::request::{Origin, Request};
 use crate::codec::response::Response;
 use crate::error::{Culprit, RequestError};
 
@@ -67,14 +67,13 @@ pub struct Record(Box<Inner>);
 #[derive(Debug)]
 struct Inner {
     observer: Rc<Observer>,
-    connection: Arc<ConnectionState>,
+    connection: Option<Rc<ConnectionState>>,
     began: Timestamp,
     dispatched: Option<Timestamp>,
     target_answered: Option<Timestamp>,
     /// 0 until the head of a response is known.
     status: u16,
     sent_bytes: u64,
-    received_bytes: Option<Rc<Cell<u64>>>,
     is_cut_short: bool,
     has_waited: bool,
     /// Only where there is a log to write it to.
@@ -106,15 +105,29 @@ impl Record {
     pub fn begin(observer: &Rc<Observer>, request: &Request) -> Self {
         observer.shard.request_began();
         let details = observer.log.is_some().then(|| Details::of(request));
+        Self::new(observer, Some(request.parts().connection.clone()), details)
+    }
+
+    /// Begins the record of something that was no request.
+    fn begin_refused(observer: &Rc<Observer>, origin: &Origin) -> Self {
+        observer.shard.request_began();
+        let details = observer.log.is_some().then(|| Details::refused(origin));
+        Self::new(observer, None, details)
+    }
+
+    fn new(
+        observer: &Rc<Observer>,
+        connection: Option<Rc<ConnectionState>>,
+        details: Option<Details>,
+    ) -> Self {
         Self(Box::new(Inner {
             observer: observer.clone(),
-            connection: request.connection.clone(),
+            connection,
             began: observer.clock.now(),
             dispatched: None,
             target_answered: None,
             status: 0,
             sent_bytes: 0,
-            received_bytes: request.received_bytes(),
             is_cut_short: false,
             has_waited: false,
             details,
@@ -210,7 +223,6 @@ impl Record {
 impl Drop for Inner {
     fn drop(&mut self) {
         let now = self.observer.clock.now();
-        self.connection.enter(Phase::BetweenRequests);
         self.observer.shard.request_ended(now.since(self.began));
         if let (Some((log, format)), Some(details)) = (&self.observer.log, &self.details) {
             log.line(|line| match (format, self.observer.is_classic) {
@@ -226,19 +238,31 @@ impl Details {
     fn of(request: &Request) -> Self {
         let head = request.head();
         let query = head.query.map(|query| format!("?{query}")).unwrap_or_default();
+        let request_line = format!(
+            "{} {}://{}:{}{}{query} {}",
+            head.method,
+            head.scheme,
+            if head.host.is_empty() { "-" } else { head.host },
+            head.port,
+            head.path,
+            request.version()
+        );
+        let user_agent = request.user_agent().unwrap_or("-").to_owned();
+        Self::new(request.client(), request_line, user_agent)
+    }
+
+    /// Of something that was no request. Source: "if the request is malformed, the request is `- http://host:port- -`".
+    fn refused(origin: &Origin) -> Self {
+        let request_line = format!("- {}://{}- -", origin.scheme, origin.listener);
+        Self::new(origin.client, request_line, "-".to_owned())
+    }
+
+    fn new(client: ClientAddr, request_line: String, user_agent: String) -> Self {
         Self {
             created: wall_time(),
-            client: request.client().to_string(),
-            request_line: format!(
-                "{} {}://{}:{}{}{query} {}",
-                head.method,
-                head.scheme,
-                if head.host.is_empty() { "-" } else { head.host },
-                head.port,
-                head.path,
-                request.version()
-            ),
-            user_agent: request.user_agent().unwrap_or("-").to_owned(),
+            client: client.to_string(),
+            request_line,
+            user_agent,
             trace_id: None,
             domain: "-".to_owned(),
             rule: "-".to_owned(),
@@ -260,7 +284,7 @@ impl Inner {
     }
 
     fn received(&self) -> u64 {
-        self.received_bytes.as_ref().map_or(0, |bytes| bytes.get())
+        self.connection.as_ref().map_or(0, |connection| connection.received_bytes())
     }
 
     /// Time until dispatch, until the target's answer, and until the end of the response; `None` for a step that was
@@ -298,6 +322,16 @@ pub async fn recorded(
             response
         }
     };
+    record.answered(&response);
+    response.finish_with(record)
+}
+
+/// Answers what was no request, and keeps its record.
+pub fn refused(observer: &Rc<Observer>, origin: &Origin, error: &RequestError) -> Response {
+    let mut record = Record::begin_refused(observer, origin);
+    record.failed(error);
+    let mut response = Response::error(error.status());
+    response.close_connection();
     record.answered(&response);
     response.finish_with(record)
 }

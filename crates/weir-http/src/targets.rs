@@ -12,7 +12,7 @@ use weir_net::clock::Clock;
 use weir_net::departures::Departures;
 use weir_net::dial::DialError;
 
-use crate::codec::client::TargetConnection;
+use crate::codec::h1::target::TargetConnection;
 
 /// Idle connections that one worker keeps to one target.
 const IDLE_MAX: usize = 512;
@@ -35,7 +35,7 @@ pub(crate) struct Targets {
 
 #[derive(Debug)]
 struct Idle {
-    connection: TargetConnection,
+    connection: Box<TargetConnection>,
     since: Timestamp,
 }
 
@@ -56,7 +56,7 @@ impl Targets {
         &self,
         target: &Arc<Target>,
         is_idempotent: bool,
-    ) -> Result<TargetConnection, DialError> {
+    ) -> Result<Box<TargetConnection>, DialError> {
         match self.take(target.serial, is_idempotent) {
             Some(connection) => Ok(connection),
             None => {
@@ -66,18 +66,17 @@ impl Targets {
         }
     }
 
-    fn take(&self, serial: TargetSerial, is_idempotent: bool) -> Option<TargetConnection> {
+    fn take(&self, serial: TargetSerial, is_idempotent: bool) -> Option<Box<TargetConnection>> {
         let mut idle = self.idle.borrow_mut();
         let stack = idle.get_mut(&serial)?;
-        // From the one used last; those still busy with the end of their last exchange stay.
-        for at in (0..stack.len()).rev() {
-            let candidate = &stack[at];
-            if candidate.connection.is_closed() {
-                stack.remove(at);
-            } else if !is_idempotent && self.clock.now().since(candidate.since) > FRESH {
+        // From the one used last.
+        while let Some(last) = stack.last() {
+            if !is_idempotent && self.clock.now().since(last.since) > FRESH {
                 return None;
-            } else if candidate.connection.is_ready() {
-                return Some(stack.remove(at).connection);
+            }
+            let mut connection = stack.pop()?.connection;
+            if connection.is_usable() {
+                return Some(connection);
             }
         }
         None
@@ -87,17 +86,17 @@ impl Targets {
     pub(crate) fn tidy(&self) {
         let now = self.clock.now();
         self.idle.borrow_mut().retain(|_, stack| {
-            stack.retain(|idle| !idle.connection.is_closed() && now.since(idle.since) < IDLE_TIMEOUT);
+            stack.retain_mut(|idle| now.since(idle.since) < IDLE_TIMEOUT && idle.connection.is_usable());
             !stack.is_empty()
         });
     }
 }
 
 impl Pool {
-    pub(crate) fn put(&self, connection: TargetConnection) {
+    pub(crate) fn put(&self, connection: Box<TargetConnection>) {
         let mut idle = self.targets.idle.borrow_mut();
         let stack = idle.entry(self.serial).or_default();
-        if stack.len() < IDLE_MAX && !connection.is_closed() {
+        if stack.len() < IDLE_MAX {
             stack.push(Idle { connection, since: self.targets.clock.now() });
         }
     }

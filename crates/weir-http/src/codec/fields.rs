@@ -126,7 +126,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Every field called `name`, whatever the case.
-    fn named<'n>(self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+    pub(crate) fn named<'n>(self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         let is_it = move |field: &&Field| field.name.of(self.bytes).eq_ignore_ascii_case(name.as_bytes());
         self.list.iter().filter(is_it).map(move |field| field.value.of(self.bytes))
     }

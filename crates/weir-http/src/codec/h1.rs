@@ -1,3 +1,13 @@
-//! HTTP/1.1, a codec of our own.
+//! HTTP/1.1, a codec of our own: heads as spans over the bytes they came in, one output and one send for each side,
+//! bodies that pass without a channel between.
 
+pub(crate) mod body;
+mod chunks;
+pub(crate) mod client_side;
 pub(crate) mod request_head;
+mod response_head;
+pub(crate) mod server;
+pub(crate) mod target;
+mod tunnel;
+mod upload;
+mod write;

@@ -1,40 +1,61 @@
 //! A request as listeners see it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use http_body::Body as _;
-use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE, USER_AGENT};
-use hyper::upgrade::OnUpgrade;
-use hyper::{Method, Version};
 use weir_core::address::{ClientAddr, ListenAddr};
-use weir_core::head::{Head, HeaderLines, split_host_port};
+use weir_core::head::{Head as DecisionHead, split_host_port};
 
-use super::headers::{HeaderText, Headers, has_token, strip_framing, strip_hop_by_hop};
+use super::edits::{Edits, HeaderText};
+use super::fields::{Known, Span};
+use super::h1::request_head::Version;
+use super::head::Head;
 use super::phase::ConnectionState;
-use super::request_body::{BodyWatch, RequestBody};
+use super::request_body::RequestBody;
 use crate::error::RequestError;
 
 /// A request from a client, with its body still to be read.
 #[derive(Debug)]
-pub struct Request {
-    method: Method,
-    uri: hyper::Uri,
-    version: Version,
-    headers: Headers,
-    body: RequestBody,
-    upgrade: Option<Upgrade>,
+pub struct Request(Box<Parts>);
+
+/// What a request is made of. Boxed, since it moves through many hands.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) head: Head,
+    pub(crate) method: Span,
+    pub(crate) target: Target,
+    pub(crate) version: Version,
+    pub(crate) body: RequestBody,
+    /// The protocol that the client asks to switch to.
+    pub(crate) upgrade: Option<Span>,
+    pub(crate) edits: Edits,
     pub(crate) origin: Rc<Origin>,
-    pub(crate) connection: Arc<ConnectionState>,
+    pub(crate) connection: Rc<ConnectionState>,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// `OPTIONS *`.
+    Asterisk,
+    /// Nothing that a target could serve: as it came.
+    Invalid(Span),
+    /// A path and a query, and an authority where the client wrote an absolute URI.
+    Resource {
+        authority: Option<Span>,
+        /// `None` for the path `/` of an absolute URI that has none.
+        path: Option<Span>,
+        query: Option<Span>,
+    },
 }
 
 /// Where requests of one connection come from, with what targets are told of it, written once.
 #[derive(Debug)]
-pub(crate) struct Origin {
+pub struct Origin {
     pub(crate) client: ClientAddr,
     pub(crate) listener: ListenAddr,
+    /// `http` or `https`.
+    pub(crate) scheme: &'static str,
     pub(crate) client_text: HeaderText,
     pub(crate) port_text: HeaderText,
     /// The last authority that a request of this connection asked for, and the `Host` that targets were told.
@@ -42,244 +63,184 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(super) fn new(client: ClientAddr, listener: ListenAddr) -> Rc<Self> {
-        let text = client.ip().to_canonical().to_string();
-        let client_text = HeaderText::new(text).expect("an address is visible characters");
-        let port_text = HeaderText(listener.port().into());
-        Rc::new(Self { client, listener, client_text, port_text, host_told: RefCell::default() })
+    pub(super) fn new(client: ClientAddr, listener: ListenAddr, scheme: &'static str) -> Rc<Self> {
+        let text = |text: String| HeaderText::Shared(text.into());
+        Rc::new(Self {
+            client,
+            listener,
+            scheme,
+            client_text: text(client.ip().to_canonical().to_string()),
+            port_text: text(listener.port().to_string()),
+            host_told: RefCell::default(),
+        })
     }
 }
 
-/// A request to leave HTTP for another protocol, WebSocket most often.
-#[derive(Debug)]
-pub(super) struct Upgrade {
-    pub(super) protocol: HeaderValue,
-    pub(super) client: OnUpgrade,
-}
-
 impl Request {
-    pub(super) fn from_hyper(
-        mut request: hyper::Request<Incoming>,
-        origin: Rc<Origin>,
-        connection: Arc<ConnectionState>,
-    ) -> Self {
-        let protocol = asked_upgrade(&request);
-        let upgrade = protocol.map(|protocol| Upgrade { protocol, client: hyper::upgrade::on(&mut request) });
-        let (parts, body) = request.into_parts();
-        Self {
-            body: RequestBody::of_client(body, parts.method.is_idempotent()),
-            method: parts.method,
-            uri: parts.uri,
-            version: parts.version,
-            headers: Headers(parts.headers),
-            upgrade,
-            origin,
-            connection,
-        }
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Box::new(parts))
+    }
+
+    /// What it is made of.
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0
+    }
+
+    /// What it is made of, to be changed.
+    pub(crate) fn parts_mut(&mut self) -> &mut Parts {
+        &mut self.0
     }
 
     /// Whether the request can be forwarded at all.
     ///
     /// # Errors
-    /// The [`RequestError`] that it is to be refused with: its method, its host or its framing.
+    /// The [`RequestError`] that it is to be refused with: its method, its target, its host, or what it says of its
+    /// connection.
     pub fn check(&self) -> Result<(), RequestError> {
-        if self.method == Method::CONNECT || self.method == Method::TRACE {
-            return Err(RequestError::MethodNotAllowed);
+        let parts = &*self.0;
+        match parts.head.bytes(parts.method) {
+            b"CONNECT" | b"TRACE" => return Err(RequestError::MethodNotAllowed),
+            b"OPTIONS" => {}
+            _ if parts.target == Target::Asterisk => return Err(RequestError::TargetInvalid),
+            _ => {}
         }
-        let mut hosts = self.headers.0.get_all(HOST).iter();
+        let authority = match parts.target {
+            Target::Invalid(_) => return Err(RequestError::TargetInvalid),
+            Target::Asterisk => None,
+            Target::Resource { authority, .. } => authority,
+        };
+        if authority.is_some_and(|authority| !is_host(parts.head.bytes(authority))) {
+            return Err(RequestError::HostInvalid);
+        }
+        let mut hosts = parts.head.fields().values(Known::Host);
         match (hosts.next(), hosts.next()) {
-            (Some(host), None) if is_host(host.as_bytes()) => {}
+            (Some(host), None) if is_host(host) => {}
             // HTTP/1.0 knows no Host; the listener's own address takes its place.
-            (None, _) if self.version < Version::HTTP_11 || self.uri.authority().is_some() => {}
+            (None, _) if parts.version == Version::Http10 => {}
             _ => return Err(RequestError::HostInvalid),
         }
-        let mut codings = self.headers.0.get_all(TRANSFER_ENCODING).iter();
-        match (codings.next(), codings.next()) {
-            (None, _) => Ok(()),
-            (Some(_), _) if self.version < Version::HTTP_11 => Err(RequestError::TransferCodingAmbiguous),
-            (Some(_), Some(_)) => Err(RequestError::TransferCodingAmbiguous),
-            (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-            (Some(_), None) => Err(RequestError::TransferCodingUnknown),
+        for value in parts.head.fields().values(Known::Connection) {
+            let mut names = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            if names.any(|name| NEVER_OF_THE_CONNECTION.iter().any(|n| name.eq_ignore_ascii_case(n))) {
+                return Err(RequestError::ConnectionFieldInvalid);
+            }
         }
+        Ok(())
     }
 
     /// What decisions see of it.
-    pub fn head(&self) -> Head<'_> {
+    pub fn head(&self) -> DecisionHead<'_> {
+        let parts = &*self.0;
         let (host, _) = split_host_port(self.authority());
-        Head {
-            scheme: "http",
-            method: self.method.as_str(),
+        let (path, query) = match parts.target {
+            Target::Asterisk => ("*", None),
+            Target::Invalid(target) => (parts.head.text(target), None),
+            Target::Resource { path, query, .. } => {
+                (path.map_or("/", |path| parts.head.text(path)), query.map(|query| parts.head.text(query)))
+            }
+        };
+        DecisionHead {
+            scheme: parts.origin.scheme,
+            method: parts.head.text(parts.method),
             host,
-            port: self.origin.listener.port(),
-            path: self.uri.path(),
-            query: self.uri.query(),
-            headers: &self.headers,
+            port: parts.origin.listener.port(),
+            path,
+            query,
+            headers: &parts.head,
         }
     }
 
     /// The host and port that the client asked for: an absolute URI's, else the `Host` header's.
     pub(crate) fn authority(&self) -> &str {
-        match self.uri.authority() {
-            Some(authority) => authority.as_str(),
-            None => self.headers.0.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or(""),
+        let parts = &*self.0;
+        match parts.target {
+            Target::Resource { authority: Some(authority), .. } => parts.head.text(authority),
+            _ => parts.head.first(Known::Host).and_then(|host| std::str::from_utf8(host).ok()).unwrap_or(""),
         }
     }
 
     /// The client's address.
     pub fn client(&self) -> ClientAddr {
-        self.origin.client
+        self.0.origin.client
     }
 
     /// The listener's address, with the port that the client connected to.
     pub fn listener(&self) -> ListenAddr {
-        self.origin.listener
-    }
-
-    /// A header's first value.
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers.first_value(name)
+        self.0.origin.listener
     }
 
     /// The `User-Agent`, for the access log.
     pub(crate) fn user_agent(&self) -> Option<&str> {
-        self.headers.0.get(USER_AGENT).and_then(|agent| agent.to_str().ok())
+        std::str::from_utf8(self.0.head.first(Known::UserAgent)?).ok()
     }
 
     /// The version, as the access log writes it.
     pub(crate) fn version(&self) -> &'static str {
-        if self.version < Version::HTTP_11 { "HTTP/1.0" } else { "HTTP/1.1" }
+        match self.0.version {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+        }
     }
 
-    /// Whether another attempt on another target is safe after this one was written: the method is idempotent
-    /// (RFC 9110 section 9.2.2). Of its body, only what is remembered can be sent again.
-    pub(super) fn is_repeatable(&self) -> bool {
-        self.upgrade.is_none() && self.method.is_idempotent()
-    }
-
-    /// Whether the beginning of its body is still known, so that it can be sent.
-    pub(super) fn is_whole(&self) -> bool {
-        self.body.again().is_some()
-    }
-
-    /// Something to look at its body with.
-    pub(super) fn watch_body(&self) -> BodyWatch {
-        self.body.watch()
+    /// Whether another attempt on another target is safe after this one was written: the method is idempotent. Of its
+    /// body, only what is remembered can be sent again.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.0.upgrade.is_none() && self.is_idempotent()
     }
 
     /// Whether the method may be sent on a connection that the target may be closing at this moment.
     pub(crate) fn is_idempotent(&self) -> bool {
-        self.method.is_idempotent()
+        is_idempotent(self.0.head.bytes(self.0.method))
     }
 
-    /// Counts the bytes of its body as they pass; `None` without a body.
-    pub(crate) fn received_bytes(&self) -> Option<Rc<Cell<u64>>> {
-        self.body.received_bytes()
+    /// Sets a field toward the target, in place of all of its name.
+    pub(crate) fn set(&mut self, name: &'static str, value: HeaderText) {
+        self.0.edits.set(name, value);
     }
+}
 
-    /// The header lines, to be told to the target.
-    pub(crate) fn headers(&self) -> &Headers {
-        &self.headers
-    }
+/// Whether a method may be sent twice. Source: RFC 9110 section 9.2.2.
+pub(crate) fn is_idempotent(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"PUT" | b"DELETE" | b"OPTIONS" | b"TRACE")
+}
 
-    /// The header lines, to be changed toward the target.
-    pub(crate) fn headers_mut(&mut self) -> &mut Headers {
-        &mut self.headers
-    }
+/// Fields that a client must not call a matter of its connection: they frame or route the message.
+const NEVER_OF_THE_CONNECTION: [&[u8]; 3] = [b"content-length", b"host", b"transfer-encoding"];
 
-    /// Makes it a request for the target: hop-by-hop headers and framing taken away, framing re-created.
-    ///
-    /// `keep` asks for a copy of the head, from which the request can be made again.
-    pub(super) fn toward_target(mut self, keep: bool) -> Outgoing {
-        strip_hop_by_hop(&mut self.headers.0);
-        strip_framing(&mut self.headers.0);
-        if let Some(upgrade) = &self.upgrade {
-            self.headers.0.insert(UPGRADE, upgrade.protocol.clone());
-            self.headers.0.insert(hyper::header::CONNECTION, HeaderValue::from_static("upgrade"));
+impl Target {
+    /// Reads a request line's target, `span` of `bytes`.
+    pub(crate) fn parse(bytes: &[u8], span: Span) -> Self {
+        let target = span.of(bytes);
+        let part = |from: usize, to: usize| Span::new(span.start as usize + from, span.start as usize + to);
+        // A fragment is never sent; text is what rules are made of.
+        if target.contains(&b'#') || std::str::from_utf8(target).is_err() {
+            return Self::Invalid(span);
         }
-        if self.body.is_empty() {
-            // A method that usually has a body says that it has none.
-            if self.method == Method::POST || self.method == Method::PUT || self.method == Method::PATCH {
-                self.headers.0.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        let (authority, path_start) = match target {
+            b"*" => return Self::Asterisk,
+            [b'/', ..] => (None, 0),
+            _ => {
+                let Some(start) = authority_start(target) else { return Self::Invalid(span) };
+                let length = target[start..].iter().position(|byte| matches!(byte, b'/' | b'?'));
+                let end = length.map_or(target.len(), |length| start + length);
+                (Some(part(start, end)), end)
             }
-        } else {
-            match self.body.size_hint().exact() {
-                Some(bytes) => self.headers.0.insert(CONTENT_LENGTH, HeaderValue::from(bytes)),
-                None => self.headers.0.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
-            };
-        }
-        let uri = origin_form(self.uri);
-        let again = keep.then(|| self.body.again()).flatten().map(|body| Self {
-            method: self.method.clone(),
-            uri: uri.clone(),
-            version: self.version,
-            headers: Headers(self.headers.0.clone()),
-            body,
-            upgrade: None,
-            origin: self.origin.clone(),
-            connection: self.connection.clone(),
-        });
-        let mut request = hyper::Request::new(self.body);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = self.headers.0;
-        Outgoing {
-            request,
-            again,
-            upgrade: self.upgrade,
-            rest: Rest { version: self.version, origin: self.origin, connection: self.connection },
+        };
+        let mark = target[path_start..].iter().position(|byte| *byte == b'?').map(|at| path_start + at);
+        let path_end = mark.unwrap_or(target.len());
+        Self::Resource {
+            authority,
+            path: (path_end > path_start).then(|| part(path_start, path_end)),
+            query: mark.map(|mark| part(mark + 1, target.len())),
         }
     }
 }
 
-/// A request on its way to a target.
-pub(super) struct Outgoing {
-    pub(super) request: hyper::Request<RequestBody>,
-    pub(super) again: Option<Request>,
-    pub(super) upgrade: Option<Upgrade>,
-    pub(super) rest: Rest,
-}
-
-/// What is needed, besides the message, to make a request again that was never written.
-pub(super) struct Rest {
-    version: Version,
-    origin: Rc<Origin>,
-    pub(super) connection: Arc<ConnectionState>,
-}
-
-impl Rest {
-    /// The request again, from the message that was never written.
-    pub(super) fn unwritten(self, request: hyper::Request<RequestBody>, upgrade: Option<Upgrade>) -> Request {
-        let (parts, body) = request.into_parts();
-        Request {
-            method: parts.method,
-            uri: parts.uri,
-            version: self.version,
-            headers: Headers(parts.headers),
-            body,
-            upgrade,
-            origin: self.origin,
-            connection: self.connection,
-        }
-    }
-}
-
-/// The protocol that a request asks to switch to. `h2c` is never honoured: it would smuggle requests past the rules.
-fn asked_upgrade(request: &hyper::Request<Incoming>) -> Option<HeaderValue> {
-    let protocol = request.headers().get(UPGRADE)?;
-    let asked = request.version() == Version::HTTP_11
-        && has_token(request.headers(), hyper::header::CONNECTION, "upgrade")
-        && !protocol.as_bytes().to_ascii_lowercase().windows(3).any(|w| w == b"h2c");
-    asked.then(|| protocol.clone())
-}
-
-/// What a request line toward a target has: path and query.
-fn origin_form(uri: hyper::Uri) -> hyper::Uri {
-    if uri.authority().is_none() {
-        return uri;
-    }
-    let mut parts = hyper::http::uri::Parts::default();
-    parts.path_and_query = uri.into_parts().path_and_query;
-    hyper::Uri::from_parts(parts).expect("path and query alone are a URI")
+/// Where the authority of an absolute `http` or `https` URI begins.
+fn authority_start(target: &[u8]) -> Option<usize> {
+    let is_scheme =
+        |scheme: &[u8]| target.len() > scheme.len() && target[..scheme.len()].eq_ignore_ascii_case(scheme);
+    [&b"http://"[..], b"https://"].into_iter().find(|scheme| is_scheme(scheme)).map(<[u8]>::len)
 }
 
 /// Whether a `Host` value is one host with an optional port.
@@ -291,6 +252,39 @@ fn is_host(value: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    fn shown(text: &str) -> String {
+        let target = Target::parse(text.as_bytes(), Span::new(0, text.len()));
+        let show = |span: Option<Span>| {
+            span.map_or("-".to_owned(), |span| String::from_utf8_lossy(span.of(text.as_bytes())).into_owned())
+        };
+        match target {
+            Target::Resource { authority, path, query } => {
+                format!("{} {} {}", show(authority), show(path), show(query))
+            }
+            Target::Asterisk => "*".to_owned(),
+            Target::Invalid(_) => "invalid".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_target_is_a_path_with_a_query_or_an_absolute_uri() {
+        for (text, expected) in [
+            ("/", "- / -"),
+            ("/x?y=1?z", "- /x y=1?z"),
+            ("/x?", "- /x "),
+            ("http://a.example:80/x?y", "a.example:80 /x y"),
+            ("HTTPS://a.example", "a.example - -"),
+            ("http://a.example?y", "a.example - y"),
+            ("*", "*"),
+            ("x", "invalid"),
+            ("ftp://a/", "invalid"),
+            ("/x#y", "invalid"),
+            ("http://", "invalid"),
+        ] {
+            assert_eq!(shown(text), expected, "{text}");
+        }
+    }
+
     #[test]
     fn a_host_is_one_host_with_an_optional_port() {
         for good in ["a.example", "a.example:8080", "[::1]:80", "127.0.0.1", "my_service"] {
@@ -299,11 +293,5 @@ mod tests {
         for bad in ["", "a,b", "u@h", "h/x", "a b", "h?x", "h#x"] {
             assert!(!is_host(bad.as_bytes()), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_request_line_toward_a_target_has_only_path_and_query() {
-        assert_eq!(origin_form("http://a.example:80/x?y=1".parse().unwrap()).to_string(), "/x?y=1");
-        assert_eq!(origin_form("/x".parse().unwrap()).to_string(), "/x");
     }
 }

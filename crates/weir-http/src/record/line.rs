@@ -8,7 +8,7 @@ use serde_json::json;
 use weir_core::time::Timestamp;
 
 use super::{Details, Inner, wall_time};
-use crate::codec::headers::HeaderText;
+use crate::codec::edits::HeaderText;
 
 /// Longest user agent in a line, in bytes.
 const USER_AGENT_BYTES_MAX: usize = 8 * 1024;

@@ -18,7 +18,7 @@ use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::{self, Message};
 use weir_core::address::ListenAddr;
 use weir_core::rule::FixedResponse;
-use weir_http::{Answer, Connection, Request, Response, serve};
+use weir_http::{Answer, Connection, Origin, Request, RequestError, Response, serve};
 use weir_net::accept::{ConnectionLimit, accept};
 use weir_net::clock::Clock;
 use weir_net::drain::Drain;
@@ -167,5 +167,9 @@ impl Answer for Text {
         }
         let body = format!("{} {} {}\n", self.0, head.method, head.path);
         Response::fixed(&FixedResponse { status: 200, content_type: Some("text/plain"), body })
+    }
+
+    fn refuse(&self, _: &Origin, error: RequestError) -> Response {
+        Response::error(error.status())
     }
 }

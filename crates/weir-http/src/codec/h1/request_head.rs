@@ -5,6 +5,9 @@ use super::super::fields::{Field, Known, Span};
 /// Fields that a head may have.
 pub(crate) const FIELDS_MAX: usize = 100;
 
+/// Bytes of a request's head. Source: Application Load Balancer quotas: all request headers together at most 64 K.
+pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
+
 /// The versions that requests are read in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
@@ -42,15 +45,39 @@ pub(crate) struct Oddities(u32);
 
 /// Why bytes are no head that can be forwarded, whatever the mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HeadError {
+pub enum HeadError {
     /// Not HTTP, or framed in a way that no one can be sure of.
     Malformed,
     /// A transfer coding other than `chunked`.
     TransferCodingUnknown,
     /// More than [`FIELDS_MAX`] fields.
     TooManyFields,
+    /// More than [`HEAD_BYTES_MAX`].
+    TooLarge,
     /// A version other than 1.x.
     VersionUnknown,
+}
+
+impl HeadError {
+    /// The status that the client gets.
+    pub(crate) fn status(self) -> u16 {
+        match self {
+            Self::Malformed | Self::TooLarge | Self::TooManyFields => 400,
+            Self::TransferCodingUnknown => 501,
+            Self::VersionUnknown => 505,
+        }
+    }
+
+    /// The name in logs and metric labels.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Malformed => "head_malformed",
+            Self::TooLarge => "head_too_large",
+            Self::TooManyFields => "head_has_too_many_fields",
+            Self::TransferCodingUnknown => "transfer_coding_unknown",
+            Self::VersionUnknown => "version_unknown",
+        }
+    }
 }
 
 /// Reads a head from the beginning of `bytes`; `None` while its end has not come. `fields` is emptied first.
@@ -85,7 +112,9 @@ pub(crate) fn parse(bytes: &mut [u8], fields: &mut Vec<Field>) -> Result<Option<
                     bytes => Framing::Length(bytes),
                 };
             }
-            Known::TransferEncoding if line.value.eq_ignore_ascii_case(b"chunked") => framing = Framing::Chunked,
+            Known::TransferEncoding if line.value.eq_ignore_ascii_case(b"chunked") => {
+                framing = Framing::Chunked
+            }
             Known::TransferEncoding => return Err(HeadError::TransferCodingUnknown),
             _ => {}
         }

@@ -1,0 +1,108 @@
+//! Changes to a head, applied while it is written.
+
+use std::rc::Rc;
+
+use super::fields::{Known, KnownSet};
+
+/// A field's value, cheap to copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderText {
+    /// Known beforehand.
+    Static(&'static str),
+    /// Made for one connection or one request.
+    Shared(Rc<str>),
+}
+
+impl HeaderText {
+    /// A value known beforehand.
+    pub(crate) const fn from_static(text: &'static str) -> Self {
+        Self::Static(text)
+    }
+
+    /// `text` as a value; `None` when it has bytes that a field may not have.
+    pub(crate) fn new(text: &str) -> Option<Self> {
+        let is_clean = text.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
+        is_clean.then(|| Self::Shared(text.into()))
+    }
+
+    /// The value as text.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Static(text) => text,
+            Self::Shared(text) => text,
+        }
+    }
+}
+
+/// A field that is set in place of all of its name.
+#[derive(Clone, Debug)]
+pub(crate) struct Edit {
+    pub(crate) name: &'static str,
+    pub(crate) value: HeaderText,
+}
+
+/// Fields that are set, in the order in which they are written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Edits {
+    list: Vec<Edit>,
+    /// The known names among them.
+    known: KnownSet,
+    /// Whether any of them has another name than the known ones.
+    has_others: bool,
+}
+
+impl Edits {
+    /// Sets a field in place of all of its name.
+    pub(crate) fn set(&mut self, name: &'static str, value: HeaderText) {
+        let known = Known::of(name.as_bytes());
+        match self.list.iter_mut().find(|edit| edit.name.eq_ignore_ascii_case(name)) {
+            Some(edit) => edit.value = value,
+            None => {
+                if self.list.capacity() == 0 {
+                    // What a listener tells every target.
+                    self.list.reserve_exact(6);
+                }
+                self.list.push(Edit { name, value });
+            }
+        }
+        self.known = self.known.with(known);
+        self.has_others |= known == Known::Other;
+    }
+
+    /// Whether a field that came is replaced.
+    pub(crate) fn replaces(&self, known: Known, name: &[u8]) -> bool {
+        match known {
+            Known::Other => {
+                self.has_others
+                    && self.list.iter().any(|edit| name.eq_ignore_ascii_case(edit.name.as_bytes()))
+            }
+            known => self.known.has(known),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Edit> {
+        self.list.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_is_set_replaces_all_of_its_name() {
+        let mut edits = Edits::default();
+        edits.set("X-Forwarded-Proto", HeaderText::from_static("http"));
+        edits.set("Strict-Transport-Security", HeaderText::from_static("max-age=1"));
+        assert!(edits.replaces(Known::XForwardedProto, b"x-forwarded-proto"));
+        assert!(edits.replaces(Known::Other, b"strict-TRANSPORT-security"));
+        assert!(!edits.replaces(Known::Other, b"x-other"));
+        assert!(!edits.replaces(Known::Host, b"host"));
+    }
+
+    #[test]
+    fn a_value_with_bytes_that_would_end_the_field_is_none() {
+        assert!(HeaderText::new("a\r\nb").is_none());
+        assert!(HeaderText::new("a\tb ü").is_some());
+    }
+}

@@ -1,0 +1,488 @@
+//! The client side: reads requests from one connection and writes their responses.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use weir_net::worker::Worker;
+
+use super::super::buffer::Buffer;
+use super::super::fields::Known;
+use super::super::head::{Head, borrow_list, give_back, has_token, may_end_head};
+use super::super::phase::{ConnectionState, Phase};
+use super::super::request::{Origin, Parts, Request, Target, is_idempotent};
+use super::super::request_body::{RequestBody, Source};
+use super::super::response::{self, Response, SWITCHING_PROTOCOLS};
+use super::super::socket::Socket;
+use super::super::{Answer, Connection};
+use super::body::{BodyError, Decoder, Piece};
+use super::client_side::ClientSide;
+use super::request_head::{self, Framing, HEAD_BYTES_MAX, HeadError, RequestHead, Version};
+use super::tunnel::Tunnel;
+use super::write::{Delimiter, append_chunk, append_last_chunk, append_response_head, room_for_data};
+use crate::error::RequestError;
+
+/// Bytes of a request's body that nobody wants, and that are read for the sake of the next request.
+const DRAINED_BYTES_MAX: u64 = 64 * 1024;
+
+/// How often a connection's guard looks whether bytes have moved, within one idle timeout: a timeout ends at most one
+/// look late.
+const LOOKS_PER_TIMEOUT: u32 = 8;
+
+/// How long idle connections stay open after the process has begun to end, for requests that are already on the way.
+const DRAIN_LEAD: Duration = Duration::from_millis(500);
+
+/// How long, and for how many bytes, a client that was refused may go on sending, so that it reads why.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// How a connection ends.
+pub(super) enum Ended {
+    /// Nothing more is to be said.
+    Closed,
+    /// The client broke off or the target did: what has been sent must not be taken for all.
+    Cut,
+    /// A request's head did not come to its end in time.
+    HeadTooSlow,
+    /// The last response has been written, and the client may still be sending.
+    Lingering,
+    /// It goes on as a tunnel.
+    Switched(Box<Tunnel>),
+}
+
+/// Serves one client connection until it ends.
+///
+/// A silent connection is closed after its idle timeout, and one whose head does not come to an end gets 408; a
+/// request that its target does not answer in that time gets 504. One timer serves all three: it is re-armed only
+/// when it fires.
+pub(crate) async fn serve<A: Answer>(
+    socket: Socket,
+    scheme: &'static str,
+    connection: Connection,
+    worker: &Worker,
+    answer: &A,
+) {
+    let state = Rc::new(ConnectionState::new(connection.idle_timeout));
+    let client = Rc::new(ClientSide::new(socket, state));
+    let origin = Origin::new(connection.client, connection.listener, scheme);
+    let session = Session { client: client.clone(), origin, worker, answer };
+    let ended = guarded(session, &client.state, worker).await;
+    match ended {
+        Ended::Closed => {}
+        Ended::Cut => client.socket.borrow().reset_at_end(),
+        Ended::HeadTooSlow => {
+            refuse_slow_head(&client).await;
+            linger(&client).await;
+        }
+        Ended::Lingering => linger(&client).await,
+        Ended::Switched(tunnel) => {
+            // Whatever shared the client's side was part of the exchange, which has ended.
+            if let Ok(client) = Rc::try_unwrap(client) {
+                tunnel.run(client, worker).await;
+            }
+        }
+    }
+}
+
+/// Runs a session under the eyes of its guard.
+async fn guarded<A: Answer>(session: Session<'_, A>, state: &ConnectionState, worker: &Worker) -> Ended {
+    let look = state.idle_timeout() / LOOKS_PER_TIMEOUT;
+    let mut session = pin!(session.run());
+    let mut guard = pin!(tokio::time::sleep(look));
+    let mut drained = pin!(drain_after_lead(worker));
+    let (mut silent_looks, mut is_draining) = (0, false);
+    poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(ended) = session.as_mut().poll(cx) {
+                return Poll::Ready(ended);
+            }
+            is_draining = is_draining || drained.as_mut().poll(cx).is_ready();
+            if is_draining && state.phase() == Phase::BetweenRequests {
+                return Poll::Ready(Ended::Closed);
+            }
+            if guard.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            guard.as_mut().reset(tokio::time::Instant::now() + look);
+            silent_looks = if state.take_moved() { 0 } else { silent_looks + 1 };
+            if silent_looks < LOOKS_PER_TIMEOUT {
+                continue;
+            }
+            match state.phase() {
+                Phase::AwaitingTarget if !state.has_expired() => {
+                    // The request answers 504 when it is polled next, in this very loop.
+                    state.expire();
+                    silent_looks = 0;
+                }
+                Phase::ReadingHead => return Poll::Ready(Ended::HeadTooSlow),
+                Phase::BetweenRequests => return Poll::Ready(Ended::Closed),
+                Phase::Answering | Phase::AwaitingTarget => return Poll::Ready(Ended::Cut),
+            }
+        }
+    })
+    .await
+}
+
+async fn drain_after_lead(worker: &Worker) {
+    worker.drain.begun().await;
+    tokio::time::sleep(DRAIN_LEAD).await;
+}
+
+/// What a client asked that matters for how it is answered.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    is_head: bool,
+    version: Version,
+    keeps_alive: bool,
+    accepts_trailers: bool,
+}
+
+/// One connection's requests, one after the other.
+struct Session<'a, A> {
+    client: Rc<ClientSide>,
+    origin: Rc<Origin>,
+    worker: &'a Worker,
+    answer: &'a A,
+}
+
+impl<A: Answer> Session<'_, A> {
+    async fn run(self) -> Ended {
+        loop {
+            let mut looked_at = 0;
+            let ended = match poll_fn(|cx| self.poll_head(&mut looked_at, cx)).await {
+                Ok(None) => Some(Ended::Closed),
+                // In a box of its own: a connection between requests holds no memory for one.
+                Ok(Some((head, line))) => Box::pin(self.exchange(head, line)).await,
+                Err(error) => Some(Box::pin(self.refuse(error)).await),
+            };
+            match ended {
+                None => self.client.state.enter(Phase::BetweenRequests),
+                Some(ended) => return ended,
+            }
+        }
+    }
+
+    /// The next head; `None` when the client has ended the connection. Of what has come, `looked_at` bytes were no whole
+    /// head.
+    fn poll_head(
+        &self,
+        looked_at: &mut usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<(Head, RequestHead)>, HeadError>> {
+        loop {
+            if let Some(input) = &mut *self.client.input.borrow_mut()
+                && (*looked_at == 0 || may_end_head(&input.data()[*looked_at..]) || input.is_full())
+            {
+                let mut fields = borrow_list();
+                match request_head::parse(input.data_mut(), &mut fields) {
+                    Ok(Some(line)) => {
+                        let head = input.split_to(line.end);
+                        return Poll::Ready(Ok(Some((Head::new(head, fields), line))));
+                    }
+                    Ok(None) if input.make_room(HEAD_BYTES_MAX) => give_back(fields),
+                    Ok(None) => return Poll::Ready(Err(HeadError::TooLarge)),
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+            *looked_at = self.client.input.borrow().as_ref().map_or(0, Buffer::len);
+            match ready!(self.client.poll_read(cx)) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Poll::Ready(Ok(None)),
+            }
+        }
+    }
+
+    /// One exchange, from its head to the end of its response; `None` when another may follow.
+    async fn exchange(&self, head: Head, line: RequestHead) -> Option<Ended> {
+        let client = &self.client;
+        client.state.begin_request();
+        let (asked, expectation) = (Asked::of(&head, &line), Expectation::of(&head, &line));
+        client.begin_body(Decoder::of_request(line.framing), expectation == Expectation::Continue);
+        if expectation == Expectation::Unknown {
+            let refused = self.answer.refuse(&self.origin, RequestError::ExpectationUnknown);
+            return self.respond(asked, refused).await;
+        }
+        let request = self.request(head, line);
+        let answered = {
+            let mut answering = pin!(self.answer.answer(request));
+            poll_fn(|cx| match answering.as_mut().poll(cx) {
+                Poll::Ready(response) => Poll::Ready(Some(response)),
+                Poll::Pending => client.poll_gone(cx).map(|()| None),
+            })
+            .await
+        };
+        match answered {
+            Some(response) => self.respond(asked, response).await,
+            None => Some(Ended::Closed),
+        }
+    }
+
+    fn request(&self, head: Head, line: RequestHead) -> Request {
+        let body = match line.framing {
+            Framing::None => RequestBody::empty(),
+            framing => {
+                let is_repeatable = is_idempotent(head.bytes(line.method));
+                RequestBody::new(Source::Http1(self.client.clone()), framing, is_repeatable)
+            }
+        };
+        Request::new(Parts {
+            method: line.method,
+            target: Target::parse(head.whole(), line.target),
+            version: line.version,
+            upgrade: asked_upgrade(&head, line.version),
+            head,
+            body,
+            edits: super::super::edits::Edits::default(),
+            origin: self.origin.clone(),
+            connection: self.client.state.clone(),
+        })
+    }
+
+    /// Answers what is no request.
+    async fn refuse(&self, error: HeadError) -> Ended {
+        self.client.state.begin_request();
+        let mut refused = self.answer.refuse(&self.origin, RequestError::HeadInvalid(error));
+        refused.close_connection();
+        let asked =
+            Asked { is_head: false, version: Version::Http11, keeps_alive: false, accepts_trailers: false };
+        match self.respond(asked, refused).await {
+            Some(Ended::Cut) => Ended::Cut,
+            // What follows is no body of it: it is read and thrown away.
+            _ => Ended::Lingering,
+        }
+    }
+
+    /// Writes a response; `None` when another request may follow.
+    async fn respond(&self, asked: Asked, mut response: Response) -> Option<Ended> {
+        let client = &self.client;
+        // The client's own body must come to its end, or the next request cannot be found.
+        let is_drainable = client.body.borrow().left().is_some_and(|left| left <= DRAINED_BYTES_MAX);
+        if self.worker.drain.has_begun() || !asked.keeps_alive || !is_drainable || client.owes_continue() {
+            response.close_connection();
+        }
+        let delimiter = delimiter(asked, response.parts());
+        let closes = response.parts().closes || delimiter == Delimiter::Close;
+        let connection = match (closes, asked.version) {
+            (true, _) => Some(&b"close"[..]),
+            (false, Version::Http10) => Some(&b"keep-alive"[..]),
+            (false, Version::Http11) => None,
+        };
+        let mut output = Buffer::borrow();
+        let clock = self.worker.clock;
+        append_response_head(
+            &mut output,
+            response.parts(),
+            delimiter,
+            connection,
+            clock.wall_seconds(clock.now()),
+        );
+        let sent = {
+            let mut sending = Sending {
+                client,
+                body: &mut response.parts_mut().body,
+                output,
+                delimiter,
+                has_trailers: asked.accepts_trailers,
+                state: if delimiter == Delimiter::Nothing { BodyState::Ended } else { BodyState::Flowing },
+            };
+            poll_fn(|cx| sending.poll(cx)).await
+        };
+        match sent {
+            Sent::Whole if response.status() == SWITCHING_PROTOCOLS => {
+                return Some(match Tunnel::of(response.into_parts()) {
+                    Some(tunnel) => Ended::Switched(Box::new(tunnel)),
+                    None => Ended::Cut,
+                });
+            }
+            Sent::Whole => {}
+            // A length or a chunk that is missing says so by itself.
+            Sent::CutShort if delimiter != Delimiter::Close => return Some(Ended::Closed),
+            Sent::CutShort | Sent::ClientGone => return Some(Ended::Cut),
+        }
+        drop(response);
+        if closes {
+            let is_whole = client.body.borrow().is_done();
+            return Some(if is_whole { Ended::Closed } else { Ended::Lingering });
+        }
+        let drained = poll_fn(|cx| self.poll_drain(cx)).await;
+        drained.is_err().then_some(Ended::Closed)
+    }
+
+    /// Reads what is left of a request's body.
+    fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        while ready!(self.client.poll_body(cx, &mut <[u8]>::len))? == Piece::Data {}
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// How the sending of a response went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Whole,
+    CutShort,
+    ClientGone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BodyState {
+    Flowing,
+    Ended,
+    CutShort,
+}
+
+/// A response on its way out: one output for its head and its body, sent when nothing more comes at once.
+struct Sending<'a> {
+    client: &'a ClientSide,
+    body: &'a mut super::super::response_body::ResponseBody,
+    output: Buffer,
+    delimiter: Delimiter,
+    has_trailers: bool,
+    state: BodyState,
+}
+
+impl Sending<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Sent> {
+        loop {
+            self.fill(cx);
+            if self.output.is_empty() {
+                return match self.state {
+                    BodyState::Flowing => Poll::Pending,
+                    BodyState::Ended => Poll::Ready(Sent::Whole),
+                    BodyState::CutShort => Poll::Ready(Sent::CutShort),
+                };
+            }
+            match self.client.poll_write(&mut self.output, cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Sent::ClientGone),
+                Poll::Pending => {
+                    // A client may want to send all of its body before it reads.
+                    self.body.poll_upload(cx);
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Takes of the body what has come and fits.
+    fn fill(&mut self, cx: &mut Context<'_>) {
+        let is_chunked = self.delimiter == Delimiter::Chunks;
+        while self.state == BodyState::Flowing {
+            let output = &mut self.output;
+            let Some(room) = room_for_data(output) else { return };
+            let piece = self.body.poll_piece(cx, &mut |bytes| {
+                let taken = bytes.len().min(room);
+                match is_chunked {
+                    true => append_chunk(output, &bytes[..taken]),
+                    false => output.append(&bytes[..taken]),
+                }
+                taken
+            });
+            match piece {
+                Poll::Ready(Ok(Piece::Data)) => {}
+                Poll::Ready(Ok(Piece::End)) => {
+                    self.state = BodyState::Ended;
+                    if is_chunked {
+                        let trailers = if self.has_trailers { self.body.trailers() } else { &[] };
+                        append_last_chunk(output, trailers);
+                    }
+                }
+                Poll::Ready(Err(_)) => self.state = BodyState::CutShort,
+                Poll::Pending => return,
+            }
+        }
+    }
+}
+
+/// How the body of a response is delimited.
+fn delimiter(asked: Asked, response: &response::Parts) -> Delimiter {
+    const NO_CONTENT: u16 = 204;
+    const NOT_MODIFIED: u16 = 304;
+    match response.status {
+        _ if asked.is_head => Delimiter::Nothing,
+        SWITCHING_PROTOCOLS | NO_CONTENT | NOT_MODIFIED => Delimiter::Nothing,
+        _ if response.length.is_some() => Delimiter::Length,
+        _ if asked.version == Version::Http11 => Delimiter::Chunks,
+        _ => Delimiter::Close,
+    }
+}
+
+impl Asked {
+    fn of(head: &Head, line: &RequestHead) -> Self {
+        let (mut says_close, mut says_keep_alive) = (false, false);
+        for value in head.fields().values(Known::Connection) {
+            says_close |= has_token(value, "close");
+            says_keep_alive |= has_token(value, "keep-alive");
+        }
+        Self {
+            is_head: head.bytes(line.method) == b"HEAD",
+            version: line.version,
+            keeps_alive: !says_close && (line.version == Version::Http11 || says_keep_alive),
+            accepts_trailers: head.has_token(Known::Te, "trailers"),
+        }
+    }
+}
+
+/// What a client waits for before it sends its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expectation {
+    Nothing,
+    Continue,
+    /// Something that nobody knows.
+    Unknown,
+}
+
+impl Expectation {
+    fn of(head: &Head, line: &RequestHead) -> Self {
+        let mut values = head.fields().values(Known::Expect);
+        match (values.next(), values.next()) {
+            (None, _) => Self::Nothing,
+            // HTTP/1.0 knows none. Source: RFC 9110 section 10.1.1.
+            _ if line.version == Version::Http10 => Self::Nothing,
+            (Some(value), None) if value.eq_ignore_ascii_case(b"100-continue") => Self::Continue,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// The protocol that a request asks to switch to. `h2c` is never honoured: it would smuggle requests past the rules.
+fn asked_upgrade(head: &Head, version: Version) -> Option<super::super::fields::Span> {
+    let mut protocols = head.fields().list.iter().filter(|field| field.known == Known::Upgrade);
+    let (protocol, None) = (protocols.next()?.value, protocols.next()) else { return None };
+    let is_h2c = head.bytes(protocol).to_ascii_lowercase().windows(3).any(|w| w == b"h2c");
+    let asked = version == Version::Http11 && head.has_token(Known::Connection, "upgrade") && !is_h2c;
+    asked.then_some(protocol)
+}
+
+/// Tells a client that its request took too long to arrive.
+async fn refuse_slow_head(client: &ClientSide) {
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 408 Request Time-out\r\nServer: weir\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let mut output = Buffer::borrow();
+    output.append(ANSWER);
+    // The client is slow or gone; it gets its answer if it can take it at once.
+    let _ = tokio::time::timeout(LINGER, poll_fn(|cx| client.poll_write(&mut output, cx))).await;
+}
+
+/// Says that nothing more will come, and reads on for a while: a close with bytes unread would be a reset, and the
+/// client might never read what it was answered.
+async fn linger(client: &ClientSide) {
+    let mut left = LINGER_BYTES_MAX;
+    let reading = poll_fn(|cx| {
+        if client.poll_shutdown(cx)?.is_pending() {
+            return Poll::Pending;
+        }
+        loop {
+            *client.input.borrow_mut() = None;
+            match ready!(client.poll_read(cx))? {
+                0 => return Poll::Ready(Ok::<_, std::io::Error>(())),
+                count => left = left.saturating_sub(count),
+            }
+            if left == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    });
+    let _ = tokio::time::timeout(LINGER, reading).await;
+}

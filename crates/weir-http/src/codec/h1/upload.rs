@@ -1,0 +1,110 @@
+//! A request on its way to its target: the head, and the body as it comes.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::super::buffer::Buffer;
+use super::super::request_body::RequestBody;
+use super::super::socket::Socket;
+use super::body::Piece;
+use super::request_head::Framing;
+use super::write::{append_chunk, append_last_chunk, room_for_data};
+
+/// What is still to be written of a request.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    body: RequestBody,
+    output: Buffer,
+    /// Whether all of the body is in the output, or has been written.
+    is_filled: bool,
+    /// Whether the target has taken a byte.
+    pub(super) has_begun: bool,
+    /// Whether the target takes no more: it may still answer.
+    is_refused: bool,
+}
+
+/// The client broke its body off.
+#[derive(Debug)]
+pub(super) struct BrokenOff;
+
+impl Upload {
+    /// An upload that begins with the head in `output`.
+    pub(super) fn new(output: Buffer, body: RequestBody) -> Self {
+        let is_filled = body.framing() == Framing::None;
+        Self { body, output, is_filled, has_begun: false, is_refused: false }
+    }
+
+    /// Whether all of the request has been written.
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_filled && self.output.is_empty()
+    }
+
+    /// Whether nothing is left to be done, in order or not.
+    pub(super) fn has_ended(&self) -> bool {
+        self.is_complete() || self.is_refused
+    }
+
+    /// The body, for another attempt.
+    pub(super) fn into_body(self) -> RequestBody {
+        self.body
+    }
+
+    /// Writes as much as can be written now.
+    ///
+    /// # Errors
+    /// [`BrokenOff`]. That the target takes no more is none: it may have answered already.
+    pub(super) fn poll(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<Result<(), BrokenOff>> {
+        while !self.has_ended() {
+            let is_waiting = self.fill(cx)?;
+            if self.output.is_empty() {
+                if is_waiting {
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            match self.write(socket, cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => self.is_refused = true,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes of the body what has come and fits; whether it waits for the client.
+    fn fill(&mut self, cx: &mut Context<'_>) -> Result<bool, BrokenOff> {
+        let is_chunked = self.body.framing() == Framing::Chunked;
+        while !self.is_filled {
+            let output = &mut self.output;
+            let Some(room) = room_for_data(output) else { return Ok(false) };
+            let piece = self.body.poll_piece(cx, &mut |bytes| {
+                let taken = bytes.len().min(room);
+                match is_chunked {
+                    true => append_chunk(output, &bytes[..taken]),
+                    false => output.append(&bytes[..taken]),
+                }
+                taken
+            });
+            match piece {
+                Poll::Ready(Ok(Piece::Data)) => {}
+                Poll::Ready(Ok(Piece::End)) => {
+                    self.is_filled = true;
+                    if is_chunked {
+                        self.body.with_trailers(|trailers| append_last_chunk(&mut self.output, trailers));
+                    }
+                }
+                Poll::Ready(Err(_)) => return Err(BrokenOff),
+                Poll::Pending => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    fn write(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let before = self.output.len();
+        let written = self.output.poll_write(Pin::new(socket), cx);
+        self.has_begun |= self.output.len() < before;
+        written
+    }
+}
