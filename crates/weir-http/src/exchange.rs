@@ -176,7 +176,7 @@ impl Exchange {
         limit: Duration,
         record: &mut Record,
     ) -> Result<Lease, RequestError> {
-        let _hold = record.hold();
+        let hold = record.hold();
         let ask = || {
             let context = PickContext { key: 0, now: self.worker.clock.now(), avoid: &[] };
             match self.dispatcher.borrow_mut().forward(group, &context) {
@@ -185,7 +185,10 @@ impl Exchange {
                 _ => ControlFlow::Break(Err(RequestError::NoTarget)),
             }
         };
-        match self.worker.waiting_room.wait(group, limit, ask).await {
+        let waited = self.worker.waiting_room.wait(group, limit, ask).await;
+        drop(hold);
+        record.held();
+        match waited {
             Ok(answer) => answer,
             Err(WaitError::Full) => Err(RequestError::HoldQueueFull),
             Err(WaitError::TimeUp) => {

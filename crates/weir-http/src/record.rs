@@ -17,7 +17,7 @@ use weir_telemetry::access_log::{LogBuffer, LogWriter};
 use weir_telemetry::{Hold, ListenerShard, Telemetry};
 
 use crate::codec::edits::HeaderText;
-use crate::codec::phase::ConnectionState;
+use crate::codec::phase::{ConnectionState, Phase};
 use crate::codec::request::{Origin, Request};
 use crate::codec::response::Response;
 use crate::error::{Culprit, RequestError};
@@ -147,7 +147,19 @@ impl Record {
     /// The request waits for a target, until the hold is dropped.
     pub(crate) fn hold(&mut self) -> Hold<'_> {
         self.0.has_waited = true;
+        self.enter(Phase::Held);
         self.0.observer.shard.hold()
+    }
+
+    /// The wait is over.
+    pub(crate) fn held(&self) {
+        self.enter(Phase::Answering);
+    }
+
+    fn enter(&self, phase: Phase) {
+        if let Some(connection) = &self.0.connection {
+            connection.enter(phase);
+        }
     }
 
     /// Whether the request had to wait for a target.

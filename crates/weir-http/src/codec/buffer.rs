@@ -95,18 +95,6 @@ impl Buffer {
         self.end = end;
     }
 
-    /// Splits off the first `at` bytes; `self` keeps the rest.
-    pub(crate) fn split_to(&mut self, at: usize) -> Self {
-        let mut first = Self::borrow();
-        if at == self.len() {
-            std::mem::swap(self, &mut first);
-        } else {
-            first.append(&self.data()[..at]);
-            self.consume(at);
-        }
-        first
-    }
-
     /// Reads once from `socket`: how many bytes came, 0 at its end. There must be room.
     pub(crate) fn poll_read(
         &mut self,
@@ -161,6 +149,19 @@ impl Drop for Buffer {
     }
 }
 
+/// Takes the first `count` bytes out of a buffer; the rest stays, without a buffer if there is none.
+pub(crate) fn split_off_front(slot: &mut Option<Buffer>, count: usize) -> Buffer {
+    match slot {
+        Some(buffer) if buffer.len() > count => {
+            let mut front = Buffer::borrow();
+            front.append(&buffer.data()[..count]);
+            buffer.consume(count);
+            front
+        }
+        _ => slot.take().unwrap_or_else(Buffer::borrow),
+    }
+}
+
 /// Reads into a buffer that is borrowed for it: when nothing comes and nothing is in it, it goes back at once.
 ///
 /// Gives how many bytes came, 0 at the socket's end.
@@ -196,10 +197,10 @@ mod tests {
 
     #[test]
     fn a_head_is_split_off_whether_or_not_something_follows_it() {
-        let mut buffer = Buffer::borrow();
-        buffer.append(b"headbody");
-        assert_eq!(buffer.split_to(4).data(), b"head");
-        assert_eq!(buffer.split_to(4).data(), b"body");
-        assert!(buffer.is_empty());
+        let mut slot = Some(Buffer::borrow());
+        slot.as_mut().unwrap().append(b"headbody");
+        assert_eq!(split_off_front(&mut slot, 4).data(), b"head");
+        assert_eq!(split_off_front(&mut slot, 4).data(), b"body");
+        assert!(slot.is_none(), "no buffer is kept for nothing");
     }
 }

@@ -1,11 +1,13 @@
 //! HTTP/1.1, a codec of our own: heads as spans over the bytes they came in, one output and one send for each side,
 //! bodies that pass without a channel between.
 
+mod asked;
 pub(crate) mod body;
 mod chunks;
 pub(crate) mod client_side;
 pub(crate) mod request_head;
 mod response_head;
+mod sending;
 pub(crate) mod server;
 pub(crate) mod target;
 mod tunnel;

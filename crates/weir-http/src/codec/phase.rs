@@ -12,6 +12,8 @@ pub(crate) enum Phase {
     ReadingHead,
     /// A request is being answered.
     Answering,
+    /// A request waits for the first target of its group.
+    Held,
     /// A request is with its target, and nothing has come back.
     AwaitingTarget,
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 
 use super::super::buffer::{Buffer, poll_fill};
-use super::super::phase::ConnectionState;
+use super::super::phase::{ConnectionState, Phase};
 use super::super::socket::Socket;
 use super::body::{BodyError, Decoder, Piece};
 
@@ -91,29 +91,31 @@ impl ClientSide {
 
     /// Reads what comes while a request is answered, for the next one; completes when the client has gone away.
     ///
-    /// An end of the client's side is not that: it may have said all it had to say, and wait for the answer.
+    /// An end of the client's side is not that: it may have said all it had to say, and wait for the answer. But a
+    /// place among those that are held is for clients that may still ask.
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut input = self.input.borrow_mut();
-        if input.is_some() || self.has_ended.get() || !self.body.borrow().is_done() {
-            return Poll::Pending;
-        }
-        match ready!(poll_fill(&mut input, Pin::new(&mut *self.socket.borrow_mut()), cx)) {
-            Ok(0) => {
-                self.has_ended.set(true);
-                Poll::Pending
+        if input.is_none() && !self.has_ended.get() && self.body.borrow().is_done() {
+            match poll_fill(&mut input, Pin::new(&mut *self.socket.borrow_mut()), cx) {
+                Poll::Ready(Ok(0)) => self.has_ended.set(true),
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) | Poll::Pending => {}
             }
-            Ok(_) => Poll::Pending,
-            Err(_) => Poll::Ready(()),
         }
+        let is_over = self.has_ended.get() && self.state.phase() == Phase::Held;
+        if is_over { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Reads more of a head: how many bytes came, 0 at the end.
-    pub(super) fn poll_read(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_read(
+        &self,
+        input: &mut Option<Buffer>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         if self.has_ended.get() {
             return Poll::Ready(Ok(0));
         }
-        let count =
-            ready!(poll_fill(&mut self.input.borrow_mut(), Pin::new(&mut *self.socket.borrow_mut()), cx))?;
+        let count = ready!(poll_fill(input, Pin::new(&mut *self.socket.borrow_mut()), cx))?;
         if count > 0 {
             self.state.received();
         }

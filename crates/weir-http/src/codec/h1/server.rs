@@ -8,20 +8,22 @@ use std::time::Duration;
 
 use weir_net::worker::Worker;
 
-use super::super::buffer::Buffer;
-use super::super::fields::Known;
-use super::super::head::{Head, borrow_list, give_back, has_token, may_end_head};
+use super::super::buffer::{Buffer, split_off_front};
+use super::super::edits::Edits;
+use super::super::head::{Head, borrow_list, give_back, may_end_head};
 use super::super::phase::{ConnectionState, Phase};
 use super::super::request::{Origin, Parts, Request, Target, is_idempotent};
 use super::super::request_body::{RequestBody, Source};
-use super::super::response::{self, Response, SWITCHING_PROTOCOLS};
+use super::super::response::{Response, SWITCHING_PROTOCOLS};
 use super::super::socket::Socket;
 use super::super::{Answer, Connection};
+use super::asked::{Asked, Expectation, asked_upgrade, delimiter};
 use super::body::{BodyError, Decoder, Piece};
 use super::client_side::ClientSide;
 use super::request_head::{self, Framing, HEAD_BYTES_MAX, HeadError, RequestHead, Version};
+use super::sending::{BodyState, Sending, Sent};
 use super::tunnel::Tunnel;
-use super::write::{Delimiter, append_chunk, append_last_chunk, append_response_head, room_for_data};
+use super::write::{Delimiter, append_response_head};
 use crate::error::RequestError;
 
 /// Bytes of a request's body that nobody wants, and that are read for the sake of the next request.
@@ -118,7 +120,7 @@ async fn guarded<A: Answer>(session: Session<'_, A>, state: &ConnectionState, wo
                 }
                 Phase::ReadingHead => return Poll::Ready(Ended::HeadTooSlow),
                 Phase::BetweenRequests => return Poll::Ready(Ended::Closed),
-                Phase::Answering | Phase::AwaitingTarget => return Poll::Ready(Ended::Cut),
+                Phase::Answering | Phase::AwaitingTarget | Phase::Held => return Poll::Ready(Ended::Cut),
             }
         }
     })
@@ -128,15 +130,6 @@ async fn guarded<A: Answer>(session: Session<'_, A>, state: &ConnectionState, wo
 async fn drain_after_lead(worker: &Worker) {
     worker.drain.begun().await;
     tokio::time::sleep(DRAIN_LEAD).await;
-}
-
-/// What a client asked that matters for how it is answered.
-#[derive(Clone, Copy, Debug)]
-struct Asked {
-    is_head: bool,
-    version: Version,
-    keeps_alive: bool,
-    accepts_trailers: bool,
 }
 
 /// One connection's requests, one after the other.
@@ -172,22 +165,23 @@ impl<A: Answer> Session<'_, A> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<(Head, RequestHead)>, HeadError>> {
         loop {
-            if let Some(input) = &mut *self.client.input.borrow_mut()
+            let slot = &mut *self.client.input.borrow_mut();
+            if let Some(input) = slot
                 && (*looked_at == 0 || may_end_head(&input.data()[*looked_at..]) || input.is_full())
             {
                 let mut fields = borrow_list();
                 match request_head::parse(input.data_mut(), &mut fields) {
                     Ok(Some(line)) => {
-                        let head = input.split_to(line.end);
-                        return Poll::Ready(Ok(Some((Head::new(head, fields), line))));
+                        let head = Head::new(split_off_front(slot, line.end), fields);
+                        return Poll::Ready(Ok(Some((head, line))));
                     }
                     Ok(None) if input.make_room(HEAD_BYTES_MAX) => give_back(fields),
                     Ok(None) => return Poll::Ready(Err(HeadError::TooLarge)),
                     Err(error) => return Poll::Ready(Err(error)),
                 }
             }
-            *looked_at = self.client.input.borrow().as_ref().map_or(0, Buffer::len);
-            match ready!(self.client.poll_read(cx)) {
+            *looked_at = slot.as_ref().map_or(0, Buffer::len);
+            match ready!(self.client.poll_read(slot, cx)) {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => return Poll::Ready(Ok(None)),
             }
@@ -234,7 +228,7 @@ impl<A: Answer> Session<'_, A> {
             upgrade: asked_upgrade(&head, line.version),
             head,
             body,
-            edits: super::super::edits::Edits::default(),
+            edits: Edits::default(),
             origin: self.origin.clone(),
             connection: self.client.state.clone(),
         })
@@ -317,144 +311,6 @@ impl<A: Answer> Session<'_, A> {
     }
 }
 
-/// How the sending of a response went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sent {
-    Whole,
-    CutShort,
-    ClientGone,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum BodyState {
-    Flowing,
-    Ended,
-    CutShort,
-}
-
-/// A response on its way out: one output for its head and its body, sent when nothing more comes at once.
-struct Sending<'a> {
-    client: &'a ClientSide,
-    body: &'a mut super::super::response_body::ResponseBody,
-    output: Buffer,
-    delimiter: Delimiter,
-    has_trailers: bool,
-    state: BodyState,
-}
-
-impl Sending<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Sent> {
-        loop {
-            self.fill(cx);
-            if self.output.is_empty() {
-                return match self.state {
-                    BodyState::Flowing => Poll::Pending,
-                    BodyState::Ended => Poll::Ready(Sent::Whole),
-                    BodyState::CutShort => Poll::Ready(Sent::CutShort),
-                };
-            }
-            match self.client.poll_write(&mut self.output, cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(Sent::ClientGone),
-                Poll::Pending => {
-                    // A client may want to send all of its body before it reads.
-                    self.body.poll_upload(cx);
-                    return Poll::Pending;
-                }
-            }
-        }
-    }
-
-    /// Takes of the body what has come and fits.
-    fn fill(&mut self, cx: &mut Context<'_>) {
-        let is_chunked = self.delimiter == Delimiter::Chunks;
-        while self.state == BodyState::Flowing {
-            let output = &mut self.output;
-            let Some(room) = room_for_data(output) else { return };
-            let piece = self.body.poll_piece(cx, &mut |bytes| {
-                let taken = bytes.len().min(room);
-                match is_chunked {
-                    true => append_chunk(output, &bytes[..taken]),
-                    false => output.append(&bytes[..taken]),
-                }
-                taken
-            });
-            match piece {
-                Poll::Ready(Ok(Piece::Data)) => {}
-                Poll::Ready(Ok(Piece::End)) => {
-                    self.state = BodyState::Ended;
-                    if is_chunked {
-                        let trailers = if self.has_trailers { self.body.trailers() } else { &[] };
-                        append_last_chunk(output, trailers);
-                    }
-                }
-                Poll::Ready(Err(_)) => self.state = BodyState::CutShort,
-                Poll::Pending => return,
-            }
-        }
-    }
-}
-
-/// How the body of a response is delimited.
-fn delimiter(asked: Asked, response: &response::Parts) -> Delimiter {
-    const NO_CONTENT: u16 = 204;
-    const NOT_MODIFIED: u16 = 304;
-    match response.status {
-        _ if asked.is_head => Delimiter::Nothing,
-        SWITCHING_PROTOCOLS | NO_CONTENT | NOT_MODIFIED => Delimiter::Nothing,
-        _ if response.length.is_some() => Delimiter::Length,
-        _ if asked.version == Version::Http11 => Delimiter::Chunks,
-        _ => Delimiter::Close,
-    }
-}
-
-impl Asked {
-    fn of(head: &Head, line: &RequestHead) -> Self {
-        let (mut says_close, mut says_keep_alive) = (false, false);
-        for value in head.fields().values(Known::Connection) {
-            says_close |= has_token(value, "close");
-            says_keep_alive |= has_token(value, "keep-alive");
-        }
-        Self {
-            is_head: head.bytes(line.method) == b"HEAD",
-            version: line.version,
-            keeps_alive: !says_close && (line.version == Version::Http11 || says_keep_alive),
-            accepts_trailers: head.has_token(Known::Te, "trailers"),
-        }
-    }
-}
-
-/// What a client waits for before it sends its body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expectation {
-    Nothing,
-    Continue,
-    /// Something that nobody knows.
-    Unknown,
-}
-
-impl Expectation {
-    fn of(head: &Head, line: &RequestHead) -> Self {
-        let mut values = head.fields().values(Known::Expect);
-        match (values.next(), values.next()) {
-            (None, _) => Self::Nothing,
-            // HTTP/1.0 knows none. Source: RFC 9110 section 10.1.1.
-            _ if line.version == Version::Http10 => Self::Nothing,
-            (Some(value), None) if value.eq_ignore_ascii_case(b"100-continue") => Self::Continue,
-            _ => Self::Unknown,
-        }
-    }
-}
-
-/// The protocol that a request asks to switch to. `h2c` is never honoured: it would smuggle requests past the rules.
-fn asked_upgrade(head: &Head, version: Version) -> Option<super::super::fields::Span> {
-    let mut protocols = head.fields().list.iter().filter(|field| field.known == Known::Upgrade);
-    let (protocol, None) = (protocols.next()?.value, protocols.next()) else { return None };
-    let is_h2c = head.bytes(protocol).to_ascii_lowercase().windows(3).any(|w| w == b"h2c");
-    let asked = version == Version::Http11 && head.has_token(Known::Connection, "upgrade") && !is_h2c;
-    asked.then_some(protocol)
-}
-
 /// Tells a client that its request took too long to arrive.
 async fn refuse_slow_head(client: &ClientSide) {
     const ANSWER: &[u8] =
@@ -474,8 +330,7 @@ async fn linger(client: &ClientSide) {
             return Poll::Pending;
         }
         loop {
-            *client.input.borrow_mut() = None;
-            match ready!(client.poll_read(cx))? {
+            match ready!(client.poll_read(&mut None, cx))? {
                 0 => return Poll::Ready(Ok::<_, std::io::Error>(())),
                 count => left = left.saturating_sub(count),
             }

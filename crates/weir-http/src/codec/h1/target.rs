@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use weir_core::address::TargetAddr;
@@ -9,7 +10,7 @@ use weir_core::lease::Lease;
 use weir_net::departures::Departure;
 use weir_net::dial::{DialError, dial};
 
-use super::super::buffer::{Buffer, poll_fill};
+use super::super::buffer::{Buffer, poll_fill, split_off_front};
 use super::super::fields::{Field, Known};
 use super::super::head::{Head, borrow_list, give_back, may_end_head};
 use super::super::phase::{ConnectionState, Phase};
@@ -83,13 +84,10 @@ impl TargetConnection {
         let answer = poll_fn(|cx| self.poll_answer(&mut upload, &state, &mut fields, &mut reading, cx)).await;
         state.enter(Phase::Answering);
         match answer {
-            Ok(head) => {
-                let mut input = self.input.take().expect("the head is in it");
-                let bytes = input.split_to(head.end);
-                self.input = Some(input).filter(|rest| !rest.is_empty());
-                let head_and_fields = Head::new(bytes, fields);
+            Ok(line) => {
+                let head = Head::new(split_off_front(&mut self.input, line.end), fields);
                 let body = TargetBody::new(self, upload, lease, state);
-                Response::from_target(Answered { head: head_and_fields, line: head, body, request })
+                Response::from_target(Answered { head, line, body, request })
                     .map_err(|error| Unanswered { error, request: None })
             }
             Err(failure) => {
@@ -213,7 +211,7 @@ pub(crate) struct TargetBody {
     keeps_alive: bool,
     /// The target counts as in use until the body ends.
     lease: Lease,
-    state: std::rc::Rc<ConnectionState>,
+    state: Rc<ConnectionState>,
 }
 
 impl TargetBody {
@@ -221,7 +219,7 @@ impl TargetBody {
         connection: Box<TargetConnection>,
         upload: Upload,
         lease: Lease,
-        state: std::rc::Rc<ConnectionState>,
+        state: Rc<ConnectionState>,
     ) -> Self {
         Self {
             connection: Some(connection),

@@ -80,9 +80,10 @@ impl Upload {
             let Some(room) = room_for_data(output) else { return Ok(false) };
             let piece = self.body.poll_piece(cx, &mut |bytes| {
                 let taken = bytes.len().min(room);
-                match is_chunked {
-                    true => append_chunk(output, &bytes[..taken]),
-                    false => output.append(&bytes[..taken]),
+                if is_chunked {
+                    append_chunk(output, &bytes[..taken]);
+                } else {
+                    output.append(&bytes[..taken]);
                 }
                 taken
             });

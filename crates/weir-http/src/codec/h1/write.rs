@@ -88,8 +88,6 @@ pub(super) fn append_request_head(output: &mut Buffer, request: &Parts) {
     if let Some(protocol) = request.upgrade {
         append_field(output, b"Upgrade", head.bytes(protocol));
         output.append(b"Connection: upgrade\r\n");
-    } else if head.has_token(Known::Te, "trailers") {
-        output.append(b"TE: trailers\r\nConnection: TE\r\n");
     }
     output.append(b"\r\n");
 }
@@ -102,10 +100,10 @@ pub(super) fn append_fields(output: &mut Buffer, head: &Head, edits: &Edits) {
     let (mut run_start, mut run_end) = (0, 0);
     for field in fields.list {
         let name = field.name.of(fields.bytes);
-        let is_passed_on = !OF_THE_CONNECTION.has(field.known)
-            && !edits.replaces(field.known, name)
-            && !(has_nominated && is_nominated(head, field.known, name));
-        if !is_passed_on {
+        let stays_behind = OF_THE_CONNECTION.has(field.known)
+            || edits.replaces(field.known, name)
+            || (has_nominated && is_nominated(head, field.known, name));
+        if stays_behind {
             continue;
         }
         let (start, end) = (field.name.start as usize, field.value.end as usize + 2);
