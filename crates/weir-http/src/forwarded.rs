@@ -28,9 +28,9 @@ pub fn tell_client(request: &mut Request) -> Result<(), RequestError> {
         Some(_) => forwarded_for(request)?,
     };
     let (scheme, port) = (request.parts().origin.scheme, request.parts().origin.port_text.clone());
-    request.set("X-Forwarded-For", forwarded_for);
-    request.set("X-Forwarded-Proto", HeaderText::from_static(scheme));
-    request.set("X-Forwarded-Port", port);
+    request.set(Known::XForwardedFor, "X-Forwarded-For", forwarded_for);
+    request.set(Known::XForwardedProto, "X-Forwarded-Proto", HeaderText::from_static(scheme));
+    request.set(Known::XForwardedPort, "X-Forwarded-Port", port);
     Ok(())
 }
 
@@ -59,37 +59,56 @@ fn forwarded_for(request: &Request) -> Result<HeaderText, RequestError> {
 ///
 /// `epoch_seconds` is wall time; `random` gives 96 bits.
 pub fn trace(request: &mut Request, epoch_seconds: u64, random: &mut fastrand::Rng) -> HeaderText {
-    let came =
-        request.parts().head.first(Known::XAmznTraceId).and_then(|value| std::str::from_utf8(value).ok());
-    let id = trace_id(came, epoch_seconds, random);
-    let value = HeaderText::new(&id).unwrap_or(HeaderText::from_static("-"));
-    request.set("X-Amzn-Trace-Id", value.clone());
-    value
-}
-
-fn trace_id(came: Option<&str>, epoch_seconds: u64, random: &mut fastrand::Rng) -> String {
-    let fields = || came.unwrap_or("").split(';').map(str::trim).filter(|field| !field.is_empty());
-    let is = |field: &str, key: &str| field.split_once('=').is_some_and(|(k, _)| k.eq_ignore_ascii_case(key));
-    let label = if fields().any(|field| is(field, "Root")) { "Self" } else { "Root" };
-    let mut id = String::with_capacity(48);
-    id.push_str(label);
-    id.push_str("=1-");
-    push_hex(&mut id, epoch_seconds, 8);
-    id.push('-');
-    push_hex(&mut id, random.u64(..), 8);
-    push_hex(&mut id, random.u64(..), 16);
-    for field in fields().filter(|field| !is(field, "Self")) {
-        id.push(';');
-        id.push_str(field);
-    }
+    let id = match request.parts().head.first(Known::XAmznTraceId) {
+        None => root(epoch_seconds, random),
+        Some(came) => joined(std::str::from_utf8(came).unwrap_or(""), epoch_seconds, random),
+    };
+    request.set(Known::XAmznTraceId, "X-Amzn-Trace-Id", id.clone());
     id
 }
 
-/// Appends the lowest `digits` hexadecimal digits of a number.
-fn push_hex(text: &mut String, number: u64, digits: u32) {
+/// Bytes of an identifier: `1-`, eight digits of time, `-`, 24 digits of chance.
+const ID_BYTES: usize = 2 + 8 + 1 + 24;
+
+/// A new root.
+fn root(epoch_seconds: u64, random: &mut fastrand::Rng) -> HeaderText {
+    const LABEL: &[u8] = b"Root=";
+    let mut text = [0; LABEL.len() + ID_BYTES];
+    let (label, id) = text.split_at_mut(LABEL.len());
+    label.copy_from_slice(LABEL);
+    id.copy_from_slice(&identifier(epoch_seconds, random));
+    HeaderText::Shared(std::str::from_utf8(&text).expect("an identifier is ASCII").into())
+}
+
+/// What came with a request, with a root or a `Self` of ours before it.
+fn joined(came: &str, epoch_seconds: u64, random: &mut fastrand::Rng) -> HeaderText {
+    let fields = || came.split(';').map(str::trim).filter(|field| !field.is_empty());
+    let is = |field: &str, key: &str| field.split_once('=').is_some_and(|(k, _)| k.eq_ignore_ascii_case(key));
+    let label = if fields().any(|field| is(field, "Root")) { "Self" } else { "Root" };
+    let id = identifier(epoch_seconds, random);
+    let mut text = format!("{label}={}", std::str::from_utf8(&id).expect("an identifier is ASCII"));
+    for field in fields().filter(|field| !is(field, "Self")) {
+        text.push(';');
+        text.push_str(field);
+    }
+    HeaderText::Shared(text.into())
+}
+
+fn identifier(epoch_seconds: u64, random: &mut fastrand::Rng) -> [u8; ID_BYTES] {
+    let mut id = [b'-'; ID_BYTES];
+    id[0] = b'1';
+    write_hex(&mut id[2..10], epoch_seconds);
+    write_hex(&mut id[11..19], random.u64(..));
+    write_hex(&mut id[19..], random.u64(..));
+    id
+}
+
+/// Writes the lowest hexadecimal digits of a number, as many as there is place for.
+fn write_hex(place: &mut [u8], mut number: u64) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for digit in (0..digits).rev() {
-        text.push(char::from(DIGITS[(number >> (4 * digit)) as usize & 15]));
+    for digit in place.iter_mut().rev() {
+        *digit = DIGITS[(number & 15) as usize];
+        number >>= 4;
     }
 }
 
@@ -99,13 +118,13 @@ pub fn rewrite_host(request: &mut Request) {
     let origin = request.parts().origin.clone();
     let mut told = origin.host_told.borrow_mut();
     // A client asks one connection for one host, most often.
-    if told.as_ref().is_none_or(|(asked, _)| asked != request.authority()) {
+    if told.as_ref().is_none_or(|(asked, _)| asked != request.authority_bytes()) {
         let listener = request.listener();
         let host = host_toward_target(request.authority(), listener.port(), listener.ip());
-        *told = HeaderText::new(&host).map(|host| (request.authority().to_owned(), host));
+        *told = HeaderText::new(&host).map(|host| (request.authority_bytes().to_owned(), host));
     }
     if let Some((_, host)) = told.as_ref() {
-        request.set("Host", host.clone());
+        request.set(Known::Host, "Host", host.clone());
     }
 }
 
@@ -127,16 +146,16 @@ mod tests {
 
     #[test]
     fn a_request_without_a_trace_gets_a_root() {
-        let id = trace_id(None, 0x5833_7262, &mut fastrand::Rng::with_seed(1));
-        let (start, random) = id.split_at("Root=1-58337262-".len());
+        let id = root(0x5833_7262, &mut fastrand::Rng::with_seed(1));
+        let (start, random) = id.as_str().split_at("Root=1-58337262-".len());
         assert_eq!(start, "Root=1-58337262-");
         assert!(random.len() == 24 && random.bytes().all(|b| b.is_ascii_hexdigit()));
     }
 
     #[test]
     fn a_trace_that_came_keeps_its_root_and_fields_and_gets_a_self() {
-        let id =
-            trace_id(Some("Self=1-old-x;Root=1-a-b;CalledFrom=app"), 1, &mut fastrand::Rng::with_seed(1));
+        let id = joined("Self=1-old-x;Root=1-a-b;CalledFrom=app", 1, &mut fastrand::Rng::with_seed(1));
+        let id = id.as_str();
         assert!(id.starts_with("Self=1-00000001-") && id.ends_with(";Root=1-a-b;CalledFrom=app"), "{id}");
     }
 

@@ -82,17 +82,33 @@ impl Buffer {
 
     /// Appends bytes, growing as needed.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
-        let end = self.end + bytes.len();
-        if end > self.bytes.len() {
-            self.compact();
-            let needed = self.end + bytes.len();
-            if needed > self.bytes.len() {
-                self.bytes.resize(needed.next_power_of_two(), 0);
-            }
+        self.append_all([bytes]);
+    }
+
+    /// Appends several pieces, growing as needed.
+    #[inline]
+    pub(crate) fn append_all<const N: usize>(&mut self, pieces: [&[u8]; N]) {
+        let length = pieces.iter().map(|piece| piece.len()).sum();
+        if self.bytes.len() - self.end < length {
+            self.reserve(length);
         }
-        let end = self.end + bytes.len();
-        self.bytes[self.end..end].copy_from_slice(bytes);
-        self.end = end;
+        let mut rest = &mut self.bytes[self.end..self.end + length];
+        for piece in pieces {
+            let (here, after) = rest.split_at_mut(piece.len());
+            here.copy_from_slice(piece);
+            rest = after;
+        }
+        self.end += length;
+    }
+
+    /// Makes room behind the bytes that are in it.
+    #[cold]
+    fn reserve(&mut self, length: usize) {
+        self.compact();
+        let needed = self.end + length;
+        if needed > self.bytes.len() {
+            self.bytes.resize(needed.next_power_of_two(), 0);
+        }
     }
 
     /// Reads once from `socket`: how many bytes came, 0 at its end. There must be room.

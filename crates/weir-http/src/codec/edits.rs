@@ -52,19 +52,14 @@ pub(crate) struct Edits {
 }
 
 impl Edits {
-    /// Sets a field in place of all of its name.
-    pub(crate) fn set(&mut self, name: &'static str, value: HeaderText) {
-        let known = Known::of(name.as_bytes());
-        match self.list.iter_mut().find(|edit| edit.name.eq_ignore_ascii_case(name)) {
-            Some(edit) => edit.value = value,
-            None => {
-                if self.list.capacity() == 0 {
-                    // What a listener tells every target.
-                    self.list.reserve_exact(6);
-                }
-                self.list.push(Edit { name, value });
-            }
+    /// Sets a field in place of all of its name; once for each name.
+    pub(crate) fn set(&mut self, known: Known, name: &'static str, value: HeaderText) {
+        debug_assert_eq!(known, Known::of(name.as_bytes()));
+        if self.list.capacity() == 0 {
+            // What a listener tells every target.
+            self.list.reserve_exact(6);
         }
+        self.list.push(Edit { name, value });
         self.known = self.known.with(known);
         self.has_others |= known == Known::Other;
     }
@@ -92,8 +87,8 @@ mod tests {
     #[test]
     fn a_field_that_is_set_replaces_all_of_its_name() {
         let mut edits = Edits::default();
-        edits.set("X-Forwarded-Proto", HeaderText::from_static("http"));
-        edits.set("Strict-Transport-Security", HeaderText::from_static("max-age=1"));
+        edits.set(Known::XForwardedProto, "X-Forwarded-Proto", HeaderText::from_static("http"));
+        edits.set(Known::Other, "Strict-Transport-Security", HeaderText::from_static("max-age=1"));
         assert!(edits.replaces(Known::XForwardedProto, b"x-forwarded-proto"));
         assert!(edits.replaces(Known::Other, b"strict-TRANSPORT-security"));
         assert!(!edits.replaces(Known::Other, b"x-other"));

@@ -84,8 +84,23 @@ impl Known {
             (17, _) => (b"x-forwarded-proto", Self::XForwardedProto),
             _ => return Self::Other,
         };
-        if name.eq_ignore_ascii_case(candidate) { known } else { Self::Other }
+        if is_token(name, candidate) { known } else { Self::Other }
     }
+}
+
+/// Whether `name`, a token, is `lower` in whatever case; both have the same length.
+///
+/// Setting one bit of each byte makes upper case lower, and of the other bytes of tokens makes none a letter, a digit or
+/// a hyphen that was not one: eight bytes are compared at a time.
+fn is_token(name: &[u8], lower: &[u8]) -> bool {
+    const CASE: u64 = 0x2020_2020_2020_2020;
+    let mut names = name.chunks_exact(8);
+    let mut lowers = lower.chunks_exact(8);
+    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("chunks have eight bytes"));
+    if names.by_ref().zip(lowers.by_ref()).any(|(name, lower)| word(name) | CASE != word(lower)) {
+        return false;
+    }
+    names.remainder().iter().zip(lowers.remainder()).all(|(name, lower)| name | 0x20 == *lower)
 }
 
 /// A set of known names.
@@ -139,5 +154,31 @@ impl HeaderLines for Fields<'_> {
 
     fn first_value(&self, name: &str) -> Option<&[u8]> {
         self.named(name).next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_known_in_whatever_case_and_no_other_is() {
+        for (name, known) in [
+            ("Host", Known::Host),
+            ("TE", Known::Te),
+            ("transfer-encoding", Known::TransferEncoding),
+            ("Transfer-Encoding", Known::TransferEncoding),
+            ("CONTENT-LENGTH", Known::ContentLength),
+            ("HTTP2-Settings", Known::Http2Settings),
+            ("X-Amzn-Trace-Id", Known::XAmznTraceId),
+            ("X-Forwarded-For", Known::XForwardedFor),
+            ("X-Forwarded-Fo", Known::Other),
+            ("Transfer_Encoding", Known::Other),
+            ("Content-Lengt\u{88}", Known::Other),
+            ("Hos", Known::Other),
+            ("", Known::Other),
+        ] {
+            assert_eq!(Known::of(name.as_bytes()), known, "{name}");
+        }
     }
 }

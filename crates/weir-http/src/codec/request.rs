@@ -59,7 +59,7 @@ pub struct Origin {
     pub(crate) client_text: HeaderText,
     pub(crate) port_text: HeaderText,
     /// The last authority that a request of this connection asked for, and the `Host` that targets were told.
-    pub(crate) host_told: RefCell<Option<(String, HeaderText)>>,
+    pub(crate) host_told: RefCell<Option<(Vec<u8>, HeaderText)>>,
 }
 
 impl Origin {
@@ -150,12 +150,18 @@ impl Request {
         }
     }
 
-    /// The host and port that the client asked for: an absolute URI's, else the `Host` header's.
+    /// The host and port that the client asked for: an absolute URI's, else the `Host` field's.
     pub(crate) fn authority(&self) -> &str {
+        // Checked to be made of letters, digits and a few signs.
+        std::str::from_utf8(self.authority_bytes()).unwrap_or("")
+    }
+
+    /// The same, as it came.
+    pub(crate) fn authority_bytes(&self) -> &[u8] {
         let parts = &*self.0;
         match parts.target {
-            Target::Resource { authority: Some(authority), .. } => parts.head.text(authority),
-            _ => parts.head.first(Known::Host).and_then(|host| std::str::from_utf8(host).ok()).unwrap_or(""),
+            Target::Resource { authority: Some(authority), .. } => parts.head.bytes(authority),
+            _ => parts.head.first(Known::Host).unwrap_or(b""),
         }
     }
 
@@ -194,8 +200,8 @@ impl Request {
     }
 
     /// Sets a field toward the target, in place of all of its name.
-    pub(crate) fn set(&mut self, name: &'static str, value: HeaderText) {
-        self.0.edits.set(name, value);
+    pub(crate) fn set(&mut self, known: Known, name: &'static str, value: HeaderText) {
+        self.0.edits.set(known, name, value);
     }
 }
 

@@ -4,7 +4,7 @@ use weir_core::rule::FixedResponse;
 use weir_telemetry::ResponseSource;
 
 use super::edits::{Edits, HeaderText};
-use super::fields::Span;
+use super::fields::{Known, Span};
 use super::h1::target::{Answered, agrees};
 use super::head::Head;
 use super::response_body::{Content, ResponseBody};
@@ -42,7 +42,7 @@ impl Response {
         let body = fixed.content_type.map_or("", |_| fixed.body.as_str());
         let mut response = Self::generated(fixed.status, body.as_bytes().to_vec());
         if let Some(content_type) = fixed.content_type {
-            response.0.edits.set("Content-Type", HeaderText::from_static(content_type));
+            response.0.edits.set(Known::Other, "Content-Type", HeaderText::from_static(content_type));
         }
         response
     }
@@ -52,7 +52,7 @@ impl Response {
         let mut response = Self::error(status);
         // A location with a byte that fields may not have was not made by a valid rule from a valid request.
         match HeaderText::new(location) {
-            Some(location) => response.0.edits.set("Location", location),
+            Some(location) => response.0.edits.set(Known::Other, "Location", location),
             None => return Self::error(400),
         }
         response
@@ -66,13 +66,13 @@ impl Response {
              <center><h1>{status} {reason}</h1></center>\r\n</body>\r\n</html>\r\n"
         );
         let mut response = Self::generated(status, page.into_bytes());
-        response.0.edits.set("Content-Type", HeaderText::from_static("text/html"));
+        response.0.edits.set(Known::Other, "Content-Type", HeaderText::from_static("text/html"));
         response
     }
 
     fn generated(status: u16, body: Vec<u8>) -> Self {
         let mut edits = Edits::default();
-        edits.set("Server", SERVER_NAME);
+        edits.set(Known::Server, "Server", SERVER_NAME);
         Self(Box::new(Parts {
             status,
             head: None,

@@ -94,13 +94,17 @@ async fn guarded<A: Answer>(session: Session<'_, A>, state: &ConnectionState, wo
     let mut session = pin!(session.run());
     let mut guard = pin!(tokio::time::sleep(look));
     let mut drained = pin!(drain_after_lead(worker));
-    let (mut silent_looks, mut is_draining) = (0, false);
+    let (mut silent_looks, mut awaits_drain, mut is_draining) = (0, false, false);
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = session.as_mut().poll(cx) {
                 return Poll::Ready(ended);
             }
-            is_draining = is_draining || drained.as_mut().poll(cx).is_ready();
+            // Polled once to be woken by it, and then only when it has something to say.
+            if !is_draining && (!awaits_drain || worker.drain.has_begun()) {
+                is_draining = drained.as_mut().poll(cx).is_ready();
+                awaits_drain = true;
+            }
             if is_draining && state.phase() == Phase::BetweenRequests {
                 return Poll::Ready(Ended::Closed);
             }

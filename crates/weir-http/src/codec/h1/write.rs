@@ -43,44 +43,35 @@ pub(super) fn room_for_data(output: &Buffer) -> Option<usize> {
 
 /// Appends one chunk.
 pub(super) fn append_chunk(output: &mut Buffer, data: &[u8]) {
-    append_hex(output, data.len());
-    output.append(b"\r\n");
-    output.append(data);
-    output.append(b"\r\n");
+    output.append_all([hexadecimal(data.len(), &mut [0; 16]), b"\r\n", data, b"\r\n"]);
 }
 
 /// Appends the end of a chunked body, with `trailers` as whole lines.
 pub(super) fn append_last_chunk(output: &mut Buffer, trailers: &[u8]) {
-    output.append(b"0\r\n");
-    output.append(trailers);
-    output.append(b"\r\n");
+    output.append_all([b"0\r\n", trailers, b"\r\n"]);
 }
 
 /// Appends a request's head toward its target.
 pub(super) fn append_request_head(output: &mut Buffer, request: &Parts) {
     let head = &request.head;
-    output.append(head.bytes(request.method));
-    output.append(b" ");
-    match request.target {
-        Target::Asterisk => output.append(b"*"),
+    let method = head.bytes(request.method);
+    let (path, mark, query): (&[u8], &[u8], &[u8]) = match request.target {
+        Target::Asterisk => (b"*", b"", b""),
         // Refused before; what is not a path is no target's.
-        Target::Invalid(_) => output.append(b"/"),
+        Target::Invalid(_) => (b"/", b"", b""),
         Target::Resource { path, query, .. } => {
-            output.append(path.map_or(b"/", |path| head.bytes(path)));
-            if let Some(query) = query {
-                output.append(b"?");
-                output.append(head.bytes(query));
-            }
+            let (mark, query) = query.map_or((&b""[..], &b""[..]), |query| (b"?", head.bytes(query)));
+            (path.map_or(b"/", |path| head.bytes(path)), mark, query)
         }
-    }
-    output.append(b" HTTP/1.1\r\n");
+    };
+    output.append_all([method, b" ", path, mark, query, b" HTTP/1.1\r\n"]);
     append_fields(output, head, &request.edits);
     append_edits(output, &request.edits);
     match request.body.framing() {
         Framing::Length(bytes) => append_length(output, bytes),
         Framing::Chunked => output.append(b"Transfer-Encoding: chunked\r\n"),
         // A method that usually has a body says that it has none.
-        Framing::None if matches!(head.bytes(request.method), b"POST" | b"PUT" | b"PATCH") => {
+        Framing::None if matches!(method, b"POST" | b"PUT" | b"PATCH") => {
             append_length(output, 0);
         }
         Framing::None => {}
@@ -134,39 +125,38 @@ pub(super) fn append_edits(output: &mut Buffer, edits: &Edits) {
 
 /// Appends one field.
 pub(super) fn append_field(output: &mut Buffer, name: &[u8], value: &[u8]) {
-    output.append(name);
-    output.append(b": ");
-    output.append(value);
-    output.append(b"\r\n");
+    output.append_all([name, b": ", value, b"\r\n"]);
 }
 
 /// Appends a `Content-Length`.
 pub(super) fn append_length(output: &mut Buffer, bytes: u64) {
-    output.append(b"Content-Length: ");
-    append_decimal(output, bytes);
-    output.append(b"\r\n");
+    output.append_all([b"Content-Length: ", decimal(bytes, &mut [0; 20]), b"\r\n"]);
 }
 
-/// Appends a number in decimal digits.
-pub(super) fn append_decimal(output: &mut Buffer, mut number: u64) {
-    let mut digits = [0; 20];
+/// A number in decimal digits.
+fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
     let mut at = digits.len();
     loop {
         at -= 1;
         digits[at] = b'0' + (number % 10) as u8;
         number /= 10;
         if number == 0 {
-            break;
+            return &digits[at..];
         }
     }
-    output.append(&digits[at..]);
 }
 
-fn append_hex(output: &mut Buffer, number: usize) {
+/// A number in hexadecimal digits.
+fn hexadecimal(mut number: usize, digits: &mut [u8; 16]) -> &[u8] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let count = (usize::BITS - number.leading_zeros()).div_ceil(4).max(1);
-    for digit in (0..count).rev() {
-        output.append(&[DIGITS[(number >> (4 * digit)) & 15]]);
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = DIGITS[number & 15];
+        number >>= 4;
+        if number == 0 {
+            return &digits[at..];
+        }
     }
 }
 
@@ -204,19 +194,19 @@ pub(super) fn append_response_head(
     connection: Option<&'static [u8]>,
     now: u64,
 ) {
-    output.append(b"HTTP/1.1 ");
-    append_decimal(output, u64::from(response.status));
-    output.append(b" ");
-    match &response.head {
-        Some((head, reason)) => {
-            output.append(head.bytes(*reason));
-            output.append(b"\r\n");
-            append_fields(output, head, &response.edits);
-        }
-        None => {
-            output.append(response::reason_phrase(response.status).as_bytes());
-            output.append(b"\r\n");
-        }
+    let reason = match &response.head {
+        Some((head, reason)) => head.bytes(*reason),
+        None => response::reason_phrase(response.status).as_bytes(),
+    };
+    output.append_all([
+        b"HTTP/1.1 ",
+        decimal(u64::from(response.status), &mut [0; 20]),
+        b" ",
+        reason,
+        b"\r\n",
+    ]);
+    if let Some((head, _)) = &response.head {
+        append_fields(output, head, &response.edits);
     }
     append_edits(output, &response.edits);
     if response.head.as_ref().is_none_or(|(head, _)| head.first(Known::Date).is_none()) {
