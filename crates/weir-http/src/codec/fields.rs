@@ -131,12 +131,15 @@ impl KnownSet {
 pub(crate) struct Fields<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) list: &'a [Field],
+    /// The known names in the list.
+    pub(crate) known: KnownSet,
 }
 
 impl<'a> Fields<'a> {
     /// Every value of a known name, in the order of the head.
     pub(crate) fn values(self, known: Known) -> impl Iterator<Item = &'a [u8]> {
-        let of_name = self.list.iter().filter(move |field| field.known == known);
+        let list = if self.known.has(known) { self.list } else { &[] };
+        let of_name = list.iter().filter(move |field| field.known == known);
         of_name.map(move |field| field.value.of(self.bytes))
     }
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use weir_core::head::HeaderLines;
 
 use super::buffer::Buffer;
-use super::fields::{Field, Fields, Known, Span};
+use super::fields::{Field, Fields, Known, KnownSet, Span};
 
 /// Lists of fields that one worker keeps for reuse.
 const KEPT_MAX: usize = 256;
@@ -41,12 +41,15 @@ pub(crate) fn give_back(mut list: Vec<Field>) {
 pub(crate) struct Head {
     bytes: Buffer,
     list: Vec<Field>,
+    /// The known names among its fields: most that are asked for are not there.
+    known: KnownSet,
 }
 
 impl Head {
     /// A head from its bytes and the fields that were found in them.
     pub(crate) fn new(bytes: Buffer, list: Vec<Field>) -> Self {
-        Self { bytes, list }
+        let known = list.iter().fold(KnownSet::default(), |set, field| set.with(field.known));
+        Self { bytes, list, known }
     }
 
     /// All of its bytes.
@@ -66,7 +69,7 @@ impl Head {
 
     /// Its fields.
     pub(crate) fn fields(&self) -> Fields<'_> {
-        Fields { bytes: self.bytes.data(), list: &self.list }
+        Fields { bytes: self.bytes.data(), list: &self.list, known: self.known }
     }
 
     /// The first value of a known name.

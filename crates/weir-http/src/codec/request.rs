@@ -23,6 +23,8 @@ pub struct Request(Box<Parts>);
 pub(crate) struct Parts {
     pub(crate) head: Head,
     pub(crate) method: Span,
+    /// The target of the request line, as it came.
+    pub(crate) raw_target: Span,
     pub(crate) target: Target,
     pub(crate) version: Version,
     pub(crate) body: RequestBody,
@@ -38,8 +40,8 @@ pub(crate) struct Parts {
 pub(crate) enum Target {
     /// `OPTIONS *`.
     Asterisk,
-    /// Nothing that a target could serve: as it came.
-    Invalid(Span),
+    /// Nothing that a target could serve.
+    Invalid,
     /// A path and a query, and an authority where the client wrote an absolute URI.
     Resource {
         authority: Option<Span>,
@@ -105,7 +107,7 @@ impl Request {
             _ => {}
         }
         let authority = match parts.target {
-            Target::Invalid(_) => return Err(RequestError::TargetInvalid),
+            Target::Invalid => return Err(RequestError::TargetInvalid),
             Target::Asterisk => None,
             Target::Resource { authority, .. } => authority,
         };
@@ -132,16 +134,17 @@ impl Request {
     pub fn head(&self) -> DecisionHead<'_> {
         let parts = &*self.0;
         let (host, _) = split_host_port(self.authority());
+        // One look at whether the whole line is text is cheaper than one at each part.
+        let line = parts.head.text(Span { start: 0, end: parts.raw_target.end });
+        let part = |span: Span| line.get(span.start as usize..span.end as usize).unwrap_or("");
         let (path, query) = match parts.target {
             Target::Asterisk => ("*", None),
-            Target::Invalid(target) => (parts.head.text(target), None),
-            Target::Resource { path, query, .. } => {
-                (path.map_or("/", |path| parts.head.text(path)), query.map(|query| parts.head.text(query)))
-            }
+            Target::Invalid => (part(parts.raw_target), None),
+            Target::Resource { path, query, .. } => (path.map_or("/", part), query.map(part)),
         };
         DecisionHead {
             scheme: parts.origin.scheme,
-            method: parts.head.text(parts.method),
+            method: part(parts.method),
             host,
             port: parts.origin.listener.port(),
             path,
@@ -218,20 +221,24 @@ impl Target {
     pub(crate) fn parse(bytes: &[u8], span: Span) -> Self {
         let target = span.of(bytes);
         let part = |from: usize, to: usize| Span::new(span.start as usize + from, span.start as usize + to);
-        // A fragment is never sent; text is what rules are made of.
-        if target.contains(&b'#') || std::str::from_utf8(target).is_err() {
-            return Self::Invalid(span);
+        // Text is what rules are made of.
+        if !target.is_ascii() && std::str::from_utf8(target).is_err() {
+            return Self::Invalid;
         }
         let (authority, path_start) = match target {
             b"*" => return Self::Asterisk,
             [b'/', ..] => (None, 0),
             _ => {
-                let Some(start) = authority_start(target) else { return Self::Invalid(span) };
+                let Some(start) = authority_start(target) else { return Self::Invalid };
                 let length = target[start..].iter().position(|byte| matches!(byte, b'/' | b'?'));
                 let end = length.map_or(target.len(), |length| start + length);
                 (Some(part(start, end)), end)
             }
         };
+        // A fragment is never sent.
+        if target.contains(&b'#') {
+            return Self::Invalid;
+        }
         let mark = target[path_start..].iter().position(|byte| *byte == b'?').map(|at| path_start + at);
         let path_end = mark.unwrap_or(target.len());
         Self::Resource {
@@ -268,7 +275,7 @@ mod tests {
                 format!("{} {} {}", show(authority), show(path), show(query))
             }
             Target::Asterisk => "*".to_owned(),
-            Target::Invalid(_) => "invalid".to_owned(),
+            Target::Invalid => "invalid".to_owned(),
         }
     }
 

@@ -21,6 +21,16 @@ impl Socket {
         }
     }
 
+    /// Whether nothing has come, not even the end, as far as the worker's event loop has heard: the kernel is asked only
+    /// if that has heard something.
+    pub(crate) fn is_silent(&mut self) -> bool {
+        match self {
+            Self::Plain(stream) => {
+                stream.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+        }
+    }
+
     /// Makes the end of the connection a reset, so that its peer does not take what came for all there is.
     pub(crate) fn reset_at_end(&self) {
         // Nothing is left to say when a reset cannot be arranged: the socket is closed either way.

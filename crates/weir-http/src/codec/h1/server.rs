@@ -227,6 +227,7 @@ impl<A: Answer> Session<'_, A> {
         };
         Request::new(Parts {
             method: line.method,
+            raw_target: line.target,
             target: Target::parse(head.whole(), line.target),
             version: line.version,
             upgrade: asked_upgrade(&head, line.version),
@@ -269,13 +270,8 @@ impl<A: Answer> Session<'_, A> {
         };
         let mut output = Buffer::borrow();
         let clock = self.worker.clock;
-        append_response_head(
-            &mut output,
-            response.parts(),
-            delimiter,
-            connection,
-            clock.wall_seconds(clock.now()),
-        );
+        let wall_seconds = || clock.wall_seconds(clock.now());
+        append_response_head(&mut output, response.parts(), delimiter, connection, wall_seconds);
         let sent = {
             let mut sending = Sending {
                 client,

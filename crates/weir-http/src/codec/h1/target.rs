@@ -59,9 +59,7 @@ impl TargetConnection {
 
     /// Whether an idle connection can take a request: the target has neither closed it nor sent a byte unasked.
     pub(crate) fn is_usable(&mut self) -> bool {
-        // Looks at what the worker's event loop has heard of the socket; the kernel is asked only if that is something.
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        poll_fill(&mut self.input, Pin::new(&mut self.socket), &mut cx).is_pending()
+        self.input.is_none() && self.socket.is_silent()
     }
 
     /// Sends a request and waits for the head of its response, whose body then holds connection and lease.

@@ -58,7 +58,7 @@ pub(super) fn append_request_head(output: &mut Buffer, request: &Parts) {
     let (path, mark, query): (&[u8], &[u8], &[u8]) = match request.target {
         Target::Asterisk => (b"*", b"", b""),
         // Refused before; what is not a path is no target's.
-        Target::Invalid(_) => (b"/", b"", b""),
+        Target::Invalid => (b"/", b"", b""),
         Target::Resource { path, query, .. } => {
             let (mark, query) = query.map_or((&b""[..], &b""[..]), |query| (b"?", head.bytes(query)));
             (path.map_or(b"/", |path| head.bytes(path)), mark, query)
@@ -192,7 +192,7 @@ pub(super) fn append_response_head(
     response: &response::Parts,
     delimiter: Delimiter,
     connection: Option<&'static [u8]>,
-    now: u64,
+    wall_seconds: impl FnOnce() -> u64,
 ) {
     let reason = match &response.head {
         Some((head, reason)) => head.bytes(*reason),
@@ -210,7 +210,7 @@ pub(super) fn append_response_head(
     }
     append_edits(output, &response.edits);
     if response.head.as_ref().is_none_or(|(head, _)| head.first(Known::Date).is_none()) {
-        date::with(now, |date| append_field(output, b"Date", date.as_bytes()));
+        date::with(wall_seconds(), |date| append_field(output, b"Date", date.as_bytes()));
     }
     match delimiter {
         Delimiter::Chunks => output.append(b"Transfer-Encoding: chunked\r\n"),
