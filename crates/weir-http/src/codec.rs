@@ -1,6 +1,6 @@
 //! The codecs, and what they have in common: requests and responses as listeners see them.
 //!
-//! HTTP/1.1 is a codec of our own (`h1`); HTTP/2 stands on hyper, whose types appear in `h2` only. Framing is always
+//! HTTP/1.1 is a codec of our own (`h1`); HTTP/2 stands on the crate h2, whose types appear in `h2` only. Framing is always
 //! re-created: no `Transfer-Encoding`, `Content-Length` spelling, chunk line or hop-by-hop field is copied from one
 //! side to the other.
 
@@ -22,6 +22,7 @@ mod date;
 pub(crate) mod edits;
 pub(crate) mod fields;
 pub(crate) mod h1;
+mod h2;
 mod head;
 pub(crate) mod phase;
 pub(crate) mod request;

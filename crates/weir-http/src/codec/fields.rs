@@ -88,6 +88,15 @@ impl Known {
     }
 }
 
+impl Known {
+    /// Whether a field of this name may come after a body: it frames, routes and authorises nothing.
+    ///
+    /// Source: RFC 9110 section 6.5.1.
+    pub(crate) fn may_be_trailer(self) -> bool {
+        matches!(self, Self::Date | Self::Other)
+    }
+}
+
 /// Whether `name`, a token, is `lower` in whatever case; both have the same length.
 ///
 /// Setting one bit of each byte makes upper case lower, and of the other bytes of tokens makes none a letter, a digit or

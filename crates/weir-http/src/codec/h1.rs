@@ -12,4 +12,4 @@ pub(crate) mod server;
 pub(crate) mod target;
 mod tunnel;
 mod upload;
-mod write;
+pub(super) mod write;

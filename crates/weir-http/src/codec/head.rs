@@ -77,6 +77,13 @@ impl Head {
         self.fields().values(known).next()
     }
 
+    /// Whether a `Connection` says more than most do, and so may name other fields as its own.
+    pub(crate) fn nominates(&self) -> bool {
+        const PLAIN: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
+        let is_plain = |value: &[u8]| PLAIN.iter().any(|plain| value.eq_ignore_ascii_case(plain));
+        self.fields().values(Known::Connection).any(|value| !is_plain(value))
+    }
+
     /// Whether a comma-separated field has `token`, whatever its case.
     pub(crate) fn has_token(&self, known: Known, token: &str) -> bool {
         self.fields().values(known).any(|value| has_token(value, token))

@@ -1,7 +1,11 @@
 //! Where a client's connection stands: shared by what reads and writes it, its guard, and the request under way.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+
+/// How often a guard looks whether bytes have moved, within one idle timeout: a timeout ends at most one look late.
+const LOOKS_PER_TIMEOUT: u32 = 8;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,15 +22,19 @@ pub(crate) enum Phase {
     AwaitingTarget,
 }
 
-/// The state of one connection.
+/// The state of one connection; of HTTP/2, of one stream.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
     idle_timeout: Duration,
     phase: Cell<Phase>,
     /// Whether a byte has moved since the guard looked last: a flag, so that no byte costs a look at the clock.
     has_moved: Cell<bool>,
-    /// Set by the guard: the request that awaits its target has waited too long.
+    /// Looks of the guard in a row that saw nothing move.
+    silent_looks: Cell<u32>,
+    /// Set by the guard: what is under way has taken too long.
     has_expired: Cell<bool>,
+    /// Whom to wake then.
+    waker: RefCell<Option<Waker>>,
     /// Bytes that have come of the body of the request under way.
     received_bytes: Cell<u64>,
 }
@@ -37,7 +45,9 @@ impl ConnectionState {
             idle_timeout,
             phase: Cell::new(Phase::BetweenRequests),
             has_moved: Cell::new(false),
+            silent_looks: Cell::new(0),
             has_expired: Cell::new(false),
+            waker: RefCell::default(),
             received_bytes: Cell::new(0),
         }
     }
@@ -84,10 +94,17 @@ impl ConnectionState {
         self.received_bytes.get()
     }
 
-    /// Whether something has happened since this was asked last. Bytes of a head do not count: a head must be complete
-    /// in time, however steadily it drips in.
-    pub(crate) fn take_moved(&self) -> bool {
-        self.has_moved.replace(false) && self.phase() != Phase::ReadingHead
+    /// How long a guard waits between two looks.
+    pub(crate) fn look_interval(idle_timeout: Duration) -> Duration {
+        idle_timeout / LOOKS_PER_TIMEOUT
+    }
+
+    /// The guard's look: whether nothing has moved for a whole timeout. Bytes of a head do not count: a head must be
+    /// complete in time, however steadily it drips in.
+    pub(crate) fn is_silent(&self) -> bool {
+        let has_moved = self.has_moved.replace(false) && self.phase() != Phase::ReadingHead;
+        self.silent_looks.set(if has_moved { 0 } else { self.silent_looks.get() + 1 });
+        self.silent_looks.get() >= LOOKS_PER_TIMEOUT
     }
 
     /// The longest silence of the connection.
@@ -95,12 +112,26 @@ impl ConnectionState {
         self.idle_timeout
     }
 
-    /// Says that the request that awaits its target has waited too long.
+    /// Says that what is under way has taken too long.
     pub(crate) fn expire(&self) {
         self.has_expired.set(true);
+        self.silent_looks.set(0);
+        self.waker.take().inspect(Waker::wake_by_ref);
     }
 
     pub(crate) fn has_expired(&self) -> bool {
         self.has_expired.get()
+    }
+
+    /// Ready when what is under way has taken too long; the task of `cx` is woken then.
+    pub(crate) fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.has_expired.get() {
+            return Poll::Ready(());
+        }
+        match &mut *self.waker.borrow_mut() {
+            Some(waker) => waker.clone_from(cx.waker()),
+            place => *place = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 }

@@ -8,7 +8,6 @@ use weir_core::head::{Head as DecisionHead, split_host_port};
 
 use super::edits::{Edits, HeaderText};
 use super::fields::{Known, Span};
-use super::h1::request_head::Version;
 use super::head::Head;
 use super::phase::ConnectionState;
 use super::request_body::RequestBody;
@@ -33,6 +32,14 @@ pub(crate) struct Parts {
     pub(crate) edits: Edits,
     pub(crate) origin: Rc<Origin>,
     pub(crate) connection: Rc<ConnectionState>,
+}
+
+/// The versions that requests come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    Http10,
+    Http11,
+    Http2,
 }
 
 /// What a request asks for.
@@ -188,6 +195,7 @@ impl Request {
         match self.0.version {
             Version::Http10 => "HTTP/1.0",
             Version::Http11 => "HTTP/1.1",
+            Version::Http2 => "HTTP/2.0",
         }
     }
 

@@ -6,6 +6,8 @@ use std::task::{Context, Poll, ready};
 use super::h1::body::{BodyError, Piece};
 use super::h1::client_side::ClientSide;
 use super::h1::request_head::Framing;
+use super::h2::body::RecvBody;
+use super::phase::ConnectionState;
 
 /// Largest body that is remembered for another attempt, in bytes.
 const REMEMBERED_BYTES_MAX: usize = 64 * 1024;
@@ -28,6 +30,8 @@ pub(crate) enum Source {
     None,
     /// An HTTP/1.1 connection.
     Http1(Rc<ClientSide>),
+    /// An HTTP/2 stream.
+    Http2(Box<RecvBody>, Rc<ConnectionState>),
 }
 
 /// How far the client has come with a body.
@@ -80,6 +84,7 @@ impl RequestBody {
         match &self.source {
             Source::None => then(&[]),
             Source::Http1(client) => client.with_trailers(then),
+            Source::Http2(body, _) => then(body.trailers()),
         }
     }
 
@@ -120,6 +125,11 @@ impl RequestBody {
         let piece = match source {
             Source::None => Ok(Piece::End),
             Source::Http1(client) => ready!(client.poll_body(cx, &mut remember)),
+            Source::Http2(body, state) => ready!(body.poll_piece(cx, &mut |bytes| {
+                let taken = remember(bytes);
+                state.received_body(taken);
+                taken
+            })),
         };
         match &piece {
             Ok(Piece::Data) => {}

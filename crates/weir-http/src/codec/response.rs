@@ -148,6 +148,13 @@ impl Response {
     }
 }
 
+/// Whether a body follows a response's head. Source: RFC 9112 section 6.3.
+pub(crate) fn may_have_body(status: u16, is_head: bool) -> bool {
+    const NO_CONTENT: u16 = 204;
+    const NOT_MODIFIED: u16 = 304;
+    !is_head && status >= 200 && !matches!(status, NO_CONTENT | NOT_MODIFIED)
+}
+
 /// The reason phrase, as load balancers of this family write it (nginx's).
 pub(crate) fn reason_phrase(status: u16) -> &'static str {
     match status {

@@ -75,6 +75,14 @@ impl ResponseBody {
         Poll::Ready(piece)
     }
 
+    /// Whether all of it has been given.
+    pub(crate) fn has_ended(&self) -> bool {
+        match &self.content {
+            Content::Generated { bytes, sent } => *sent == bytes.len(),
+            Content::Http1(body) => body.has_ended(),
+        }
+    }
+
     /// Goes on with the request, while the client takes none of the answer.
     pub(crate) fn poll_upload(&mut self, cx: &mut Context<'_>) {
         if let Content::Http1(body) = &mut self.content {

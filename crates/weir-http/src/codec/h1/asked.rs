@@ -2,8 +2,9 @@
 
 use super::super::fields::{Known, Span};
 use super::super::head::{Head, has_token};
-use super::super::response::{self, SWITCHING_PROTOCOLS};
-use super::request_head::{RequestHead, Version};
+use super::super::request::Version;
+use super::super::response::{self, may_have_body};
+use super::request_head::RequestHead;
 use super::write::Delimiter;
 
 /// What a client asked that matters for how it is answered.
@@ -17,11 +18,8 @@ pub(super) struct Asked {
 
 /// How the body of a response is delimited.
 pub(super) fn delimiter(asked: Asked, response: &response::Parts) -> Delimiter {
-    const NO_CONTENT: u16 = 204;
-    const NOT_MODIFIED: u16 = 304;
     match response.status {
-        _ if asked.is_head => Delimiter::Nothing,
-        SWITCHING_PROTOCOLS | NO_CONTENT | NOT_MODIFIED => Delimiter::Nothing,
+        status if !may_have_body(status, asked.is_head) => Delimiter::Nothing,
         _ if response.length.is_some() => Delimiter::Length,
         _ if asked.version == Version::Http11 => Delimiter::Chunks,
         _ => Delimiter::Close,

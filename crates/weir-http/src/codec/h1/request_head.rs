@@ -1,19 +1,13 @@
 //! The head of an HTTP/1 request, from its bytes.
 
 use super::super::fields::{Field, Known, Span};
+use super::super::request::Version;
 
 /// Fields that a head may have.
 pub(crate) const FIELDS_MAX: usize = 100;
 
 /// Bytes of a request's head. Source: Application Load Balancer quotas: all request headers together at most 64 K.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
-
-/// The versions that requests are read in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Version {
-    Http10,
-    Http11,
-}
 
 /// How the body of a message is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +107,7 @@ pub(crate) fn parse(bytes: &mut [u8], fields: &mut Vec<Field>) -> Result<Option<
                 };
             }
             Known::TransferEncoding if line.value.eq_ignore_ascii_case(b"chunked") => {
-                framing = Framing::Chunked
+                framing = Framing::Chunked;
             }
             Known::TransferEncoding => return Err(HeadError::TransferCodingUnknown),
             _ => {}

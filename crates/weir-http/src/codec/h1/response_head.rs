@@ -2,6 +2,7 @@
 
 use super::super::fields::{Field, Known, Span};
 use super::super::head::has_token;
+use super::super::response::may_have_body;
 use super::body::Decoder;
 use super::chunks::Chunks;
 
@@ -112,12 +113,8 @@ impl ResponseHead {
 
     /// What is to come of its body, as the answer to a request whose method was HEAD or not.
     pub(crate) fn body(&self, is_head: bool) -> Decoder {
-        const NO_CONTENT: u16 = 204;
-        const NOT_MODIFIED: u16 = 304;
         match self.framing {
-            _ if is_head || self.status < 200 || matches!(self.status, NO_CONTENT | NOT_MODIFIED) => {
-                Decoder::NONE
-            }
+            _ if !may_have_body(self.status, is_head) => Decoder::NONE,
             Framing::Length(0) => Decoder::NONE,
             Framing::Length(bytes) => Decoder::Length(bytes),
             Framing::Chunked => Decoder::Chunked(Chunks::default()),

@@ -12,7 +12,7 @@ use super::super::buffer::{Buffer, split_off_front};
 use super::super::edits::Edits;
 use super::super::head::{Head, borrow_list, give_back, may_end_head};
 use super::super::phase::{ConnectionState, Phase};
-use super::super::request::{Origin, Parts, Request, Target, is_idempotent};
+use super::super::request::{Origin, Parts, Request, Target, Version, is_idempotent};
 use super::super::request_body::{RequestBody, Source};
 use super::super::response::{Response, SWITCHING_PROTOCOLS};
 use super::super::socket::Socket;
@@ -20,7 +20,7 @@ use super::super::{Answer, Connection};
 use super::asked::{Asked, Expectation, asked_upgrade, delimiter};
 use super::body::{BodyError, Decoder, Piece};
 use super::client_side::ClientSide;
-use super::request_head::{self, Framing, HEAD_BYTES_MAX, HeadError, RequestHead, Version};
+use super::request_head::{self, Framing, HEAD_BYTES_MAX, HeadError, RequestHead};
 use super::sending::{BodyState, Sending, Sent};
 use super::tunnel::Tunnel;
 use super::write::{Delimiter, append_response_head};
@@ -28,10 +28,6 @@ use crate::error::RequestError;
 
 /// Bytes of a request's body that nobody wants, and that are read for the sake of the next request.
 const DRAINED_BYTES_MAX: u64 = 64 * 1024;
-
-/// How often a connection's guard looks whether bytes have moved, within one idle timeout: a timeout ends at most one
-/// look late.
-const LOOKS_PER_TIMEOUT: u32 = 8;
 
 /// How long idle connections stay open after the process has begun to end, for requests that are already on the way.
 const DRAIN_LEAD: Duration = Duration::from_millis(500);
@@ -90,11 +86,11 @@ pub(crate) async fn serve<A: Answer>(
 
 /// Runs a session under the eyes of its guard.
 async fn guarded<A: Answer>(session: Session<'_, A>, state: &ConnectionState, worker: &Worker) -> Ended {
-    let look = state.idle_timeout() / LOOKS_PER_TIMEOUT;
+    let look = ConnectionState::look_interval(state.idle_timeout());
     let mut session = pin!(session.run());
     let mut guard = pin!(tokio::time::sleep(look));
     let mut drained = pin!(drain_after_lead(worker));
-    let (mut silent_looks, mut awaits_drain, mut is_draining) = (0, false, false);
+    let (mut awaits_drain, mut is_draining) = (false, false);
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = session.as_mut().poll(cx) {
@@ -112,16 +108,12 @@ async fn guarded<A: Answer>(session: Session<'_, A>, state: &ConnectionState, wo
                 return Poll::Pending;
             }
             guard.as_mut().reset(tokio::time::Instant::now() + look);
-            silent_looks = if state.take_moved() { 0 } else { silent_looks + 1 };
-            if silent_looks < LOOKS_PER_TIMEOUT {
+            if !state.is_silent() {
                 continue;
             }
             match state.phase() {
-                Phase::AwaitingTarget if !state.has_expired() => {
-                    // The request answers 504 when it is polled next, in this very loop.
-                    state.expire();
-                    silent_looks = 0;
-                }
+                // The request answers 504 when it is polled next.
+                Phase::AwaitingTarget if !state.has_expired() => state.expire(),
                 Phase::ReadingHead => return Poll::Ready(Ended::HeadTooSlow),
                 Phase::BetweenRequests => return Poll::Ready(Ended::Closed),
                 Phase::Answering | Phase::AwaitingTarget | Phase::Held => return Poll::Ready(Ended::Cut),
@@ -266,7 +258,7 @@ impl<A: Answer> Session<'_, A> {
         let connection = match (closes, asked.version) {
             (true, _) => Some(&b"close"[..]),
             (false, Version::Http10) => Some(&b"keep-alive"[..]),
-            (false, Version::Http11) => None,
+            (false, Version::Http11 | Version::Http2) => None,
         };
         let mut output = Buffer::borrow();
         let clock = self.worker.clock;

@@ -106,8 +106,7 @@ impl TargetConnection {
         if self.departure.poll_happened(cx).is_ready() {
             return Poll::Ready(Err(Failure::Left));
         }
-        // The guard of the client's connection runs in the same task: it needs no waker.
-        if state.has_expired() {
+        if state.poll_expired(cx).is_ready() {
             return Poll::Ready(Err(Failure::Expired));
         }
         if let Poll::Ready(Err(_)) = upload.poll(&mut self.socket, cx) {
@@ -266,6 +265,11 @@ impl TargetBody {
         if let Some(connection) = &mut self.connection {
             let _ = self.upload.poll(&mut connection.socket, cx);
         }
+    }
+
+    /// Whether all of it has been given, and no trailers are left to be.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.connection.is_none() && self.decoder.trailers().is_empty()
     }
 
     /// The trailers that may be passed on, once it has ended: whole lines.

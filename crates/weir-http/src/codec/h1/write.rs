@@ -2,7 +2,7 @@
 
 use super::super::buffer::Buffer;
 use super::super::edits::Edits;
-use super::super::fields::{Known, KnownSet};
+use super::super::fields::{Field, Known, KnownSet};
 use super::super::head::Head;
 use super::super::request::{Parts, Target};
 use super::super::{date, response};
@@ -83,18 +83,21 @@ pub(super) fn append_request_head(output: &mut Buffer, request: &Parts) {
     output.append(b"\r\n");
 }
 
-/// Appends the fields that are passed on: none that concern only the connection they came on, none that are replaced.
+/// Whether a field is not passed on: it concerns only the connection it came on, or is replaced.
+pub(in super::super) fn stays_behind(head: &Head, edits: &Edits, field: &Field) -> bool {
+    let name = head.bytes(field.name);
+    OF_THE_CONNECTION.has(field.known)
+        || edits.replaces(field.known, name)
+        || (head.nominates() && is_nominated(head, field.known, name))
+}
+
+/// Appends the fields that are passed on.
 pub(super) fn append_fields(output: &mut Buffer, head: &Head, edits: &Edits) {
     let fields = head.fields();
-    let has_nominated = fields.values(Known::Connection).any(|value| !is_plain_connection(value));
     // Fields that follow each other, and are written as they came, are copied in one go.
     let (mut run_start, mut run_end) = (0, 0);
     for field in fields.list {
-        let name = field.name.of(fields.bytes);
-        let stays_behind = OF_THE_CONNECTION.has(field.known)
-            || edits.replaces(field.known, name)
-            || (has_nominated && is_nominated(head, field.known, name));
-        if stays_behind {
+        if stays_behind(head, edits, field) {
             continue;
         }
         let (start, end) = (field.name.start as usize, field.value.end as usize + 2);
@@ -110,7 +113,7 @@ pub(super) fn append_fields(output: &mut Buffer, head: &Head, edits: &Edits) {
             (run_start, run_end) = (start, end);
         } else {
             (run_start, run_end) = (0, 0);
-            append_field(output, name, field.value.of(fields.bytes));
+            append_field(output, field.name.of(fields.bytes), field.value.of(fields.bytes));
         }
     }
     output.append(&fields.bytes[run_start..run_end]);
@@ -158,11 +161,6 @@ fn hexadecimal(mut number: usize, digits: &mut [u8; 16]) -> &[u8] {
             return &digits[at..];
         }
     }
-}
-
-/// Whether a `Connection` says no more than most do, and so names no other field.
-fn is_plain_connection(value: &[u8]) -> bool {
-    [&b"keep-alive"[..], b"close", b"upgrade"].iter().any(|plain| value.eq_ignore_ascii_case(plain))
 }
 
 /// Whether `Connection` names a field as its own.

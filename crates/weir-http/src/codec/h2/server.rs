@@ -1,0 +1,309 @@
+//! The client side: accepts streams of one connection, and answers each in a task of its own.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderValue, Method, header};
+use tokio::task::spawn_local;
+use weir_net::worker::Worker;
+
+use super::super::edits::Edits;
+use super::super::fields::Known;
+use super::super::h1::body::Piece;
+use super::super::h1::request_head::Framing;
+use super::super::phase::ConnectionState;
+use super::super::request::{Origin, Parts, Request, Target, Version, is_idempotent};
+use super::super::request_body::{RequestBody, Source};
+use super::super::response::{Response, may_have_body};
+use super::super::socket::Socket;
+use super::super::{Answer, Connection, date};
+use super::body::RecvBody;
+use super::head::{Lines, field_map, trailer_map};
+use crate::error::RequestError;
+
+/// Requests of one connection, after which it is to be replaced by another.
+///
+/// Source: Application Load Balancer: a GOAWAY after 10,000 requests.
+const REQUESTS_MAX: u32 = 10_000;
+
+/// How long a client may take until it has said how it wants to speak.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Bytes of a body that are handed over at a time.
+const PIECE_BYTES_MAX: usize = 16 * 1024;
+
+fn settings() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(super::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(super::CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(super::STREAMS_MAX)
+        .max_header_list_size(super::HEAD_BYTES_MAX)
+        .max_send_buffer_size(super::SEND_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(super::PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(Some(super::LOCAL_RESETS_MAX));
+    builder
+}
+
+/// Serves one client connection until it ends.
+///
+/// A stream on which nothing moves for the idle timeout is answered with 504 or reset, and a connection without streams
+/// is closed after as long. One timer serves all: it is re-armed only when it fires.
+pub(crate) async fn serve<A: Answer + 'static>(
+    socket: Socket,
+    scheme: &'static str,
+    connection: Connection,
+    worker: &Worker,
+    answer: Rc<A>,
+) {
+    let handshake = settings().handshake::<_, Bytes>(socket);
+    let Ok(Ok(mut http)) = tokio::time::timeout(HANDSHAKE_DEADLINE, handshake).await else { return };
+    let look = ConnectionState::look_interval(connection.idle_timeout);
+    let origin = Origin::new(connection.client, connection.listener, scheme);
+    let mut streams: Vec<Rc<ConnectionState>> = Vec::new();
+    let own = ConnectionState::new(connection.idle_timeout);
+    let mut guard = pin!(tokio::time::sleep(look));
+    let mut drained = pin!(worker.drain.begun());
+    let (mut requests, mut is_ending) = (0, false);
+    poll_fn(|cx| {
+        loop {
+            match http.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    let state = Rc::new(ConnectionState::new(connection.idle_timeout));
+                    streams.push(state.clone());
+                    own.sent();
+                    let stream = Stream { origin: origin.clone(), state, worker: worker.clone(), respond };
+                    spawn_local(stream.run(request, answer.clone()));
+                    requests += 1;
+                    if requests == REQUESTS_MAX && !is_ending {
+                        is_ending = true;
+                        http.graceful_shutdown();
+                    }
+                    continue;
+                }
+                // How a connection ended is the client's affair: requests have their own records.
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
+                Poll::Pending => {}
+            }
+            if !is_ending && drained.as_mut().poll(cx).is_ready() {
+                is_ending = true;
+                http.graceful_shutdown();
+                continue;
+            }
+            if guard.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            guard.as_mut().reset(tokio::time::Instant::now() + look);
+            // What only this list knows has ended.
+            streams.retain(|state| Rc::strong_count(state) > 1);
+            for state in streams.iter().filter(|state| state.is_silent()) {
+                state.expire();
+            }
+            if !streams.is_empty() {
+                own.sent();
+            }
+            if own.is_silent() {
+                if is_ending {
+                    return Poll::Ready(());
+                }
+                is_ending = true;
+                http.graceful_shutdown();
+            }
+        }
+    })
+    .await;
+}
+
+/// One stream: a request and its answer.
+struct Stream {
+    origin: Rc<Origin>,
+    state: Rc<ConnectionState>,
+    worker: Worker,
+    respond: SendResponse<Bytes>,
+}
+
+impl Stream {
+    async fn run<A: Answer>(mut self, request: http::Request<RecvStream>, answer: Rc<A>) {
+        let _running = self.worker.tasks.begin();
+        self.state.begin_request();
+        let is_head = request.method() == Method::HEAD;
+        let response = match self.request(request) {
+            Err(error) => Some(answer.refuse(&self.origin, error)),
+            Ok(request) => {
+                let mut answering = pin!(answer.answer(request));
+                poll_fn(|cx| match answering.as_mut().poll(cx) {
+                    Poll::Ready(response) => Poll::Ready(Some(response)),
+                    // A client that resets its stream has gone away.
+                    Poll::Pending => self.respond.poll_reset(cx).map(|_| None),
+                })
+                .await
+            }
+        };
+        if let Some(response) = response {
+            self.send(response, is_head).await;
+        }
+    }
+
+    /// The request, in the form that all codecs share.
+    fn request(&self, request: http::Request<RecvStream>) -> Result<Request, RequestError> {
+        let (head, stream) = request.into_parts();
+        let authority = head.uri.authority().map(http::uri::Authority::as_str);
+        let host = head.headers.get(header::HOST).map(HeaderValue::as_bytes);
+        // What is routed on is what is sent, and there is one of it.
+        if let (Some(authority), Some(host)) = (authority, host)
+            && !authority.as_bytes().eq_ignore_ascii_case(host)
+        {
+            return Err(RequestError::HostInvalid);
+        }
+        let mut lines = Lines::new();
+        let method = lines.part(head.method.as_str().as_bytes());
+        lines.part(b" ");
+        let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let raw_target = lines.part(path.as_bytes());
+        lines.part(b"\r\n");
+        if let (Some(authority), None) = (authority, host) {
+            lines.field(Known::Host, b"Host", authority.as_bytes());
+        }
+        lines.fields(&head.headers);
+        let framing = match head.headers.get(header::CONTENT_LENGTH) {
+            _ if stream.is_end_stream() => Framing::None,
+            Some(length) => content_length(length).map_or(Framing::Chunked, Framing::Length),
+            None => Framing::Chunked,
+        };
+        let body = match framing {
+            Framing::None => RequestBody::empty(),
+            framing => {
+                let is_repeatable = is_idempotent(head.method.as_str().as_bytes());
+                let source = Source::Http2(Box::new(RecvBody::new(stream)), self.state.clone());
+                RequestBody::new(source, framing, is_repeatable)
+            }
+        };
+        let head = lines.into_head();
+        Ok(Request::new(Parts {
+            target: Target::parse(head.whole(), raw_target),
+            method,
+            raw_target,
+            version: Version::Http2,
+            upgrade: None,
+            head,
+            body,
+            edits: Edits::default(),
+            origin: self.origin.clone(),
+            connection: self.state.clone(),
+        }))
+    }
+
+    async fn send(mut self, mut response: Response, is_head: bool) {
+        let has_body = may_have_body(response.status(), is_head);
+        let parts = response.parts_mut();
+        let mut head = http::Response::new(());
+        *head.status_mut() =
+            http::StatusCode::from_u16(parts.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+        let mut map = field_map(parts.head.as_ref().map(|(head, _)| head), &parts.edits);
+        if let Some(bytes) = parts.length.filter(|_| parts.status != 204) {
+            map.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+        }
+        if !map.contains_key(header::DATE) {
+            let clock = self.worker.clock;
+            let value = date::with(clock.wall_seconds(clock.now()), HeaderValue::from_str);
+            map.insert(header::DATE, value.expect("a date is visible characters"));
+        }
+        *head.headers_mut() = map;
+        let ends = !has_body || parts.body.has_ended();
+        let Ok(stream) = self.respond.send_response(head, ends) else { return };
+        self.state.sent();
+        if !ends {
+            let mut sending =
+                Sending { response: &mut response, stream, state: &self.state, piece: Bytes::new() };
+            poll_fn(|cx| sending.poll(cx)).await;
+        }
+    }
+}
+
+/// A body on its way to the client.
+struct Sending<'a> {
+    response: &'a mut Response,
+    stream: SendStream<Bytes>,
+    state: &'a ConnectionState,
+    /// What waits for the client to have room for it.
+    piece: Bytes,
+}
+
+impl Sending<'_> {
+    /// Sends what can be sent now; ready when nothing is left to be done.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.piece.is_empty() {
+                match self.poll_next(cx) {
+                    Poll::Ready(true) => {}
+                    Poll::Ready(false) => return Poll::Ready(()),
+                    Poll::Pending => return self.poll_given_up(cx),
+                }
+            }
+            self.stream.reserve_capacity(self.piece.len());
+            let room = match self.stream.capacity() {
+                0 => match self.stream.poll_capacity(cx) {
+                    Poll::Ready(Some(Ok(room))) => room,
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => {
+                        // A client may want to send all of its body before it reads.
+                        self.response.parts_mut().body.poll_upload(cx);
+                        return self.poll_given_up(cx);
+                    }
+                },
+                room => room,
+            };
+            let now = self.piece.split_to(room.min(self.piece.len()));
+            let ends = self.piece.is_empty() && self.response.parts().body.has_ended();
+            self.state.sent();
+            if self.stream.send_data(now, ends).is_err() || ends {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    /// Takes the next piece of the body; whether there is one to be sent.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Self { response, stream, piece, .. } = self;
+        let body = &mut response.parts_mut().body;
+        let taken = body.poll_piece(cx, &mut |bytes| {
+            *piece = Bytes::copy_from_slice(&bytes[..bytes.len().min(PIECE_BYTES_MAX)]);
+            piece.len()
+        });
+        taken.map(|taken| {
+            match taken {
+                Ok(Piece::Data) => return true,
+                Ok(Piece::End) => {
+                    // A client that has gone needs no end.
+                    let _ = match trailer_map(body.trailers()) {
+                        Some(trailers) => stream.send_trailers(trailers),
+                        None => stream.send_data(Bytes::new(), true),
+                    };
+                }
+                // What came must not be taken for all there is.
+                Err(_) => stream.send_reset(Reason::INTERNAL_ERROR),
+            }
+            false
+        })
+    }
+
+    /// Ready when the client has reset the stream, or nothing has moved for too long.
+    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.state.poll_expired(cx).is_ready() {
+            self.stream.send_reset(Reason::CANCEL);
+            return Poll::Ready(());
+        }
+        self.stream.poll_reset(cx).map(drop)
+    }
+}
+
+/// A `Content-Length` that is a number above zero.
+fn content_length(value: &HeaderValue) -> Option<u64> {
+    value.to_str().ok()?.parse().ok().filter(|bytes| *bytes > 0)
+}
