@@ -67,6 +67,19 @@ pub enum AccessLogFormat {
     Json,
 }
 
+/// What happens to HTTP/1 requests that others may read differently. Source: Application Load Balancer, "Desync
+/// mitigation mode".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DesyncMitigationMode {
+    /// Requests that nobody can be sure of are refused; after ambiguous ones connections are closed.
+    #[default]
+    Defensive,
+    /// They are only logged, except what cannot be forwarded at all.
+    Monitor,
+    /// Whatever is not compliant is refused.
+    Strictest,
+}
+
 /// A local address with the protocol it speaks and what it does with what arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {

@@ -2,6 +2,7 @@
 
 use weir_net::dial::DialError;
 
+use crate::codec::h1::desync::Oddities;
 use crate::codec::h1::request_head::HeadError;
 
 /// Why weir answered a request by itself. Named for the step that failed.
@@ -16,6 +17,9 @@ pub enum RequestError {
     /// `Connection` names a field that frames or routes the message.
     #[error("Connection names a field that is not the connection's")]
     ConnectionFieldInvalid,
+    /// The request is odd in a way that the load balancer's desync mitigation mode does not let pass.
+    #[error("the request is refused by the desync mitigation mode")]
+    Desync(Oddities),
     /// The target's deregistration delay ended, or it vanished, while the request was with it.
     #[error("the target left while it had the request")]
     DeregisteredMidRequest,
@@ -90,7 +94,10 @@ impl RequestError {
             Self::MethodNotAllowed => 405,
             Self::TooManyForwarders => 463,
             Self::ExpectationUnknown => 417,
-            Self::HeadInvalid(error) => error.status(),
+            Self::HeadInvalid(HeadError::RequestLineTooLong) => 414,
+            Self::HeadInvalid(HeadError::TransferCodingUnknown) => 501,
+            Self::HeadInvalid(HeadError::VersionUnknown) => 505,
+            Self::HeadInvalid(_) | Self::Desync(_) => 400,
             Self::DialFailed(DialError::TimedOut) | Self::TargetTimedOut => 504,
             Self::DeregisteredMidRequest
             | Self::DialFailed(DialError::Failed(_) | DialError::SelfConnected)
@@ -107,6 +114,7 @@ impl RequestError {
             Self::BodyBrokenOff
             | Self::BodyTimedOut
             | Self::ConnectionFieldInvalid
+            | Self::Desync(_)
             | Self::ExpectationUnknown
             | Self::HeadInvalid(_)
             | Self::HostInvalid
@@ -131,12 +139,19 @@ impl RequestError {
             Self::BodyBrokenOff => "body_broken_off",
             Self::BodyTimedOut => "body_timed_out",
             Self::ConnectionFieldInvalid => "connection_field_invalid",
+            Self::Desync(_) => "desync",
             Self::DeregisteredMidRequest => "deregistered_mid_request",
             Self::DialFailed(DialError::TimedOut) => "dial_timed_out",
             Self::DialFailed(DialError::Failed(_)) => "dial_failed",
             Self::DialFailed(DialError::SelfConnected) => "dial_self_connected",
             Self::ExpectationUnknown => "expectation_unknown",
-            Self::HeadInvalid(error) => error.reason(),
+            Self::HeadInvalid(HeadError::FieldTooLong) => "field_too_long",
+            Self::HeadInvalid(HeadError::HeadTooLarge) => "head_too_large",
+            Self::HeadInvalid(HeadError::Malformed(_)) => "head_malformed",
+            Self::HeadInvalid(HeadError::RequestLineTooLong) => "request_line_too_long",
+            Self::HeadInvalid(HeadError::TooManyFields) => "too_many_fields",
+            Self::HeadInvalid(HeadError::TransferCodingUnknown) => "transfer_coding_unknown",
+            Self::HeadInvalid(HeadError::VersionUnknown) => "version_unknown",
             Self::HoldExpired => "hold_expired",
             Self::HoldQueueFull => "hold_queue_full",
             Self::HostInvalid => "host_invalid",

@@ -5,6 +5,7 @@ mod asked;
 pub(crate) mod body;
 mod chunks;
 pub(crate) mod client_side;
+pub(crate) mod desync;
 pub(crate) mod request_head;
 mod response_head;
 mod sending;

@@ -172,7 +172,7 @@ impl<A: Answer> Session<'_, A> {
                         return Poll::Ready(Ok(Some((head, line))));
                     }
                     Ok(None) if input.make_room(HEAD_BYTES_MAX) => give_back(fields),
-                    Ok(None) => return Poll::Ready(Err(HeadError::TooLarge)),
+                    Ok(None) => return Poll::Ready(Err(HeadError::HeadTooLarge)),
                     Err(error) => return Poll::Ready(Err(error)),
                 }
             }

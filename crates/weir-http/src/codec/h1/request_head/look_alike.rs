@@ -1,0 +1,84 @@
+//! Names that some software takes for others: `Content_Length`, `Transfer---Encoding`, `X_Forwarded_For`.
+
+/// What a name looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Likeness {
+    ContentLength,
+    TransferEncoding,
+    /// A field that tells a target where a request comes from.
+    Forwarding,
+}
+
+/// The letters of the names that are imitated, in lower case.
+const MODELS: [(&[u8], Likeness); 6] = [
+    (b"contentlength", Likeness::ContentLength),
+    (b"transferencoding", Likeness::TransferEncoding),
+    (b"xamzntraceid", Likeness::Forwarding),
+    (b"xforwardedfor", Likeness::Forwarding),
+    (b"xforwardedport", Likeness::Forwarding),
+    (b"xforwardedproto", Likeness::Forwarding),
+];
+
+/// Fewest letters of a model.
+const SHORTEST: usize = 12;
+
+/// What a name looks like when only its letters and digits are looked at.
+///
+/// Names that are not imitated by accident end here after their first letters.
+pub(super) fn likeness(name: &[u8]) -> Option<Likeness> {
+    if name.len() < SHORTEST
+        || matches!(name[0] | 0x20, b'a'..=b'b' | b'd'..=b's' | b'u'..=b'w' | b'y'..=b'z')
+    {
+        return None;
+    }
+    MODELS.into_iter().find(|(letters, _)| has_letters(name, letters)).map(|(_, likeness)| likeness)
+}
+
+/// Whether the letters and digits of `name` are `letters`, in any case, with whatever between them.
+fn has_letters(name: &[u8], letters: &[u8]) -> bool {
+    let mut wanted = letters.iter();
+    let mut at = 0;
+    while at < name.len() {
+        let (letter, width) = match &name[at..] {
+            // Long s and dotless i turn into S and I where software changes case.
+            [0xc5, 0xbf, ..] => (b's', 2),
+            [0xc4, 0xb1, ..] => (b'i', 2),
+            [byte, ..] => (byte.to_ascii_lowercase(), 1),
+            [] => break,
+        };
+        if letter.is_ascii_alphanumeric() && wanted.next() != Some(&letter) {
+            return false;
+        }
+        at += width;
+    }
+    wanted.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_between_letters_does_not_hide_a_name() {
+        for name in
+            ["Content_Length", "content-length ", "-CONTENT-LENGTH", "ContentLength", "Content.Length\t"]
+        {
+            assert_eq!(likeness(name.as_bytes()), Some(Likeness::ContentLength), "{name}");
+        }
+        for name in ["Transfer---Encoding", "Transfer Encoding", "tranſfer-encoding", "Transfer-Encodıng"] {
+            assert_eq!(likeness(name.as_bytes()), Some(Likeness::TransferEncoding), "{name}");
+        }
+        for name in ["X_Forwarded_For", "X-Forwarded_Proto", "XForwarded-Port", "X_Amzn_Trace_Id"] {
+            assert_eq!(likeness(name.as_bytes()), Some(Likeness::Forwarding), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_other_letters_are_their_own() {
+        for name in
+            ["Content-Type", "Content-Length2", "Content-Lengt", "X-Forwarded-Host", "X-Forwarded-Forx", "TE"]
+        {
+            assert_eq!(likeness(name.as_bytes()), None, "{name}");
+        }
+    }
+}
