@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::ssl_policy::SslPolicy;
 
-/// Most certificates of one listener, besides the default: AWS's quota.
-pub const CERTIFICATES_MAX: usize = 25;
+/// Most certificates of one listener: AWS's quota of 25, and the default.
+pub const CERTIFICATES_MAX: usize = 26;
 
 /// Most revocation lists of a trust store: AWS's quota.
 pub const REVOCATION_LISTS_MAX: usize = 30;
