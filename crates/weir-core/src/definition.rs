@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::{ListenAddr, TargetAddr};
@@ -13,6 +14,7 @@ use crate::name::{GroupName, LoadBalancerName};
 use crate::rule::{Action, Rule};
 use crate::target::Weight;
 use crate::task::{SourceKind, Task};
+use crate::tls::{NamedFile, Tls};
 
 /// All load balancers and target groups of one weir.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +23,9 @@ pub struct Definitions {
     pub load_balancers: Vec<LoadBalancer>,
     /// In the order written. Names are unique.
     pub target_groups: Vec<TargetGroup>,
+    /// Secrets, one on each line, that TLS tickets are sealed with: the first seals, all of them open. `None` draws one
+    /// that nobody else knows.
+    pub tls_tickets: Option<NamedFile>,
 }
 
 impl Definitions {
@@ -94,6 +99,8 @@ pub struct Listener {
 pub enum ListenerKind<G> {
     /// Rules over HTTP requests.
     Application {
+        /// What it speaks TLS with; `None` does not.
+        tls: Option<Arc<Tls>>,
         /// Sorted by priority, lowest first, priorities unique.
         rules: Vec<Rule<G>>,
         /// What a request gets that no rule matches.
@@ -126,9 +133,18 @@ impl<G> ListenerKind<G> {
         }
     }
 
-    /// What clients speak: `http` or `tcp`.
+    /// What it speaks TLS with, if it does.
+    pub fn tls(&self) -> Option<&Arc<Tls>> {
+        match self {
+            Self::Application { tls, .. } => tls.as_ref(),
+            Self::ClassicHttp { .. } | Self::ClassicTcp { .. } | Self::NetworkTcp { .. } => None,
+        }
+    }
+
+    /// What clients speak: `http`, `https` or `tcp`.
     pub fn protocol(&self) -> &'static str {
         match self {
+            Self::Application { tls: Some(_), .. } => "https",
             Self::Application { .. } | Self::ClassicHttp { .. } => "http",
             Self::ClassicTcp { .. } | Self::NetworkTcp { .. } => "tcp",
         }
@@ -137,7 +153,8 @@ impl<G> ListenerKind<G> {
     /// The same kind with every group replaced by what `resolve` gives for it.
     pub fn map_groups<H>(&self, mut resolve: impl FnMut(&G) -> H) -> ListenerKind<H> {
         match self {
-            Self::Application { rules, default_action } => ListenerKind::Application {
+            Self::Application { tls, rules, default_action } => ListenerKind::Application {
+                tls: tls.clone(),
                 rules: rules
                     .iter()
                     .map(|rule| Rule {
@@ -158,7 +175,7 @@ impl<G> ListenerKind<G> {
     /// Every group that this listener can send traffic to.
     pub fn groups(&self) -> Vec<&G> {
         match self {
-            Self::Application { rules, default_action } => {
+            Self::Application { rules, default_action, .. } => {
                 rules.iter().map(|rule| &rule.action).chain([default_action]).flat_map(forwarded_to).collect()
             }
             Self::ClassicHttp { group } | Self::ClassicTcp { group } | Self::NetworkTcp { group } => {
@@ -182,6 +199,8 @@ pub struct TargetGroup {
     pub name: GroupName,
     /// What its targets speak.
     pub protocol: TargetProtocol,
+    /// Which HTTP that is. Means nothing for TCP.
+    pub protocol_version: ProtocolVersion,
     /// How it picks.
     pub algorithm: Algorithm,
     /// Longest time a draining target keeps what it has: 0 s to 3600 s.
@@ -205,10 +224,34 @@ pub struct TargetGroup {
 /// What targets of a group speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetProtocol {
-    /// HTTP/1.1.
+    /// HTTP.
     Http,
+    /// HTTP over TLS. Nobody asks whose certificate it is.
+    Https,
     /// TCP.
     Tcp,
+}
+
+impl TargetProtocol {
+    /// Whether it is HTTP, over TLS or not.
+    pub fn is_http(self) -> bool {
+        match self {
+            Self::Http | Self::Https => true,
+            Self::Tcp => false,
+        }
+    }
+}
+
+/// Which HTTP targets of a group speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProtocolVersion {
+    /// gRPC, which is HTTP/2 with trailers that say how a call went.
+    Grpc,
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2; without TLS by prior knowledge.
+    Http2,
 }
 
 /// How a group picks a target.

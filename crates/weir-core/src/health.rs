@@ -242,6 +242,8 @@ pub struct HealthCheck {
 pub enum Probe {
     /// Sends `GET path` and judges the status.
     Http {
+        /// Whether it is asked over TLS. Nobody asks whose certificate it is.
+        is_tls: bool,
         /// The path and query, starting with `/`.
         path: String,
         /// The statuses that pass.

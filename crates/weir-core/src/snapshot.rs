@@ -299,6 +299,7 @@ pub(crate) mod testing {
         TargetGroup {
             name: GroupName::parse(name).unwrap(),
             protocol: TargetProtocol::Http,
+            protocol_version: crate::definition::ProtocolVersion::Http1,
             algorithm,
             deregistration_delay: Duration::from_secs(30),
             connection_termination: false,

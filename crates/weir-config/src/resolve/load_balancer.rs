@@ -9,7 +9,7 @@ use weir_core::definition::{
 };
 use weir_core::name::{GroupName, LoadBalancerName};
 
-use super::{Groups, action, classic, list, rule};
+use super::{Groups, action, classic, list, rule, tls};
 use crate::keys::{self, Object};
 use crate::read::{Fields, Reader, items};
 use crate::tree::{Node, Value};
@@ -160,17 +160,21 @@ fn bind<'n>(
     Some(bind)
 }
 
-/// Whether the listener speaks `spoken`, the only protocol of its kind in this version.
-fn speaks(fields: Fields<'_>, spoken: &str, reader: &mut Reader<'_>) -> bool {
-    let Some(node) = fields.get("protocol") else { return true };
+/// Which of `spoken`, the protocols of its kind in this version, the listener speaks; the first unless it says so.
+fn speaks<'s>(fields: Fields<'_>, spoken: &[&'s str], reader: &mut Reader<'_>) -> Option<&'s str> {
+    let Some(node) = fields.get("protocol") else { return spoken.first().copied() };
     match reader.text(node) {
+        Some(text) if spoken.contains(&text) => spoken.iter().find(|word| **word == text).copied(),
         Some(text @ ("https" | "tls" | "udp" | "tcp_udp" | "quic" | "tcp_quic" | "ssl")) => {
             let cause = format!("{text} listeners are not supported yet by this version of weir");
-            reader.problem(node, &cause, Some(&format!("write {spoken}")));
-            false
+            reader.problem(node, &cause, Some(&format!("write {}", spoken.join(" or "))));
+            None
         }
-        Some(_) => reader.choice(node, &[(spoken, ())]).is_some(),
-        None => false,
+        Some(_) => {
+            let choices: Vec<(&str, &str)> = spoken.iter().map(|word| (*word, *word)).collect();
+            reader.choice(node, &choices)
+        }
+        None => None,
     }
 }
 
@@ -179,11 +183,14 @@ fn application(
     groups: &mut Groups<'_>,
     reader: &mut Reader<'_>,
 ) -> Option<ListenerKind<GroupName>> {
-    let is_http = speaks(fields, "http", reader);
+    let protocol = speaks(fields, &["http", "https"], reader);
+    // Without knowing what it speaks, what is written about TLS is read for its mistakes.
+    let tls = tls::read(fields, protocol, reader);
     let rules = rule::read_all(list(fields, "rules"), groups, reader);
     let default = fields.require(reader, "default_action", "{ forward: web }");
     let default_action = default.and_then(|node| action::read(node, groups, reader));
-    is_http.then_some(ListenerKind::Application { rules, default_action: default_action? })
+    protocol?;
+    Some(ListenerKind::Application { tls, rules, default_action: default_action? })
 }
 
 fn network(
@@ -191,7 +198,7 @@ fn network(
     groups: &mut Groups<'_>,
     reader: &mut Reader<'_>,
 ) -> Option<ListenerKind<GroupName>> {
-    let is_tcp = speaks(fields, "tcp", reader);
+    let protocol = speaks(fields, &["tcp"], reader);
     let node = fields.require(reader, "default_action", "{ forward: db }")?;
     let action = reader.fields(node, &keys::ACTION)?;
     for name in ["redirect", "fixed_response"] {
@@ -207,5 +214,5 @@ fn network(
         return None;
     }
     let group = groups.named(forward, TargetProtocol::Tcp, reader)?;
-    is_tcp.then_some(ListenerKind::NetworkTcp { group })
+    protocol.map(|_| ListenerKind::NetworkTcp { group })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir_core::definition::{Algorithm, TargetGroup, TargetProtocol, TargetSelector};
+use weir_core::definition::{Algorithm, ProtocolVersion, TargetGroup, TargetProtocol, TargetSelector};
 use weir_core::health::{HealthCheck, Probe, StatusMatcher, Thresholds};
 use weir_core::name::GroupName;
 
@@ -27,6 +27,10 @@ pub(super) const TIMEOUT_MIN: Duration = Duration::from_millis(50);
 /// Longest path of a health check, in bytes.
 const PATH_BYTES_MAX: usize = 1024;
 
+/// What targets, and checks of them, may speak.
+const PROTOCOLS: [(&str, TargetProtocol); 3] =
+    [("http", TargetProtocol::Http), ("https", TargetProtocol::Https), ("tcp", TargetProtocol::Tcp)];
+
 const USER_AGENT: &str = "ELB-HealthChecker/2.0";
 
 /// Reads one target group into `groups`.
@@ -47,6 +51,7 @@ pub(super) fn read<'n>(
     }
     // Without knowing what it speaks, the rest is read as HTTP for its mistakes.
     let spoken = protocol.unwrap_or(TargetProtocol::Http);
+    let protocol_version = protocol_version(fields, spoken, reader);
     let algorithm = algorithm(fields, spoken, reader);
     let mut duration = |name: &str, range, default| {
         fields.get(name).and_then(|node| reader.duration(node, range)).unwrap_or(default)
@@ -69,6 +74,7 @@ pub(super) fn read<'n>(
         groups.resolved.push(TargetGroup {
             name,
             protocol,
+            protocol_version,
             algorithm,
             deregistration_delay,
             connection_termination: connection_termination.unwrap_or(false),
@@ -99,12 +105,29 @@ fn name(fields: Fields<'_>, groups: &Groups<'_>, reader: &mut Reader<'_>) -> Opt
 }
 
 fn protocol(node: &Node, reader: &mut Reader<'_>) -> Option<TargetProtocol> {
-    if let Some(text @ ("https" | "tls" | "udp" | "tcp_udp")) = reader.text(node) {
+    if let Some(text @ ("tls" | "udp" | "tcp_udp")) = reader.text(node) {
         let cause = format!("targets that speak {text} are not supported yet by this version of weir");
-        reader.problem(node, &cause, Some("write http or tcp"));
+        reader.problem(node, &cause, Some("write http, https or tcp"));
         return None;
     }
-    reader.choice(node, &[("http", TargetProtocol::Http), ("tcp", TargetProtocol::Tcp)])
+    reader.choice(node, &PROTOCOLS)
+}
+
+fn protocol_version(
+    fields: Fields<'_>,
+    protocol: TargetProtocol,
+    reader: &mut Reader<'_>,
+) -> ProtocolVersion {
+    const VERSIONS: [(&str, ProtocolVersion); 3] = [
+        ("http1", ProtocolVersion::Http1),
+        ("http2", ProtocolVersion::Http2),
+        ("grpc", ProtocolVersion::Grpc),
+    ];
+    let Some(node) = fields.get("protocol_version") else { return ProtocolVersion::default() };
+    if !protocol.is_http() {
+        reader.problem(node, "a group of TCP targets has no version of HTTP", Some("take it out"));
+    }
+    reader.choice(node, &VERSIONS).unwrap_or_default()
 }
 
 fn algorithm(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> Algorithm {
@@ -115,7 +138,7 @@ fn algorithm(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'
         ("flow_hash", Algorithm::FlowHash),
     ];
     let (choices, default) = match protocol {
-        TargetProtocol::Http => (&ANY[..3], Algorithm::RoundRobin),
+        TargetProtocol::Http | TargetProtocol::Https => (&ANY[..3], Algorithm::RoundRobin),
         TargetProtocol::Tcp => (&ANY[..], Algorithm::FlowHash),
     };
     fields.get("load_balancing_algorithm").and_then(|node| reader.choice(node, choices)).unwrap_or(default)
@@ -158,10 +181,10 @@ fn health_check(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reade
     let fields =
         reader.fields(node, &keys::HEALTH_CHECK).or_else(|| reader.fields(&empty, &keys::HEALTH_CHECK));
     let Some(fields) = fields else { unreachable!("an empty mapping is a mapping") };
-    let choices = [("http", TargetProtocol::Http), ("tcp", TargetProtocol::Tcp)];
-    let checked = fields.get("protocol").and_then(|node| reader.choice(node, &choices)).unwrap_or(protocol);
+    let checked = fields.get("protocol").and_then(|node| reader.choice(node, &PROTOCOLS)).unwrap_or(protocol);
     let probe = match checked {
-        TargetProtocol::Http => Probe::Http {
+        TargetProtocol::Http | TargetProtocol::Https => Probe::Http {
+            is_tls: checked == TargetProtocol::Https,
             path: path(fields, reader),
             matcher: matcher(fields, protocol, reader),
             user_agent: USER_AGENT,
@@ -240,7 +263,7 @@ pub(super) fn is_path(text: &str) -> bool {
 
 fn matcher(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> StatusMatcher {
     let default = match protocol {
-        TargetProtocol::Http => StatusMatcher::ok(),
+        TargetProtocol::Http | TargetProtocol::Https => StatusMatcher::ok(),
         // Network load balancers are content with redirects.
         TargetProtocol::Tcp => StatusMatcher::range(200, 399),
     };

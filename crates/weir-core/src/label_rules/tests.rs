@@ -31,6 +31,7 @@ fn written(ports: &[u16]) -> Definitions {
     let listener = |port: &u16| Listener {
         bind: ListenAddr(([127, 0, 0, 1], *port).into()),
         kind: ListenerKind::Application {
+            tls: None,
             rules: vec![rule.clone()],
             default_action: Action::FixedResponse(Arc::new(fixed.clone())),
         },
@@ -51,6 +52,7 @@ fn written(ports: &[u16]) -> Definitions {
             listeners: ports.iter().map(listener).collect(),
         }],
         target_groups: vec![group],
+        tls_tickets: None,
     }
 }
 
