@@ -85,6 +85,30 @@ pub enum DesyncMitigationMode {
     Strictest,
 }
 
+/// How an HTTP listener reads what clients send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// What becomes of requests that are odd.
+    pub desync_mitigation_mode: DesyncMitigationMode,
+    /// Whether fields are left out whose names have other characters than letters, digits and hyphens.
+    pub drop_invalid_header_fields: bool,
+    /// How long a client's connection may go on: 60 s to 604800 s. The next response then ends it.
+    pub client_keep_alive: Duration,
+    /// Whether clients without TLS may begin with HTTP/2.
+    pub http2_by_prior_knowledge: bool,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            desync_mitigation_mode: DesyncMitigationMode::default(),
+            drop_invalid_header_fields: false,
+            client_keep_alive: Duration::from_secs(3600),
+            http2_by_prior_knowledge: false,
+        }
+    }
+}
+
 /// A local address with the protocol it speaks and what it does with what arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use weir_core::address::{ClientAddr, ListenAddr};
+use weir_core::definition::HttpSettings;
 use weir_net::worker::Worker;
+use weir_tls::{Alpn, ClientStream, Handshake};
 
 use crate::error::RequestError;
 use request::{Origin, Request};
@@ -22,14 +24,14 @@ mod date;
 pub(crate) mod edits;
 pub(crate) mod fields;
 pub(crate) mod h1;
-mod h2;
+pub(crate) mod h2;
 mod head;
 pub(crate) mod phase;
 pub(crate) mod request;
 mod request_body;
 pub(crate) mod response;
 mod response_body;
-mod socket;
+pub(crate) mod socket;
 
 /// Answers requests. Two types implement it: the application listener and the classic listener.
 pub trait Answer {
@@ -47,11 +49,44 @@ pub struct Connection {
     pub client: ClientAddr,
     /// Its listener, with the port that the client connected to.
     pub listener: ListenAddr,
+    /// How its requests are read.
+    pub settings: HttpSettings,
     /// Closes it after this much silence; also the longest time that a request's head may take.
     pub idle_timeout: Duration,
 }
 
+/// A client that has connected.
+#[derive(Debug)]
+pub enum Client {
+    /// Without TLS.
+    Plain(TcpStream),
+    /// With TLS, and what was settled with it.
+    Secure(Box<ClientStream<TcpStream>>, Handshake),
+}
+
 /// Serves one client connection until it ends.
-pub async fn serve<A: Answer>(stream: TcpStream, connection: Connection, worker: &Worker, answer: Rc<A>) {
-    h1::server::serve(Socket::Plain(stream), "http", connection, worker, &*answer).await;
+pub async fn serve<A: Answer + 'static>(
+    client: Client,
+    connection: Connection,
+    worker: &Worker,
+    answer: Rc<A>,
+) {
+    let (socket, handshake) = match client {
+        Client::Plain(stream) => (Socket::Plain(stream), None),
+        Client::Secure(stream, handshake) => (Socket::Client(stream), Some(handshake)),
+    };
+    let is_http2 = match &handshake {
+        Some(handshake) => handshake.alpn == Some(Alpn::Http2),
+        None => {
+            connection.settings.http2_by_prior_knowledge
+                && h2::preface::begins(socket.tcp(), connection.idle_timeout).await
+        }
+    };
+    let origin = Origin::new(connection.client, connection.listener, handshake);
+    if is_http2 {
+        // In a box of its own: connections of HTTP/1.1 need less.
+        Box::pin(h2::server::serve(socket, origin, connection, worker, answer)).await;
+    } else {
+        h1::server::serve(socket, origin, connection, worker, &*answer).await;
+    }
 }

@@ -1,6 +1,7 @@
 //! Why a request failed: one variant per step, one status each.
 
 use weir_net::dial::DialError;
+use weir_tls::HandshakeError;
 
 use crate::codec::h1::desync::Oddities;
 use crate::codec::h1::request_head::HeadError;
@@ -50,6 +51,9 @@ pub enum RequestError {
     /// The group has no target that may be picked.
     #[error("no target may be picked")]
     NoTarget,
+    /// The client's protocol, or its method, is none that targets of the group understand.
+    #[error("targets of the group do not speak the client's protocol")]
+    ProtocolMismatch,
     /// The redirect's `Location` would be too long.
     #[error("the redirect's location is too long")]
     RedirectTooLong,
@@ -59,6 +63,9 @@ pub enum RequestError {
     /// The target's response was not HTTP, or switched protocols unasked.
     #[error("the target's response is malformed")]
     TargetMalformed,
+    /// The target and weir could not agree on how to speak TLS.
+    #[error("no TLS with the target")]
+    TargetHandshakeFailed(#[source] HandshakeError),
     /// What the request asks for is no path.
     #[error("the request's target is no path")]
     TargetInvalid,
@@ -98,10 +105,14 @@ impl RequestError {
             Self::HeadInvalid(HeadError::TransferCodingUnknown) => 501,
             Self::HeadInvalid(HeadError::VersionUnknown) => 505,
             Self::HeadInvalid(_) | Self::Desync(_) => 400,
-            Self::DialFailed(DialError::TimedOut) | Self::TargetTimedOut => 504,
+            Self::ProtocolMismatch => 464,
+            Self::DialFailed(DialError::TimedOut)
+            | Self::TargetHandshakeFailed(HandshakeError::Deadline)
+            | Self::TargetTimedOut => 504,
             Self::DeregisteredMidRequest
             | Self::DialFailed(DialError::Failed(_) | DialError::SelfConnected)
             | Self::TargetClosedEarly
+            | Self::TargetHandshakeFailed(_)
             | Self::TargetMalformed => 502,
             Self::HoldExpired | Self::HoldQueueFull | Self::ListenerGone | Self::NoTarget => 503,
             Self::RedirectTooLong => 507,
@@ -119,12 +130,15 @@ impl RequestError {
             | Self::HeadInvalid(_)
             | Self::HostInvalid
             | Self::MethodNotAllowed
+            | Self::ProtocolMismatch
             | Self::RedirectTooLong
             | Self::TargetInvalid
             | Self::TooManyForwarders => Culprit::Client,
-            Self::DialFailed(_) | Self::TargetClosedEarly | Self::TargetMalformed | Self::TargetTimedOut => {
-                Culprit::Target
-            }
+            Self::DialFailed(_)
+            | Self::TargetClosedEarly
+            | Self::TargetHandshakeFailed(_)
+            | Self::TargetMalformed
+            | Self::TargetTimedOut => Culprit::Target,
             Self::DeregisteredMidRequest
             | Self::HoldExpired
             | Self::HoldQueueFull
@@ -158,8 +172,10 @@ impl RequestError {
             Self::ListenerGone => "listener_gone",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NoTarget => "no_target",
+            Self::ProtocolMismatch => "protocol_mismatch",
             Self::RedirectTooLong => "redirect_too_long",
             Self::TargetClosedEarly => "target_closed_early",
+            Self::TargetHandshakeFailed(_) => "target_handshake_failed",
             Self::TargetInvalid => "target_invalid",
             Self::TargetMalformed => "target_malformed",
             Self::TargetTimedOut => "target_timed_out",
@@ -169,6 +185,6 @@ impl RequestError {
 
     /// Whether the request never reached the target, so that any method may be tried on another.
     pub fn is_before_dispatch(&self) -> bool {
-        matches!(self, Self::DialFailed(_))
+        matches!(self, Self::DialFailed(_) | Self::TargetHandshakeFailed(_))
     }
 }

@@ -27,11 +27,26 @@ pub fn tell_client(request: &mut Request) -> Result<(), RequestError> {
         None => parts.origin.client_text.clone(),
         Some(_) => forwarded_for(request)?,
     };
-    let (scheme, port) = (request.parts().origin.scheme, request.parts().origin.port_text.clone());
+    let (scheme, port) = (request.parts().origin.scheme(), request.parts().origin.port_text.clone());
     request.set(Known::XForwardedFor, "X-Forwarded-For", forwarded_for);
     request.set(Known::XForwardedProto, "X-Forwarded-Proto", HeaderText::from_static(scheme));
     request.set(Known::XForwardedPort, "X-Forwarded-Port", port);
     Ok(())
+}
+
+/// Tells the target what the client showed of itself, where it had to. What a client claims of that by itself has been
+/// left behind.
+pub fn tell_certificate(request: &mut Request) {
+    let origin = request.parts().origin.clone();
+    let Some(certificate) = origin.handshake.as_ref().and_then(|shaken| shaken.client_certificate.as_ref())
+    else {
+        return;
+    };
+    for (name, value) in certificate.headers() {
+        if let Some(value) = HeaderText::new(value) {
+            request.set(Known::XAmznMtls, name, value);
+        }
+    }
 }
 
 /// The client's address at the end of the list that came with the request.

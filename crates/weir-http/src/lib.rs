@@ -16,7 +16,7 @@ mod targets;
 pub use codec::edits::HeaderText;
 pub use codec::request::{Origin, Request};
 pub use codec::response::Response;
-pub use codec::{Answer, Connection, serve};
+pub use codec::{Answer, Client, Connection, serve};
 pub use error::{Culprit, RequestError};
 pub use exchange::Exchange;
 pub use record::Record;

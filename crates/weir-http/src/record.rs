@@ -265,7 +265,7 @@ impl Details {
 
     /// Of something that was no request. Source: "if the request is malformed, the request is `- http://host:port- -`".
     fn refused(origin: &Origin) -> Self {
-        let request_line = format!("- {}://{}- -", origin.scheme, origin.listener);
+        let request_line = format!("- {}://{}- -", origin.scheme(), origin.listener);
         Self::new(origin.client, request_line, "-".to_owned())
     }
 

@@ -37,6 +37,7 @@ impl HeaderText {
 /// A field that is set in place of all of its name.
 #[derive(Clone, Debug)]
 pub(crate) struct Edit {
+    known: Known,
     pub(crate) name: &'static str,
     pub(crate) value: HeaderText,
 }
@@ -52,14 +53,14 @@ pub(crate) struct Edits {
 }
 
 impl Edits {
-    /// Sets a field in place of all of its name; once for each name.
+    /// Sets a field in place of all of its name, or of its kind; once for each name.
     pub(crate) fn set(&mut self, known: Known, name: &'static str, value: HeaderText) {
         debug_assert_eq!(known, Known::of(name.as_bytes()));
         if self.list.capacity() == 0 {
             // What a listener tells every target.
             self.list.reserve_exact(6);
         }
-        self.list.push(Edit { name, value });
+        self.list.push(Edit { known, name, value });
         self.known = self.known.with(known);
         self.has_others |= known == Known::Other;
     }
@@ -73,6 +74,12 @@ impl Edits {
             }
             known => self.known.has(known),
         }
+    }
+
+    /// The value that a known field is set to.
+    pub(crate) fn get(&self, known: Known) -> Option<&HeaderText> {
+        let edit = self.list.iter().find(|edit| edit.known == known)?;
+        Some(&edit.value)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Edit> {

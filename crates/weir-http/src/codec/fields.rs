@@ -49,6 +49,8 @@ pub(crate) enum Known {
     TransferEncoding,
     Upgrade,
     UserAgent,
+    /// What weir tells of a client's certificate: `X-Amzn-Mtls-`, and whatever follows.
+    XAmznMtls,
     XAmznTraceId,
     XForwardedFor,
     XForwardedPort,
@@ -82,8 +84,10 @@ impl Known {
             (16, _) => (b"x-forwarded-port", Self::XForwardedPort),
             (17, Some(b't')) => (b"transfer-encoding", Self::TransferEncoding),
             (17, _) => (b"x-forwarded-proto", Self::XForwardedProto),
+            (22.., Some(b'x')) => (b"x-amzn-mtls-clientcert", Self::XAmznMtls),
             _ => return Self::Other,
         };
+        let name = if known == Self::XAmznMtls { &name[..candidate.len()] } else { name };
         if is_token(name, candidate) { known } else { Self::Other }
     }
 }
@@ -184,6 +188,9 @@ mod tests {
             ("HTTP2-Settings", Known::Http2Settings),
             ("X-Amzn-Trace-Id", Known::XAmznTraceId),
             ("X-Forwarded-For", Known::XForwardedFor),
+            ("X-Amzn-Mtls-Clientcert", Known::XAmznMtls),
+            ("x-amzn-mtls-clientcert-subject", Known::XAmznMtls),
+            ("x-amzn-other-name-that-is-long", Known::Other),
             ("X-Forwarded-Fo", Known::Other),
             ("Transfer_Encoding", Known::Other),
             ("Content-Lengt\u{88}", Known::Other),

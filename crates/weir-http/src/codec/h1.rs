@@ -7,7 +7,7 @@ mod chunks;
 pub(crate) mod client_side;
 pub(crate) mod desync;
 pub(crate) mod request_head;
-mod response_head;
+pub(super) mod response_head;
 mod sending;
 pub(crate) mod server;
 pub(crate) mod target;

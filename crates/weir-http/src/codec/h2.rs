@@ -2,7 +2,10 @@
 
 pub(crate) mod body;
 mod head;
+mod outflow;
+pub(crate) mod preface;
 pub(crate) mod server;
+pub(crate) mod target;
 
 /// Streams that a peer may have open at a time. Source: Application Load Balancer: "up to 128 requests in parallel".
 const STREAMS_MAX: u32 = 128;

@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use weir_core::address::{ClientAddr, ListenAddr};
+use weir_core::definition::ProtocolVersion;
 use weir_core::head::{Head as DecisionHead, split_host_port};
+use weir_tls::Handshake;
 
 use super::edits::{Edits, HeaderText};
 use super::fields::{Known, Span};
@@ -63,8 +65,8 @@ pub(crate) enum Target {
 pub struct Origin {
     pub(crate) client: ClientAddr,
     pub(crate) listener: ListenAddr,
-    /// `http` or `https`.
-    pub(crate) scheme: &'static str,
+    /// What was settled with the client, of a connection that speaks TLS.
+    pub(crate) handshake: Option<Handshake>,
     pub(crate) client_text: HeaderText,
     pub(crate) port_text: HeaderText,
     /// The last authority that a request of this connection asked for, and the `Host` that targets were told.
@@ -72,16 +74,21 @@ pub struct Origin {
 }
 
 impl Origin {
-    pub(super) fn new(client: ClientAddr, listener: ListenAddr, scheme: &'static str) -> Rc<Self> {
+    pub(super) fn new(client: ClientAddr, listener: ListenAddr, handshake: Option<Handshake>) -> Rc<Self> {
         let text = |text: String| HeaderText::Shared(text.into());
         Rc::new(Self {
             client,
             listener,
-            scheme,
+            handshake,
             client_text: text(client.ip().to_canonical().to_string()),
             port_text: text(listener.port().to_string()),
             host_told: RefCell::default(),
         })
+    }
+
+    /// What the client's side speaks: `http` or `https`.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.handshake.is_some() { "https" } else { "http" }
     }
 }
 
@@ -150,7 +157,7 @@ impl Request {
             Target::Resource { path, query, .. } => (path.map_or("/", part), query.map(part)),
         };
         DecisionHead {
-            scheme: parts.origin.scheme,
+            scheme: parts.origin.scheme(),
             method: part(parts.method),
             host,
             port: parts.origin.listener.port(),
@@ -210,11 +217,32 @@ impl Request {
         is_idempotent(self.0.head.bytes(self.0.method))
     }
 
+    /// Whether targets that speak `version` understand it.
+    ///
+    /// Source: Application Load Balancer, "Target groups", "Protocol version": its table of client and target.
+    pub(crate) fn suits(&self, version: ProtocolVersion) -> bool {
+        let parts = &*self.0;
+        let is_grpc = || {
+            let kind = parts.head.fields().named("content-type").next();
+            kind.is_some_and(|kind| kind.len() >= GRPC.len() && kind[..GRPC.len()].eq_ignore_ascii_case(GRPC))
+        };
+        match (version, parts.version) {
+            (ProtocolVersion::Http1, Version::Http2) => !is_grpc(),
+            (ProtocolVersion::Http1, Version::Http10 | Version::Http11) => true,
+            (_, Version::Http10 | Version::Http11) => false,
+            (ProtocolVersion::Http2, Version::Http2) => true,
+            (ProtocolVersion::Grpc, Version::Http2) => parts.head.bytes(parts.method) == b"POST",
+        }
+    }
+
     /// Sets a field toward the target, in place of all of its name.
     pub(crate) fn set(&mut self, known: Known, name: &'static str, value: HeaderText) {
         self.0.edits.set(known, name, value);
     }
 }
+
+/// What the content type of every gRPC call begins with.
+const GRPC: &[u8] = b"application/grpc";
 
 /// Whether a method may be sent twice. Source: RFC 9110 section 9.2.2.
 pub(crate) fn is_idempotent(method: &[u8]) -> bool {

@@ -88,6 +88,20 @@ impl RequestBody {
         }
     }
 
+    /// Whether all of it has been given, and no trailers are left to be.
+    pub(crate) fn has_ended(&self) -> bool {
+        let is_replayed = match &self.remembered {
+            Remembered::Bytes(bytes) => self.replayed == bytes.len(),
+            Remembered::Nothing => true,
+        };
+        is_replayed
+            && match &self.source {
+                Source::None => true,
+                Source::Http1(client) => client.body_has_ended(),
+                Source::Http2(body, _) => body.is_done() && body.trailers().is_empty(),
+            }
+    }
+
     /// Begins again, for another attempt; whether that is possible.
     pub(crate) fn rewind(&mut self) -> bool {
         self.replayed = 0;

@@ -5,10 +5,8 @@ use weir_telemetry::ResponseSource;
 
 use super::edits::{Edits, HeaderText};
 use super::fields::{Known, Span};
-use super::h1::target::{Answered, agrees};
 use super::head::Head;
 use super::response_body::{Content, ResponseBody};
-use crate::error::RequestError;
 use crate::record::Record;
 
 /// The `Server` of responses that weir makes.
@@ -25,8 +23,10 @@ pub struct Response(Box<Parts>);
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) status: u16,
-    /// Of a target's response: its head, and where the reason is in it.
-    pub(crate) head: Option<(Head, Span)>,
+    /// Of a target's response.
+    pub(crate) head: Option<Head>,
+    /// Where its own reason is in that, if it gave one.
+    pub(crate) reason: Option<Span>,
     pub(crate) edits: Edits,
     /// Bytes of the body, where that is known; also of one that may not follow.
     pub(crate) length: Option<u64>,
@@ -76,6 +76,7 @@ impl Response {
         Self(Box::new(Parts {
             status,
             head: None,
+            reason: None,
             edits,
             length: Some(body.len() as u64),
             body: ResponseBody::new(Content::Generated { bytes: body, sent: 0 }),
@@ -84,30 +85,24 @@ impl Response {
         }))
     }
 
-    /// A target's response; the lease ends with its body.
-    ///
-    /// # Errors
-    /// [`RequestError::TargetMalformed`] for a switch of protocols that nobody asked for.
-    pub(crate) fn from_target(answered: Answered) -> Result<Self, RequestError> {
-        let Answered { head, line, mut body, request } = answered;
-        if line.status == SWITCHING_PROTOCOLS {
-            if !agrees(&request, &head) {
-                return Err(RequestError::TargetMalformed);
-            }
-        } else {
-            let parts = request.parts();
-            let is_head = parts.head.bytes(parts.method) == b"HEAD";
-            body.begin(line.body(is_head), line.keeps_alive);
-        }
-        Ok(Self(Box::new(Parts {
-            status: line.status,
-            head: Some((head, line.reason)),
+    /// A target's response; the lease ends with its body. `length` may be that of a body that must not follow.
+    pub(crate) fn from_target(
+        status: u16,
+        head: Head,
+        reason: Option<Span>,
+        length: Option<u64>,
+        content: Content,
+    ) -> Self {
+        Self(Box::new(Parts {
+            status,
+            head: Some(head),
+            reason,
             edits: Edits::default(),
-            length: line.length(),
-            body: ResponseBody::new(Content::Http1(body)),
+            length,
+            body: ResponseBody::new(content),
             closes: false,
             source: ResponseSource::Target,
-        })))
+        }))
     }
 
     /// What it is made of.

@@ -4,6 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use super::h1::body::{BodyError, Piece};
 use super::h1::target::TargetBody;
+use super::h2;
 use crate::record::Record;
 
 /// A response's body on its way to the client.
@@ -20,6 +21,8 @@ pub(crate) enum Content {
     Generated { bytes: Vec<u8>, sent: usize },
     /// From a target that speaks HTTP/1.1.
     Http1(TargetBody),
+    /// From a target that speaks HTTP/2.
+    Http2(Box<h2::target::TargetBody>),
 }
 
 impl ResponseBody {
@@ -66,6 +69,7 @@ impl ResponseBody {
             }
             Content::Generated { .. } => Ok(Piece::End),
             Content::Http1(body) => ready!(body.poll_piece(cx, &mut count)),
+            Content::Http2(body) => ready!(body.poll_piece(cx, &mut count)),
         };
         if piece.is_err()
             && let Some(record) = record
@@ -80,13 +84,16 @@ impl ResponseBody {
         match &self.content {
             Content::Generated { bytes, sent } => *sent == bytes.len(),
             Content::Http1(body) => body.has_ended(),
+            Content::Http2(body) => body.has_ended(),
         }
     }
 
     /// Goes on with the request, while the client takes none of the answer.
     pub(crate) fn poll_upload(&mut self, cx: &mut Context<'_>) {
-        if let Content::Http1(body) = &mut self.content {
-            body.poll_upload(cx);
+        match &mut self.content {
+            Content::Generated { .. } => {}
+            Content::Http1(body) => body.poll_upload(cx),
+            Content::Http2(body) => body.poll_upload(cx),
         }
     }
 
@@ -95,6 +102,7 @@ impl ResponseBody {
         match &self.content {
             Content::Generated { .. } => &[],
             Content::Http1(body) => body.trailers(),
+            Content::Http2(body) => body.trailers(),
         }
     }
 }

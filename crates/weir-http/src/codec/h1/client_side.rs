@@ -84,6 +84,12 @@ impl ClientSide {
         })
     }
 
+    /// Whether all of the request's body has been given, and no trailers are left to be.
+    pub(crate) fn body_has_ended(&self) -> bool {
+        let body = self.body.borrow();
+        body.is_done() && body.trailers().is_empty()
+    }
+
     /// Gives the trailers of the request's body that may be passed on to `then`, once it has ended.
     pub(crate) fn with_trailers(&self, then: impl FnOnce(&[u8])) {
         then(self.body.borrow().trailers());
@@ -130,6 +136,11 @@ impl ClientSide {
             self.state.sent();
         }
         written
+    }
+
+    /// Hands what was encrypted to the kernel.
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.socket.borrow_mut()).poll_flush(cx)
     }
 
     /// Hands what was encrypted to the kernel, and says that nothing more will come.

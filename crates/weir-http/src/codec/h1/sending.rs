@@ -39,6 +39,11 @@ impl Sending<'_> {
         loop {
             self.fill(cx);
             if self.output.is_empty() {
+                match self.client.poll_flush(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => return Poll::Ready(Sent::ClientGone),
+                    Poll::Pending => return Poll::Pending,
+                }
                 return match self.state {
                     BodyState::Flowing => Poll::Pending,
                     BodyState::Ended => Poll::Ready(Sent::Whole),

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use weir_net::relay::RelaySide as _;
 use weir_net::worker::Worker;
 
 use super::super::buffer::{Buffer, split_off_front};
@@ -57,14 +58,13 @@ pub(super) enum Ended {
 /// when it fires.
 pub(crate) async fn serve<A: Answer>(
     socket: Socket,
-    scheme: &'static str,
+    origin: Rc<Origin>,
     connection: Connection,
     worker: &Worker,
     answer: &A,
 ) {
     let state = Rc::new(ConnectionState::new(connection.idle_timeout));
     let client = Rc::new(ClientSide::new(socket, state));
-    let origin = Origin::new(connection.client, connection.listener, scheme);
     let session = Session { client: client.clone(), origin, worker, answer };
     let ended = guarded(session, &client.state, worker).await;
     match ended {

@@ -5,10 +5,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use weir_core::address::TargetAddr;
 use weir_core::lease::Lease;
 use weir_net::departures::Departure;
-use weir_net::dial::{DialError, dial};
 
 use super::super::buffer::{Buffer, poll_fill, split_off_front};
 use super::super::fields::{Field, Known};
@@ -16,7 +14,8 @@ use super::super::head::{Head, borrow_list, give_back, may_end_head};
 use super::super::phase::{ConnectionState, Phase};
 use super::super::request::Request;
 use super::super::request_body::{Progress, RequestBody};
-use super::super::response::Response;
+use super::super::response::{Response, SWITCHING_PROTOCOLS};
+use super::super::response_body::Content;
 use super::super::socket::Socket;
 use super::body::{BodyError, Decoder, Piece};
 use super::response_head::{self, ResponseHead};
@@ -47,14 +46,14 @@ pub(crate) struct Unanswered {
 }
 
 impl TargetConnection {
-    /// Dials `addr`. What is under way on the connection ends when its target departs.
-    pub(crate) async fn open(
-        addr: TargetAddr,
-        departure: Departure,
-        pool: Pool,
-    ) -> Result<Box<Self>, DialError> {
-        let socket = Socket::Plain(dial(addr).await?);
-        Ok(Box::new(Self { socket, input: None, pool, departure }))
+    /// A connection that has just been established. What is under way on it ends when its target departs.
+    pub(crate) fn new(socket: Socket, departure: Departure, pool: Pool) -> Box<Self> {
+        Box::new(Self { socket, input: None, pool, departure })
+    }
+
+    /// Whether its target has left.
+    pub(crate) fn has_left(&self) -> bool {
+        self.departure.has_happened()
     }
 
     /// Whether an idle connection can take a request: the target has neither closed it nor sent a byte unasked.
@@ -84,9 +83,14 @@ impl TargetConnection {
         match answer {
             Ok(line) => {
                 let head = Head::new(split_off_front(&mut self.input, line.end), fields);
-                let body = TargetBody::new(self, upload, lease, state);
-                Response::from_target(Answered { head, line, body, request })
-                    .map_err(|error| Unanswered { error, request: None })
+                if line.status == SWITCHING_PROTOCOLS && !agrees(&request, &head) {
+                    return Err(Unanswered { error: RequestError::TargetMalformed, request: None });
+                }
+                let parts = request.parts();
+                let is_head = parts.head.bytes(parts.method) == b"HEAD";
+                let body = TargetBody::new(self, upload, lease, state, &line, is_head);
+                let content = Content::Http1(body);
+                Ok(Response::from_target(line.status, head, Some(line.reason), line.length(), content))
             }
             Err(failure) => {
                 give_back(fields);
@@ -190,21 +194,13 @@ enum Failure {
     Malformed,
 }
 
-/// The head of a response that has come, with what it answers.
-pub(crate) struct Answered {
-    pub(crate) head: Head,
-    pub(crate) line: ResponseHead,
-    pub(crate) body: TargetBody,
-    pub(crate) request: Request,
-}
-
 /// The rest of an exchange: the response's body, and what is left of the request.
 #[derive(Debug)]
 pub(crate) struct TargetBody {
     /// `None` once it has gone back to its pool.
     connection: Option<Box<TargetConnection>>,
     upload: Upload,
-    pub(super) decoder: Decoder,
+    decoder: Decoder,
     keeps_alive: bool,
     /// The target counts as in use until the body ends.
     lease: Lease,
@@ -217,23 +213,15 @@ impl TargetBody {
         upload: Upload,
         lease: Lease,
         state: Rc<ConnectionState>,
+        line: &ResponseHead,
+        is_head: bool,
     ) -> Self {
-        Self {
-            connection: Some(connection),
-            upload,
-            decoder: Decoder::NONE,
-            keeps_alive: false,
-            lease,
-            state,
+        let (decoder, keeps_alive) = (line.body(is_head), line.keeps_alive);
+        let mut body = Self { connection: Some(connection), upload, decoder, keeps_alive, lease, state };
+        if body.decoder.is_done() && line.status != SWITCHING_PROTOCOLS {
+            body.finish();
         }
-    }
-
-    /// The head has been looked at: this is what follows.
-    pub(crate) fn begin(&mut self, decoder: Decoder, keeps_alive: bool) {
-        (self.decoder, self.keeps_alive) = (decoder, keeps_alive);
-        if self.decoder.is_done() {
-            self.finish();
-        }
+        body
     }
 
     /// Gives the next bytes to `take`, and goes on with the request meanwhile.
@@ -295,7 +283,7 @@ impl TargetBody {
 }
 
 /// Whether a switch of protocols is the one that was asked for.
-pub(crate) fn agrees(request: &Request, head: &Head) -> bool {
+fn agrees(request: &Request, head: &Head) -> bool {
     let parts = request.parts();
     let asked = parts.upgrade.map(|protocol| parts.head.bytes(protocol));
     asked.is_some_and(|asked| {

@@ -8,7 +8,6 @@ use weir_net::worker::Worker;
 use super::super::buffer::Buffer;
 use super::super::response;
 use super::super::response_body::Content;
-use super::super::socket::Socket;
 use super::client_side::ClientSide;
 use super::target::TargetConnection;
 use crate::record::Record;
@@ -36,8 +35,7 @@ impl Tunnel {
         let Self { target, lease, record } = self;
         let idle_timeout = client.state.idle_timeout();
         let (from_client, from_target) = (client.input.into_inner(), target.input);
-        let (Socket::Plain(mut client), Socket::Plain(mut target)) =
-            (client.socket.into_inner(), target.socket);
+        let (mut client, mut target) = (client.socket.into_inner(), target.socket);
         // Bytes that came right behind the heads go first.
         let first = async {
             target.write_all(from_client.as_ref().map_or(&[], Buffer::data)).await?;

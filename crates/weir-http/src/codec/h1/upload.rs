@@ -2,7 +2,9 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::AsyncWrite;
 
 use super::super::buffer::Buffer;
 use super::super::request_body::RequestBody;
@@ -20,6 +22,8 @@ pub(crate) struct Upload {
     is_filled: bool,
     /// Whether the target has taken a byte.
     pub(super) has_begun: bool,
+    /// Whether what was written may still wait to be encrypted and sent.
+    is_unflushed: bool,
     /// Whether the target takes no more: it may still answer.
     is_refused: bool,
 }
@@ -32,12 +36,12 @@ impl Upload {
     /// An upload that begins with the head in `output`.
     pub(super) fn new(output: Buffer, body: RequestBody) -> Self {
         let is_filled = body.framing() == Framing::None;
-        Self { body, output, is_filled, has_begun: false, is_refused: false }
+        Self { body, output, is_filled, has_begun: false, is_unflushed: false, is_refused: false }
     }
 
     /// Whether all of the request has been written.
     pub(super) fn is_complete(&self) -> bool {
-        self.is_filled && self.output.is_empty()
+        self.is_filled && self.output.is_empty() && !self.is_unflushed
     }
 
     /// Whether nothing is left to be done, in order or not.
@@ -57,13 +61,8 @@ impl Upload {
     pub(super) fn poll(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<Result<(), BrokenOff>> {
         while !self.has_ended() {
             let is_waiting = self.fill(cx)?;
-            if self.output.is_empty() {
-                if is_waiting {
-                    return Poll::Pending;
-                }
-                continue;
-            }
             match self.write(socket, cx) {
+                Poll::Ready(Ok(())) if is_waiting => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => self.is_refused = true,
                 Poll::Pending => return Poll::Pending,
@@ -105,7 +104,13 @@ impl Upload {
     fn write(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let before = self.output.len();
         let written = self.output.poll_write(Pin::new(socket), cx);
-        self.has_begun |= self.output.len() < before;
-        written
+        let has_written = self.output.len() < before;
+        (self.has_begun, self.is_unflushed) = (self.has_begun | has_written, self.is_unflushed | has_written);
+        ready!(written)?;
+        if self.is_unflushed {
+            ready!(Pin::new(socket).poll_flush(cx))?;
+            self.is_unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -20,6 +20,8 @@ const OF_THE_CONNECTION: KnownSet = KnownSet::of(&[
     Known::Trailer,
     Known::TransferEncoding,
     Known::Upgrade,
+    // Only weir may say this, and says it anew.
+    Known::XAmznMtls,
 ]);
 
 /// Fields that a sender must not be able to take away by naming them in `Connection`.
@@ -192,9 +194,9 @@ pub(super) fn append_response_head(
     connection: Option<&'static [u8]>,
     wall_seconds: impl FnOnce() -> u64,
 ) {
-    let reason = match &response.head {
-        Some((head, reason)) => head.bytes(*reason),
-        None => response::reason_phrase(response.status).as_bytes(),
+    let reason = match (&response.head, response.reason) {
+        (Some(head), Some(reason)) => head.bytes(reason),
+        _ => response::reason_phrase(response.status).as_bytes(),
     };
     output.append_all([
         b"HTTP/1.1 ",
@@ -203,11 +205,11 @@ pub(super) fn append_response_head(
         reason,
         b"\r\n",
     ]);
-    if let Some((head, _)) = &response.head {
+    if let Some(head) = &response.head {
         append_fields(output, head, &response.edits);
     }
     append_edits(output, &response.edits);
-    if response.head.as_ref().is_none_or(|(head, _)| head.first(Known::Date).is_none()) {
+    if response.head.as_ref().is_none_or(|head| head.first(Known::Date).is_none()) {
         date::with(wall_seconds(), |date| append_field(output, b"Date", date.as_bytes()));
     }
     match delimiter {
@@ -220,7 +222,7 @@ pub(super) fn append_response_head(
         Delimiter::Close => {}
     }
     if response.status == response::SWITCHING_PROTOCOLS {
-        if let Some(protocol) = response.head.as_ref().and_then(|(head, _)| head.first(Known::Upgrade)) {
+        if let Some(protocol) = response.head.as_ref().and_then(|head| head.first(Known::Upgrade)) {
             append_field(output, b"Upgrade", protocol);
         }
         output.append(b"Connection: upgrade\r\n");

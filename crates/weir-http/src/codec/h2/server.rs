@@ -3,19 +3,18 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, RecvStream};
 use http::{HeaderValue, Method, header};
 use tokio::task::spawn_local;
 use weir_net::worker::Worker;
 
 use super::super::edits::Edits;
 use super::super::fields::Known;
-use super::super::h1::body::Piece;
 use super::super::h1::request_head::Framing;
 use super::super::phase::ConnectionState;
 use super::super::request::{Origin, Parts, Request, Target, Version, is_idempotent};
@@ -24,7 +23,8 @@ use super::super::response::{Response, may_have_body};
 use super::super::socket::Socket;
 use super::super::{Answer, Connection, date};
 use super::body::RecvBody;
-use super::head::{Lines, field_map, trailer_map};
+use super::head::{Lines, field_map};
+use super::outflow::Outflow;
 use crate::error::RequestError;
 
 /// Requests of one connection, after which it is to be replaced by another.
@@ -34,9 +34,6 @@ const REQUESTS_MAX: u32 = 10_000;
 
 /// How long a client may take until it has said how it wants to speak.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Bytes of a body that are handed over at a time.
-const PIECE_BYTES_MAX: usize = 16 * 1024;
 
 fn settings() -> Builder {
     let mut builder = Builder::new();
@@ -57,7 +54,7 @@ fn settings() -> Builder {
 /// is closed after as long. One timer serves all: it is re-armed only when it fires.
 pub(crate) async fn serve<A: Answer + 'static>(
     socket: Socket,
-    scheme: &'static str,
+    origin: Rc<Origin>,
     connection: Connection,
     worker: &Worker,
     answer: Rc<A>,
@@ -65,7 +62,6 @@ pub(crate) async fn serve<A: Answer + 'static>(
     let handshake = settings().handshake::<_, Bytes>(socket);
     let Ok(Ok(mut http)) = tokio::time::timeout(HANDSHAKE_DEADLINE, handshake).await else { return };
     let look = ConnectionState::look_interval(connection.idle_timeout);
-    let origin = Origin::new(connection.client, connection.listener, scheme);
     let mut streams: Vec<Rc<ConnectionState>> = Vec::new();
     let own = ConnectionState::new(connection.idle_timeout);
     let mut guard = pin!(tokio::time::sleep(look));
@@ -205,7 +201,7 @@ impl Stream {
         let mut head = http::Response::new(());
         *head.status_mut() =
             http::StatusCode::from_u16(parts.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-        let mut map = field_map(parts.head.as_ref().map(|(head, _)| head), &parts.edits);
+        let mut map = field_map(parts.head.as_ref(), &parts.edits);
         if let Some(bytes) = parts.length.filter(|_| parts.status != 204) {
             map.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
         }
@@ -219,87 +215,22 @@ impl Stream {
         let Ok(stream) = self.respond.send_response(head, ends) else { return };
         self.state.sent();
         if !ends {
-            let mut sending =
-                Sending { response: &mut response, stream, state: &self.state, piece: Bytes::new() };
-            poll_fn(|cx| sending.poll(cx)).await;
-        }
-    }
-}
-
-/// A body on its way to the client.
-struct Sending<'a> {
-    response: &'a mut Response,
-    stream: SendStream<Bytes>,
-    state: &'a ConnectionState,
-    /// What waits for the client to have room for it.
-    piece: Bytes,
-}
-
-impl Sending<'_> {
-    /// Sends what can be sent now; ready when nothing is left to be done.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            if self.piece.is_empty() {
-                match self.poll_next(cx) {
-                    Poll::Ready(true) => {}
-                    Poll::Ready(false) => return Poll::Ready(()),
-                    Poll::Pending => return self.poll_given_up(cx),
+            let mut outflow = Outflow::new(stream);
+            let body = &mut response.parts_mut().body;
+            poll_fn(|cx| {
+                if outflow.poll(body, cx).is_ready() {
+                    return Poll::Ready(());
                 }
-            }
-            self.stream.reserve_capacity(self.piece.len());
-            let room = match self.stream.capacity() {
-                0 => match self.stream.poll_capacity(cx) {
-                    Poll::Ready(Some(Ok(room))) => room,
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => {
-                        // A client may want to send all of its body before it reads.
-                        self.response.parts_mut().body.poll_upload(cx);
-                        return self.poll_given_up(cx);
-                    }
-                },
-                room => room,
-            };
-            let now = self.piece.split_to(room.min(self.piece.len()));
-            let ends = self.piece.is_empty() && self.response.parts().body.has_ended();
-            self.state.sent();
-            if self.stream.send_data(now, ends).is_err() || ends {
-                return Poll::Ready(());
-            }
-        }
-    }
-
-    /// Takes the next piece of the body; whether there is one to be sent.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        let Self { response, stream, piece, .. } = self;
-        let body = &mut response.parts_mut().body;
-        let taken = body.poll_piece(cx, &mut |bytes| {
-            *piece = Bytes::copy_from_slice(&bytes[..bytes.len().min(PIECE_BYTES_MAX)]);
-            piece.len()
-        });
-        taken.map(|taken| {
-            match taken {
-                Ok(Piece::Data) => return true,
-                Ok(Piece::End) => {
-                    // A client that has gone needs no end.
-                    let _ = match trailer_map(body.trailers()) {
-                        Some(trailers) => stream.send_trailers(trailers),
-                        None => stream.send_data(Bytes::new(), true),
-                    };
+                // A client may want to send all of its body before it reads.
+                body.poll_upload(cx);
+                if self.state.poll_expired(cx).is_ready() {
+                    outflow.stream.send_reset(Reason::CANCEL);
+                    return Poll::Ready(());
                 }
-                // What came must not be taken for all there is.
-                Err(_) => stream.send_reset(Reason::INTERNAL_ERROR),
-            }
-            false
-        })
-    }
-
-    /// Ready when the client has reset the stream, or nothing has moved for too long.
-    fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.state.poll_expired(cx).is_ready() {
-            self.stream.send_reset(Reason::CANCEL);
-            return Poll::Ready(());
+                outflow.stream.poll_reset(cx).map(drop)
+            })
+            .await;
         }
-        self.stream.poll_reset(cx).map(drop)
     }
 }
 
