@@ -1,6 +1,8 @@
 //! HTTP/1.1, a codec of our own.
 
 #[allow(dead_code, reason = "the connections that use it are not here yet")]
+pub(crate) mod chunks;
+#[allow(dead_code, reason = "the connections that use it are not here yet")]
 pub(crate) mod desync;
 #[allow(dead_code, reason = "the connections that use it are not here yet")]
 pub(crate) mod request_head;

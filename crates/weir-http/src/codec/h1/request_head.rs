@@ -119,6 +119,11 @@ pub(crate) fn parse(bytes: &mut [u8], fields: &mut Vec<Field>) -> Result<Option<
     Ok(Some(head))
 }
 
+/// Whether some software takes a name for one that frames a message or says where it comes from.
+pub(super) fn is_look_alike(name: &[u8]) -> bool {
+    look_alike::likeness(name).is_some()
+}
+
 fn read(reader: &mut Reader<'_>, fields: &mut Vec<Field>) -> Result<RequestHead, Stop> {
     let line = reader.request_line()?;
     let mut framer = Framer::default();
