@@ -45,6 +45,8 @@ pub struct LoadBalancer {
     pub idle_timeout: Duration,
     /// Where one line per request or flow is written, if anywhere.
     pub access_log: Option<AccessLog>,
+    /// What HTTP requests must be like; the default for network ones.
+    pub request_checks: RequestChecks,
     /// At least one.
     pub listeners: Vec<Listener>,
 }
@@ -65,6 +67,15 @@ pub enum AccessLogFormat {
     Elb,
     /// One JSON object.
     Json,
+}
+
+/// What HTTP requests must be like to be forwarded, and to be forwarded whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestChecks {
+    /// What happens to those that others may read differently.
+    pub desync_mitigation_mode: DesyncMitigationMode,
+    /// Whether fields are left out whose names have other characters than letters, digits and hyphens.
+    pub drop_invalid_header_fields: bool,
 }
 
 /// What happens to HTTP/1 requests that others may read differently. Source: Application Load Balancer, "Desync

@@ -241,6 +241,7 @@ impl State {
                     load_balancer: load_balancer.name.clone(),
                     idle_timeout: load_balancer.idle_timeout,
                     access_log: load_balancer.access_log.clone(),
+                    request_checks: load_balancer.request_checks,
                     bind: listener.bind,
                     kind,
                 }));
