@@ -68,17 +68,21 @@ objects! {
     DNS_TARGET = "dns target", ["name", "port", "type", "weight"], later [];
     TASK_TARGET = "tasks", ["container_port", "project", "service", "weight"], later ["network"];
     APPLICATION = "application load balancer",
-        ["access_log", "idle_timeout", "listeners", "name", "type"],
-        later [
-            "client_keep_alive", "desync_mitigation_mode", "drop_invalid_header_fields", "preserve_host_header",
-            "xff_client_port", "xff_header_processing_mode",
-        ];
+        [
+            "access_log", "client_keep_alive", "desync_mitigation_mode", "drop_invalid_header_fields",
+            "http2_prior_knowledge", "idle_timeout", "listeners", "name",
+            "type",
+        ],
+        later ["preserve_host_header", "xff_client_port", "xff_header_processing_mode"];
     NETWORK = "network load balancer",
         ["access_log", "idle_timeout", "listeners", "name", "tcp_idle_timeout", "type"],
         later ["cross_zone"];
     CLASSIC = "classic load balancer",
-        ["access_log", "connection_draining", "health_check", "idle_timeout", "instances", "listeners", "name", "type"],
-        later ["desync_mitigation_mode", "stickiness"];
+        [
+            "access_log", "connection_draining", "desync_mitigation_mode", "health_check", "idle_timeout", "instances",
+            "listeners", "name", "type",
+        ],
+        later ["stickiness"];
     CLASSIC_HEALTH_CHECK = "classic health check",
         ["healthy_threshold", "interval", "target", "timeout", "unhealthy_threshold"],
         later [];

@@ -81,6 +81,7 @@ pub fn definitions(tasks: &[Arc<Task>], bind: ListenAddr) -> Definitions {
         name: LoadBalancerName::parse(LOAD_BALANCER).expect("the name is letters"),
         idle_timeout: Duration::from_secs(60),
         access_log: None,
+        http: crate::definition::HttpSettings::default(),
         listeners: vec![Listener { bind, kind }],
     };
     Definitions { load_balancers: vec![load_balancer], target_groups, tls_tickets: None }

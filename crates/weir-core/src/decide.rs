@@ -148,6 +148,7 @@ mod tests {
             load_balancer: LoadBalancerName::parse("edge").unwrap(),
             idle_timeout: std::time::Duration::from_secs(60),
             access_log: None,
+            http: crate::definition::HttpSettings::default(),
             bind: crate::address::ListenAddr("127.0.0.1:80".parse().unwrap()),
             kind: ListenerKind::Application {
                 tls: None,

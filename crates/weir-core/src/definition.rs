@@ -50,6 +50,8 @@ pub struct LoadBalancer {
     pub idle_timeout: Duration,
     /// Where one line per request or flow is written, if anywhere.
     pub access_log: Option<AccessLog>,
+    /// How HTTP is read; the default for network ones.
+    pub http: HttpSettings,
     /// At least one.
     pub listeners: Vec<Listener>,
 }
@@ -72,29 +74,16 @@ pub enum AccessLogFormat {
     Json,
 }
 
-/// What happens to HTTP/1 requests that others may read differently. Source: Application Load Balancer, "Desync
-/// mitigation mode".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DesyncMitigationMode {
-    /// Requests that nobody can be sure of are refused; after ambiguous ones connections are closed.
-    #[default]
-    Defensive,
-    /// They are only logged, except what cannot be forwarded at all.
-    Monitor,
-    /// Whatever is not compliant is refused.
-    Strictest,
-}
-
-/// How an HTTP listener reads what clients send.
+/// How HTTP listeners read what clients send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
-    /// What becomes of requests that are odd.
+    /// What happens to requests that others may read differently.
     pub desync_mitigation_mode: DesyncMitigationMode,
     /// Whether fields are left out whose names have other characters than letters, digits and hyphens.
     pub drop_invalid_header_fields: bool,
     /// How long a client's connection may go on: 60 s to 604800 s. The next response then ends it.
     pub client_keep_alive: Duration,
-    /// Whether clients without TLS may begin with HTTP/2.
+    /// Whether clients without TLS may begin with HTTP/2, because they know that they may.
     pub http2_by_prior_knowledge: bool,
 }
 
@@ -107,6 +96,19 @@ impl Default for HttpSettings {
             http2_by_prior_knowledge: false,
         }
     }
+}
+
+/// What happens to HTTP/1 requests that others may read differently. Source: Application Load Balancer, "Desync
+/// mitigation mode".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DesyncMitigationMode {
+    /// Requests that nobody can be sure of are refused; after ambiguous ones connections are closed.
+    #[default]
+    Defensive,
+    /// They are only logged, except what cannot be forwarded at all.
+    Monitor,
+    /// Whatever is not compliant is refused.
+    Strictest,
 }
 
 /// A local address with the protocol it speaks and what it does with what arrives.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::address::ListenAddr;
 use crate::balance::{PickContext, Picker, Table, WorkerState};
-use crate::definition::{AccessLog, ListenerKind, TargetGroup};
+use crate::definition::{AccessLog, HttpSettings, ListenerKind, TargetGroup};
 use crate::health::Health;
 use crate::lease::Lease;
 use crate::name::LoadBalancerName;
@@ -96,6 +96,8 @@ pub struct Listener {
     pub idle_timeout: Duration,
     /// Its load balancer's access log.
     pub access_log: Option<AccessLog>,
+    /// What its load balancer asks of HTTP requests.
+    pub http: HttpSettings,
     /// Where it accepts connections.
     pub bind: ListenAddr,
     /// What it does with them.

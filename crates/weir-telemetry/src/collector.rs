@@ -298,6 +298,7 @@ mod tests {
             load_balancer: LoadBalancerName::parse("edge").unwrap(),
             idle_timeout: Duration::from_secs(60),
             access_log: None,
+            http: weir_core::definition::HttpSettings::default(),
             bind: ListenAddr("127.0.0.1:8080".parse().unwrap()),
             kind: ListenerKind::NetworkTcp { group: GroupIndex(0) },
         }

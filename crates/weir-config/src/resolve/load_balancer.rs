@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use weir_core::address::ListenAddr;
 use weir_core::definition::{
-    AccessLog, AccessLogFormat, Listener, ListenerKind, LoadBalancer, TargetProtocol,
+    AccessLog, AccessLogFormat, DesyncMitigationMode, HttpSettings, Listener, ListenerKind, LoadBalancer,
+    TargetProtocol,
 };
 use weir_core::name::{GroupName, LoadBalancerName};
 
@@ -39,6 +40,7 @@ pub(super) fn read<'n>(
     let fields = reader.fields(node, object)?;
     let name = name(fields, reader);
     let access_log = fields.get("access_log").and_then(|node| access_log(node, reader));
+    let http = http(fields, reader);
     let idle_timeout = match kind {
         Type::Application | Type::Classic => {
             let node = fields.get("idle_timeout");
@@ -72,7 +74,7 @@ pub(super) fn read<'n>(
             Some("add `listeners: [{ bind: \"127.0.0.1:8080\" }]`"),
         );
     }
-    Some(LoadBalancer { name: name?, idle_timeout, access_log, listeners })
+    Some(LoadBalancer { name: name?, idle_timeout, access_log, http, listeners })
 }
 
 /// The type decides which keys there are, so it is read first.
@@ -114,6 +116,27 @@ fn access_log(node: &Node, reader: &mut Reader<'_>) -> Option<AccessLog> {
     let format = fields.get("format").and_then(|node| reader.choice(node, &formats));
     let path = fields.get("path").and_then(|node| reader.text(node)).map(|path| reader.folder().join(path));
     Some(AccessLog { path, format: format.unwrap_or(AccessLogFormat::Elb) })
+}
+
+/// How HTTP is read. Each kind has the keys that AWS gives it.
+fn http(fields: Fields<'_>, reader: &mut Reader<'_>) -> HttpSettings {
+    let modes = [
+        ("monitor", DesyncMitigationMode::Monitor),
+        ("defensive", DesyncMitigationMode::Defensive),
+        ("strictest", DesyncMitigationMode::Strictest),
+    ];
+    let mode = fields.get("desync_mitigation_mode").and_then(|node| reader.choice(node, &modes));
+    let drops = fields.get("drop_invalid_header_fields").and_then(|node| reader.boolean(node));
+    let keep_alive = fields.get("client_keep_alive");
+    let keep_alive = keep_alive.and_then(|node| reader.duration(node, 60 * SECOND..=604_800 * SECOND));
+    let prior_knowledge = fields.get("http2_prior_knowledge").and_then(|node| reader.boolean(node));
+    let default = HttpSettings::default();
+    HttpSettings {
+        desync_mitigation_mode: mode.unwrap_or(default.desync_mitigation_mode),
+        drop_invalid_header_fields: drops.unwrap_or(default.drop_invalid_header_fields),
+        client_keep_alive: keep_alive.unwrap_or(default.client_keep_alive),
+        http2_by_prior_knowledge: prior_knowledge.unwrap_or(default.http2_by_prior_knowledge),
+    }
 }
 
 /// Reads every listener of a load balancer: its place, then what its kind asks for.
@@ -215,4 +238,64 @@ fn network(
     }
     let group = groups.named(forward, TargetProtocol::Tcp, reader)?;
     protocol.map(|_| ListenerKind::NetworkTcp { group })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// What a load balancer of some type asks of requests, or the problems with its lines.
+    fn checks(kind: &str, lines: &str) -> Result<HttpSettings, String> {
+        let (group, rest) = match kind {
+            "classic" => ("", "instances: [127.0.0.1], health_check: { target: \"TCP:80\" }"),
+            "network" => ("protocol: tcp,", "idle_timeout: 60s"),
+            _ => ("protocol: http,", "idle_timeout: 60s"),
+        };
+        let listener = match kind {
+            "classic" => "bind: \"127.0.0.1:0\", instance_port: 80",
+            _ => "bind: \"127.0.0.1:0\", default_action: { forward: web }",
+        };
+        let groups = if group.is_empty() {
+            String::new()
+        } else {
+            format!("target_groups: [{{ name: web, {group} }}]\n")
+        };
+        let text = format!(
+            "{groups}load_balancers: [{{ type: {kind}, name: edge, {rest}, {lines} listeners: [{{ {listener} }}] }}]\n"
+        );
+        let loaded = crate::parse(&text, Path::new("weir.yaml")).map_err(|problems| problems.to_string())?;
+        Ok(loaded.config.definitions.load_balancers[0].http)
+    }
+
+    #[test]
+    fn requests_are_checked_defensively_unless_something_else_is_written() {
+        for kind in ["application", "classic"] {
+            assert_eq!(checks(kind, ""), Ok(HttpSettings::default()), "{kind}");
+            for (word, mode) in [
+                ("monitor", DesyncMitigationMode::Monitor),
+                ("defensive", DesyncMitigationMode::Defensive),
+                ("strictest", DesyncMitigationMode::Strictest),
+            ] {
+                let checks = checks(kind, &format!("desync_mitigation_mode: {word},"));
+                assert_eq!(checks.map(|checks| checks.desync_mitigation_mode), Ok(mode), "{kind}");
+            }
+        }
+        let dropping = checks("application", "drop_invalid_header_fields: true,");
+        assert_eq!(dropping.map(|checks| checks.drop_invalid_header_fields), Ok(true));
+    }
+
+    #[test]
+    fn a_mode_that_does_not_exist_is_reported_with_its_path() {
+        let problems = checks("application", "desync_mitigation_mode: strict,").unwrap_err();
+        assert!(problems.contains("load_balancers[0].desync_mitigation_mode"), "{problems}");
+        assert!(problems.contains("did you mean `strictest`?"), "{problems}");
+    }
+
+    #[test]
+    fn each_type_has_only_the_checks_that_it_makes() {
+        assert!(checks("network", "desync_mitigation_mode: monitor,").is_err());
+        assert!(checks("classic", "drop_invalid_header_fields: true,").is_err());
+    }
 }

@@ -49,6 +49,7 @@ fn written(ports: &[u16]) -> Definitions {
             name: LoadBalancerName::parse("edge").unwrap(),
             idle_timeout: std::time::Duration::from_secs(60),
             access_log: None,
+            http: crate::definition::HttpSettings::default(),
             listeners: ports.iter().map(listener).collect(),
         }],
         target_groups: vec![group],

@@ -91,6 +91,7 @@ pub(super) fn definitions(target_groups: Vec<TargetGroup>) -> Definitions {
         name: LoadBalancerName::parse("edge").unwrap(),
         idle_timeout: Duration::from_secs(60),
         access_log: None,
+        http: crate::definition::HttpSettings::default(),
         listeners: (0..).zip(&target_groups).map(listener).collect(),
     };
     Definitions { load_balancers: vec![load_balancer], target_groups, tls_tickets: None }

@@ -101,19 +101,20 @@ impl Known {
     }
 }
 
-/// Whether `name`, a token, is `lower` in whatever case; both have the same length.
-///
-/// Setting one bit of each byte makes upper case lower, and of the other bytes of tokens makes none a letter, a digit or
-/// a hyphen that was not one: eight bytes are compared at a time.
-fn is_token(name: &[u8], lower: &[u8]) -> bool {
-    const CASE: u64 = 0x2020_2020_2020_2020;
-    let mut names = name.chunks_exact(8);
-    let mut lowers = lower.chunks_exact(8);
-    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("chunks have eight bytes"));
-    if names.by_ref().zip(lowers.by_ref()).any(|(name, lower)| word(name) | CASE != word(lower)) {
-        return false;
+/// Whether a token is `lower`, which is as long and in lower case, whatever its own case: eight letters at a time.
+#[inline]
+fn is_token(token: &[u8], lower: &[u8]) -> bool {
+    // No byte of a token but the letter itself becomes that letter when the bit of lower case is set.
+    const LOWER: u64 = 0x2020_2020_2020_2020;
+    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes) | LOWER;
+    match (token.last_chunk(), lower.last_chunk()) {
+        (Some(token_end), Some(lower_end)) if token.len() == lower.len() => {
+            let words = token.as_chunks().0.iter().zip(lower.as_chunks().0);
+            word(token_end) == word(lower_end)
+                && words.into_iter().all(|(token, lower)| word(token) == word(lower))
+        }
+        _ => token.eq_ignore_ascii_case(lower),
     }
-    names.remainder().iter().zip(lowers.remainder()).all(|(name, lower)| name | 0x20 == *lower)
 }
 
 /// A set of known names.

@@ -15,8 +15,8 @@ pub(crate) enum Decoder {
     Done(Vec<u8>),
     /// As many bytes, at least one.
     Length(u64),
-    /// Chunks.
-    Chunked(Chunks),
+    /// Chunks, and bytes of data that have come and follow next.
+    Chunked(Chunks, usize),
     /// Everything until the connection ends.
     UntilClose,
 }
@@ -52,7 +52,7 @@ impl Decoder {
         match framing {
             Framing::None => Self::NONE,
             Framing::Length(bytes) => Self::Length(bytes),
-            Framing::Chunked => Self::Chunked(Chunks::default()),
+            Framing::Chunked => Self::Chunked(Chunks::default(), 0),
         }
     }
 
@@ -74,7 +74,7 @@ impl Decoder {
         match self {
             Self::Done(_) => Some(0),
             Self::Length(left) => Some(*left),
-            Self::Chunked(_) | Self::UntilClose => None,
+            Self::Chunked(..) | Self::UntilClose => None,
         }
     }
 
@@ -123,18 +123,20 @@ impl Decoder {
             Self::Done(_) => 0,
             Self::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len()),
             Self::UntilClose => buffer.len(),
-            Self::Chunked(chunks) => {
+            Self::Chunked(_, data @ 1..) => *data,
+            Self::Chunked(chunks, data) => {
                 let (framing, step) = chunks.decode(buffer.data()).map_err(|_| BodyError::Malformed)?;
                 buffer.consume(framing);
-                match step {
+                *data = match step {
                     Step::Data(here) => here,
                     Step::More => 0,
                     Step::End => {
-                        *self = Self::Done(chunks.take_trailers());
+                        *self = Self::Done(chunks.trailers().to_vec());
                         release(input);
                         return Ok(Some(Piece::End));
                     }
-                }
+                };
+                *data
             }
         };
         if here == 0 {
@@ -150,7 +152,7 @@ impl Decoder {
                     *self = Self::NONE;
                 }
             }
-            Self::Chunked(chunks) => chunks.taken(taken),
+            Self::Chunked(_, data) => *data -= taken,
             Self::Done(_) | Self::UntilClose => {}
         }
         release(input);

@@ -117,7 +117,7 @@ impl ResponseHead {
             _ if !may_have_body(self.status, is_head) => Decoder::NONE,
             Framing::Length(0) => Decoder::NONE,
             Framing::Length(bytes) => Decoder::Length(bytes),
-            Framing::Chunked => Decoder::Chunked(Chunks::default()),
+            Framing::Chunked => Decoder::Chunked(Chunks::default(), 0),
             Framing::UntilClose => Decoder::UntilClose,
         }
     }

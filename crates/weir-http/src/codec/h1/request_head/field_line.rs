@@ -5,40 +5,82 @@
 use super::super::super::fields::{Field, Known, Span};
 use super::super::desync::Reason;
 use super::framing::{Framer, Kept};
-use super::look_alike::{Likeness, likeness};
+use super::look_alike::{Likeness, likeness, may_be_look_alike};
 use super::reader::{LineEnd, Reader, Stop};
 use super::{FIELDS_MAX, HeadError, LINE_BYTES_MAX, scan};
 
 impl Reader<'_> {
     /// Reads a field with its folded lines; `false` at the empty line, which is read, too.
+    #[inline]
     pub(super) fn field_line(&mut self, fields: &mut Vec<Field>, framer: &mut Framer) -> Result<bool, Stop> {
-        self.line = self.at;
         let (start, end) = (self.at, scan::token_end(self.bytes, self.at));
+        self.line = start;
         let byte = self.byte(end)?;
         if byte != b':' || end == start {
             return self.odd_line(byte, framer);
         }
         let known = Known::of(&self.bytes[start..end]);
-        let value = self.value(end + 1, known)?;
-        let kept = match known {
-            Known::ContentLength => framer.length(value.of(self.bytes), &mut self.oddities),
-            Known::TransferEncoding => framer.coding(value.of(self.bytes), self.oddities),
-            Known::Other => Ok(match likeness(&self.bytes[start..end]) {
-                None => Kept::Yes,
-                Some(likeness) => {
-                    framer.disguised(likeness, value.of(self.bytes));
-                    Kept::No
-                }
-            }),
-            _ => Ok(Kept::Yes),
+        let value = match self.plain_value(end + 1) {
+            Some(value) => value,
+            None => self.value(end + 1, known)?,
         };
-        if kept.map_err(Stop::Refused)? == Kept::Yes {
-            fields.push(Field { name: Span::new(start, end), value, known });
+        self.count()?;
+        let is_special = match known {
+            Known::ContentLength | Known::TransferEncoding => true,
+            Known::Other => may_be_look_alike(&self.bytes[start..end]),
+            _ => false,
+        };
+        let field = Field { name: Span::new(start, end), value, known };
+        if !is_special || self.special(field, framer)? == Kept::Yes {
+            fields.push(field);
         }
         Ok(true)
     }
 
+    /// Reads a value as nearly all are: a space before it, visible ASCII, CR LF, and another line that has begun.
+    /// Goes on to that line; stays, with `None`, where anything is different.
+    #[inline]
+    fn plain_value(&mut self, at: usize) -> Option<Span> {
+        let start = at + usize::from(self.bytes.get(at) == Some(&b' '));
+        let end = scan::plain_end(self.bytes, start);
+        let [first, .., last] = self.bytes.get(start..end)? else { return None };
+        let [b'\r', b'\n', next, ..] = self.bytes[end..] else { return None };
+        let is_plain = *first != b' ' && *last != b' ' && next != b' ' && next != b'\t';
+        if !is_plain || end + 2 - self.line > LINE_BYTES_MAX {
+            return None;
+        }
+        self.at = end + 2;
+        Some(Span::new(start, end))
+    }
+
+    /// Takes a field that says how the body is delimited, or may look so.
+    #[inline(never)]
+    fn special(&mut self, field: Field, framer: &mut Framer) -> Result<Kept, Stop> {
+        let value = field.value.of(self.bytes);
+        match field.known {
+            Known::ContentLength => framer.length(value, &mut self.oddities).map_err(Stop::Refused),
+            Known::TransferEncoding => framer.coding(value, self.oddities).map_err(Stop::Refused),
+            _ => Ok(match likeness(field.name.of(self.bytes)) {
+                None => Kept::Yes,
+                Some(likeness) => {
+                    framer.disguised(likeness, value);
+                    Kept::No
+                }
+            }),
+        }
+    }
+
+    /// Counts a field line, whether it is left out or not.
+    fn count(&mut self) -> Result<(), Stop> {
+        self.field_lines += 1;
+        if self.field_lines > FIELDS_MAX {
+            return Err(Stop::Refused(HeadError::TooManyFields));
+        }
+        Ok(())
+    }
+
     /// Reads a value from behind its colon, and what is folded below it, and goes on to the next line.
+    #[inline(never)]
     fn value(&mut self, mut start: usize, known: Known) -> Result<Span, Stop> {
         let control = match known {
             Known::ContentLength => Reason::BadContentLength,
@@ -83,16 +125,13 @@ impl Reader<'_> {
         if line.next - self.line > LINE_BYTES_MAX {
             return Err(Stop::Refused(HeadError::FieldTooLong));
         }
-        self.field_lines += 1;
-        if self.field_lines > FIELDS_MAX {
-            return Err(Stop::Refused(HeadError::TooManyFields));
-        }
         self.at = line.next;
         Ok(line.text)
     }
 
     /// Reads a line that does not begin with a token and a colon, `byte` standing behind the token: the empty line, or
     /// one that no target sees.
+    #[inline(never)]
     fn odd_line(&mut self, byte: u8, framer: &mut Framer) -> Result<bool, Stop> {
         let start = self.at;
         let begins = self.bytes[start] == byte;
@@ -112,6 +151,7 @@ impl Reader<'_> {
         }
         let line = self.line_end(start, Reason::NonCompliantHeader)?;
         self.folded(line, true)?;
+        self.count()?;
         let (name, value) = split_at_colon(&self.bytes[start..line.text]);
         match (name, value) {
             (_, None) => self.note(Reason::MissingHeaderColon),

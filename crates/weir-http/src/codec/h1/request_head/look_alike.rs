@@ -22,13 +22,16 @@ const MODELS: [(&[u8], Likeness); 6] = [
 /// Fewest letters of a model.
 const SHORTEST: usize = 12;
 
+/// Whether a name is worth a closer look: it is long enough, and does not begin with another letter.
+#[inline]
+pub(super) fn may_be_look_alike(name: &[u8]) -> bool {
+    let is_other = |byte: u8| matches!(byte | 0x20, b'a' | b'b' | b'd'..=b's' | b'u'..=b'w' | b'y' | b'z');
+    name.len() >= SHORTEST && !is_other(name[0])
+}
+
 /// What a name looks like when only its letters and digits are looked at.
-///
-/// Names that are not imitated by accident end here after their first letters.
 pub(super) fn likeness(name: &[u8]) -> Option<Likeness> {
-    if name.len() < SHORTEST
-        || matches!(name[0] | 0x20, b'a'..=b'b' | b'd'..=b's' | b'u'..=b'w' | b'y'..=b'z')
-    {
+    if !may_be_look_alike(name) {
         return None;
     }
     MODELS.into_iter().find(|(letters, _)| has_letters(name, letters)).map(|(_, likeness)| likeness)

@@ -49,11 +49,16 @@ pub(super) fn target_end(bytes: &[u8], at: usize) -> usize {
 }
 
 /// The first byte that is no part of a token, from `at`; or the end.
-pub(in super::super) fn token_end(bytes: &[u8], mut at: usize) -> usize {
-    while at < bytes.len() && TOKEN[bytes[at] as usize] {
-        at += 1;
-    }
-    at
+#[inline]
+pub(in super::super) fn token_end(bytes: &[u8], at: usize) -> usize {
+    let rest = &bytes[at..];
+    at + rest.iter().position(|byte| !TOKEN[*byte as usize]).unwrap_or(rest.len())
+}
+
+/// Whether a byte is part of a token.
+#[inline]
+pub(in super::super) fn is_token(byte: u8) -> bool {
+    TOKEN[byte as usize]
 }
 
 /// Which bytes tokens are made of. Source: RFC 9110 section 5.6.2.
