@@ -5,7 +5,7 @@ use std::rc::Rc;
 use weir_core::decide::Outcome;
 use weir_core::snapshot::ListenerIndex;
 use weir_http::record::{self, Observer, Record};
-use weir_http::{Answer, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve};
+use weir_http::{Answer, Client, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve};
 use weir_net::accept::Accepted;
 
 /// A classic HTTP listener in one worker.
@@ -37,10 +37,11 @@ impl Classic {
         let connection = Connection {
             client: accepted.client,
             listener: listener.bind,
+            settings: listener.http,
             idle_timeout: listener.idle_timeout,
         };
         self.observer.shard().connection_opened();
-        serve(accepted.stream, connection, &self.exchange.worker, self.clone()).await;
+        serve(Client::Plain(accepted.stream), connection, &self.exchange.worker, self.clone()).await;
         self.observer.shard().connection_closed();
     }
 

@@ -183,6 +183,15 @@ impl RequestError {
         }
     }
 
+    /// What was odd about a request that was refused for that.
+    pub(crate) fn oddities(&self) -> Oddities {
+        match self {
+            Self::Desync(oddities) => *oddities,
+            Self::HeadInvalid(error) => error.oddities(),
+            _ => Oddities::default(),
+        }
+    }
+
     /// Whether the request never reached the target, so that any method may be tried on another.
     pub fn is_before_dispatch(&self) -> bool {
         matches!(self, Self::DialFailed(_) | Self::TargetHandshakeFailed(_))

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use weir_core::address::ClientAddr;
 use weir_core::definition::AccessLogFormat;
 use weir_core::rule::Priority;
 use weir_core::snapshot::Listener;
@@ -15,8 +14,10 @@ use weir_core::time::Timestamp;
 use weir_net::clock::Clock;
 use weir_telemetry::access_log::{LogBuffer, LogWriter};
 use weir_telemetry::{Hold, ListenerShard, Telemetry};
+use weir_tls::Handshake;
 
 use crate::codec::edits::HeaderText;
+use crate::codec::h1::desync::Oddities;
 use crate::codec::phase::{ConnectionState, Phase};
 use crate::codec::request::{Origin, Request};
 use crate::codec::response::Response;
@@ -84,6 +85,9 @@ struct Inner {
 #[derive(Debug)]
 struct Details {
     created: SystemTime,
+    /// As AWS's log calls it: `http`, `https`, `h2`, `grpcs`, `ws`, `wss`.
+    kind: &'static str,
+    handshake: Option<Handshake>,
     client: String,
     request_line: String,
     user_agent: String,
@@ -98,12 +102,16 @@ struct Details {
     attempts: u32,
     target_status: Option<u16>,
     error_reason: Option<&'static str>,
+    oddities: Oddities,
 }
 
 impl Record {
     /// Begins the record of a request whose head has just been read.
     pub fn begin(observer: &Rc<Observer>, request: &Request) -> Self {
         observer.shard.request_began();
+        if !request.parts().oddities.is_empty() {
+            observer.shard.request_was_odd();
+        }
         let details = observer.log.is_some().then(|| Details::of(request));
         Self::new(observer, Some(request.parts().connection.clone()), details)
     }
@@ -201,7 +209,12 @@ impl Record {
     /// The request was refused or lost.
     pub fn failed(&mut self, error: &RequestError) {
         self.0.observer.shard.request_failed(error.reason());
+        let oddities = error.oddities();
+        if !oddities.is_empty() {
+            self.0.observer.shard.request_was_odd();
+        }
         if let Some(details) = &mut self.0.details {
+            details.oddities = details.oddities.with_all(oddities);
             details.error_reason = Some(error.reason());
         }
     }
@@ -260,23 +273,29 @@ impl Details {
             request.version()
         );
         let user_agent = request.user_agent().unwrap_or("-").to_owned();
-        Self::new(request.client(), request_line, user_agent)
+        let mut details = Self::new(&request.parts().origin, request_line, user_agent);
+        details.kind = request.kind();
+        details.oddities = request.parts().oddities;
+        details
     }
 
     /// Of something that was no request. Source: "if the request is malformed, the request is `- http://host:port- -`".
     fn refused(origin: &Origin) -> Self {
         let request_line = format!("- {}://{}- -", origin.scheme(), origin.listener);
-        Self::new(origin.client, request_line, "-".to_owned())
+        Self::new(origin, request_line, "-".to_owned())
     }
 
-    fn new(client: ClientAddr, request_line: String, user_agent: String) -> Self {
+    fn new(origin: &Origin, request_line: String, user_agent: String) -> Self {
+        let name = origin.handshake.as_ref().and_then(|handshake| handshake.server_name.as_deref());
         Self {
             created: wall_time(),
-            client: client.to_string(),
+            kind: origin.scheme(),
+            handshake: origin.handshake.clone(),
+            client: origin.client.to_string(),
             request_line,
             user_agent,
             trace_id: None,
-            domain: "-".to_owned(),
+            domain: name.unwrap_or("-").to_owned(),
             rule: "-".to_owned(),
             action: "-",
             redirect_url: None,
@@ -284,6 +303,7 @@ impl Details {
             attempts: 0,
             target_status: None,
             error_reason: None,
+            oddities: Oddities::default(),
         }
     }
 }

@@ -114,6 +114,7 @@ impl Telemetry {
             let open = sum(|s| read(&s.connections)).saturating_sub(sum(|s| read(&s.connections_closed)));
             families.gauge(names::CONNECTIONS_OPEN, &labels, open);
             families.counter(names::REQUESTS, &labels, sum(|s| read(&s.requests)));
+            families.counter(names::REQUESTS_NON_COMPLIANT, &labels, sum(|s| read(&s.requests_odd)));
             families.counter(names::RETRIES, &labels, sum(|s| read(&s.retries)));
             families.counter(names::RETRIES_REFUSED, &labels, sum(|s| read(&s.retries_refused)));
             families.counter(names::HELD, &labels, sum(|s| read(&s.held)));
@@ -149,6 +150,9 @@ impl Telemetry {
                 let reasons = shard.lock_reasons();
                 for (reason, count) in &reasons.request_errors {
                     families.add_to_counter(names::REQUEST_ERRORS, &with("reason", reason), *count);
+                }
+                for (reason, count) in &reasons.handshake_failures {
+                    families.add_to_counter(names::HANDSHAKE_FAILURES, &with("reason", reason), *count);
                 }
                 for (reason, count) in &reasons.flow_ends {
                     families.add_to_counter(names::FLOW_ENDS, &with("reason", reason), *count);

@@ -24,11 +24,13 @@ names! {
     FLOW_ENDS = "weir_flow_ends_total", "Flows ended, by listener and reason.";
     FLOWS_OPEN = "weir_flows_open", "Flows relayed now, by listener.";
     FLOWS = "weir_flows_total", "Flows begun, by listener.";
+    HANDSHAKE_FAILURES = "weir_tls_handshake_failures_total", "TLS handshakes with clients that failed, by listener and reason.";
     HELD = "weir_held_total", "Requests and flows that waited for a target, by listener.";
     HOLDING = "weir_holding", "Requests and flows that wait for a target now, by listener.";
     REQUEST_DURATION = "weir_request_duration_seconds", "Time from a request's head to the end of its response, by listener.";
     REQUEST_ERRORS = "weir_request_errors_total", "Requests that weir answered with an error of its own, by listener and reason.";
     REQUESTS = "weir_requests_total", "Requests, by listener.";
+    REQUESTS_NON_COMPLIANT = "weir_requests_non_compliant_total", "Requests that are not as RFC 9112 describes them, whatever became of them, by listener.";
     RESPONSES = "weir_responses_total", "Responses, by listener, source (target or weir) and class of status.";
     RETRIES = "weir_retries_total", "Attempts on another target after a failed one, by listener.";
     RETRIES_REFUSED = "weir_retries_refused_total", "Retries that the budget did not allow, by listener.";

@@ -37,6 +37,8 @@ pub(crate) struct ConnectionState {
     waker: RefCell<Option<Waker>>,
     /// Bytes that have come of the body of the request under way.
     received_bytes: Cell<u64>,
+    /// Whether the connection has gone on for as long as it may.
+    is_old: Cell<bool>,
 }
 
 impl ConnectionState {
@@ -49,6 +51,7 @@ impl ConnectionState {
             has_expired: Cell::new(false),
             waker: RefCell::default(),
             received_bytes: Cell::new(0),
+            is_old: Cell::new(false),
         }
     }
 
@@ -92,6 +95,15 @@ impl ConnectionState {
     /// Bytes that have come of the body of the request under way.
     pub(crate) fn received_bytes(&self) -> u64 {
         self.received_bytes.get()
+    }
+
+    /// The connection has gone on for as long as it may: its next response ends it.
+    pub(crate) fn grow_old(&self) {
+        self.is_old.set(true);
+    }
+
+    pub(crate) fn is_old(&self) -> bool {
+        self.is_old.get()
     }
 
     /// How long a guard waits between two looks.

@@ -10,6 +10,7 @@ use weir_tls::Handshake;
 
 use super::edits::{Edits, HeaderText};
 use super::fields::{Known, Span};
+use super::h1::desync::Oddities;
 use super::head::Head;
 use super::phase::ConnectionState;
 use super::request_body::RequestBody;
@@ -28,6 +29,10 @@ pub(crate) struct Parts {
     pub(crate) raw_target: Span,
     pub(crate) target: Target,
     pub(crate) version: Version,
+    /// What is odd about it; only of HTTP/1.
+    pub(crate) oddities: Oddities,
+    /// Whether the target's connection may be used again after it.
+    pub(crate) is_trusted: bool,
     pub(crate) body: RequestBody,
     /// The protocol that the client asks to switch to.
     pub(crate) upgrade: Option<Span>,
@@ -217,17 +222,32 @@ impl Request {
         is_idempotent(self.0.head.bytes(self.0.method))
     }
 
+    /// What AWS's access logs call it.
+    pub(crate) fn kind(&self) -> &'static str {
+        let parts = &*self.0;
+        let is_secure = parts.origin.handshake.is_some();
+        match (parts.version, is_secure) {
+            (Version::Http2, _) if self.is_grpc() => "grpcs",
+            (Version::Http2, _) => "h2",
+            (_, true) if parts.upgrade.is_some() => "wss",
+            (_, false) if parts.upgrade.is_some() => "ws",
+            (_, true) => "https",
+            (_, false) => "http",
+        }
+    }
+
+    fn is_grpc(&self) -> bool {
+        let kind = self.0.head.fields().named("content-type").next();
+        kind.is_some_and(|kind| kind.len() >= GRPC.len() && kind[..GRPC.len()].eq_ignore_ascii_case(GRPC))
+    }
+
     /// Whether targets that speak `version` understand it.
     ///
     /// Source: Application Load Balancer, "Target groups", "Protocol version": its table of client and target.
     pub(crate) fn suits(&self, version: ProtocolVersion) -> bool {
         let parts = &*self.0;
-        let is_grpc = || {
-            let kind = parts.head.fields().named("content-type").next();
-            kind.is_some_and(|kind| kind.len() >= GRPC.len() && kind[..GRPC.len()].eq_ignore_ascii_case(GRPC))
-        };
         match (version, parts.version) {
-            (ProtocolVersion::Http1, Version::Http2) => !is_grpc(),
+            (ProtocolVersion::Http1, Version::Http2) => !self.is_grpc(),
             (ProtocolVersion::Http1, Version::Http10 | Version::Http11) => true,
             (_, Version::Http10 | Version::Http11) => false,
             (ProtocolVersion::Http2, Version::Http2) => true,

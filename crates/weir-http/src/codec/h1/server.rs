@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use weir_core::definition::HttpSettings;
 use weir_net::relay::RelaySide as _;
 use weir_net::worker::Worker;
 
@@ -21,6 +22,7 @@ use super::super::{Answer, Connection};
 use super::asked::{Asked, Expectation, asked_upgrade, delimiter};
 use super::body::{BodyError, Decoder, Piece};
 use super::client_side::ClientSide;
+use super::desync::{Verdict, verdict};
 use super::request_head::{self, Framing, HEAD_BYTES_MAX, HeadError, RequestHead};
 use super::sending::{BodyState, Sending, Sent};
 use super::tunnel::Tunnel;
@@ -65,8 +67,8 @@ pub(crate) async fn serve<A: Answer>(
 ) {
     let state = Rc::new(ConnectionState::new(connection.idle_timeout));
     let client = Rc::new(ClientSide::new(socket, state));
-    let session = Session { client: client.clone(), origin, worker, answer };
-    let ended = guarded(session, &client.state, worker).await;
+    let session = Session { client: client.clone(), origin, settings: connection.settings, worker, answer };
+    let ended = guarded(session, &client.state, connection.settings.client_keep_alive, worker).await;
     match ended {
         Ended::Closed => {}
         Ended::Cut => client.socket.borrow().reset_at_end(),
@@ -85,7 +87,13 @@ pub(crate) async fn serve<A: Answer>(
 }
 
 /// Runs a session under the eyes of its guard.
-async fn guarded<A: Answer>(session: Session<'_, A>, state: &ConnectionState, worker: &Worker) -> Ended {
+async fn guarded<A: Answer>(
+    session: Session<'_, A>,
+    state: &ConnectionState,
+    keep_alive: Duration,
+    worker: &Worker,
+) -> Ended {
+    let opened = worker.clock.now();
     let look = ConnectionState::look_interval(state.idle_timeout());
     let mut session = pin!(session.run());
     let mut guard = pin!(tokio::time::sleep(look));
@@ -108,6 +116,9 @@ async fn guarded<A: Answer>(session: Session<'_, A>, state: &ConnectionState, wo
                 return Poll::Pending;
             }
             guard.as_mut().reset(tokio::time::Instant::now() + look);
+            if worker.clock.now().since(opened) >= keep_alive {
+                state.grow_old();
+            }
             if !state.is_silent() {
                 continue;
             }
@@ -132,6 +143,7 @@ async fn drain_after_lead(worker: &Worker) {
 struct Session<'a, A> {
     client: Rc<ClientSide>,
     origin: Rc<Origin>,
+    settings: HttpSettings,
     worker: &'a Worker,
     answer: &'a A,
 }
@@ -144,7 +156,7 @@ impl<A: Answer> Session<'_, A> {
                 Ok(None) => Some(Ended::Closed),
                 // In a box of its own: a connection between requests holds no memory for one.
                 Ok(Some((head, line))) => Box::pin(self.exchange(head, line)).await,
-                Err(error) => Some(Box::pin(self.refuse(error)).await),
+                Err(error) => Some(Box::pin(self.refuse(RequestError::HeadInvalid(error))).await),
             };
             match ended {
                 None => self.client.state.enter(Phase::BetweenRequests),
@@ -188,13 +200,18 @@ impl<A: Answer> Session<'_, A> {
     async fn exchange(&self, head: Head, line: RequestHead) -> Option<Ended> {
         let client = &self.client;
         client.state.begin_request();
-        let (asked, expectation) = (Asked::of(&head, &line), Expectation::of(&head, &line));
+        let verdict = verdict(self.settings.desync_mitigation_mode, line.oddities.class());
+        if verdict == Verdict::Refuse {
+            return Some(self.refuse(RequestError::Desync(line.oddities)).await);
+        }
+        let (mut asked, expectation) = (Asked::of(&head, &line), Expectation::of(&head, &line));
         client.begin_body(Decoder::of_request(line.framing), expectation == Expectation::Continue);
         if expectation == Expectation::Unknown {
-            let refused = self.answer.refuse(&self.origin, RequestError::ExpectationUnknown);
-            return self.respond(asked, refused).await;
+            return Some(self.refuse(RequestError::ExpectationUnknown).await);
         }
-        let request = self.request(head, line);
+        let is_trusted = verdict == Verdict::Pass;
+        asked.keeps_alive &= is_trusted;
+        let request = self.request(head, line, is_trusted);
         let answered = {
             let mut answering = pin!(self.answer.answer(request));
             poll_fn(|cx| match answering.as_mut().poll(cx) {
@@ -209,7 +226,10 @@ impl<A: Answer> Session<'_, A> {
         }
     }
 
-    fn request(&self, head: Head, line: RequestHead) -> Request {
+    fn request(&self, mut head: Head, line: RequestHead, is_trusted: bool) -> Request {
+        if self.settings.drop_invalid_header_fields {
+            head.keep_fields(|name| name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-'));
+        }
         let body = match line.framing {
             Framing::None => RequestBody::empty(),
             framing => {
@@ -222,6 +242,8 @@ impl<A: Answer> Session<'_, A> {
             raw_target: line.target,
             target: Target::parse(head.whole(), line.target),
             version: line.version,
+            oddities: line.oddities,
+            is_trusted,
             upgrade: asked_upgrade(&head, line.version),
             head,
             body,
@@ -232,9 +254,9 @@ impl<A: Answer> Session<'_, A> {
     }
 
     /// Answers what is no request.
-    async fn refuse(&self, error: HeadError) -> Ended {
+    async fn refuse(&self, error: RequestError) -> Ended {
         self.client.state.begin_request();
-        let mut refused = self.answer.refuse(&self.origin, RequestError::HeadInvalid(error));
+        let mut refused = self.answer.refuse(&self.origin, error);
         refused.close_connection();
         let asked =
             Asked { is_head: false, version: Version::Http11, keeps_alive: false, accepts_trailers: false };
@@ -250,7 +272,12 @@ impl<A: Answer> Session<'_, A> {
         let client = &self.client;
         // The client's own body must come to its end, or the next request cannot be found.
         let is_drainable = client.body.borrow().left().is_some_and(|left| left <= DRAINED_BYTES_MAX);
-        if self.worker.drain.has_begun() || !asked.keeps_alive || !is_drainable || client.owes_continue() {
+        if self.worker.drain.has_begun()
+            || client.state.is_old()
+            || !asked.keeps_alive
+            || !is_drainable
+            || client.owes_continue()
+        {
             response.close_connection();
         }
         let delimiter = delimiter(asked, response.parts());

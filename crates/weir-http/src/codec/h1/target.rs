@@ -88,7 +88,18 @@ impl TargetConnection {
                 }
                 let parts = request.parts();
                 let is_head = parts.head.bytes(parts.method) == b"HEAD";
-                let body = TargetBody::new(self, upload, lease, state, &line, is_head);
+                let keeps_alive = line.keeps_alive && parts.is_trusted;
+                let mut body = TargetBody {
+                    connection: Some(self),
+                    upload,
+                    decoder: line.body(is_head),
+                    keeps_alive,
+                    lease,
+                    state,
+                };
+                if body.decoder.is_done() && line.status != SWITCHING_PROTOCOLS {
+                    body.finish();
+                }
                 let content = Content::Http1(body);
                 Ok(Response::from_target(line.status, head, Some(line.reason), line.length(), content))
             }
@@ -208,22 +219,6 @@ pub(crate) struct TargetBody {
 }
 
 impl TargetBody {
-    fn new(
-        connection: Box<TargetConnection>,
-        upload: Upload,
-        lease: Lease,
-        state: Rc<ConnectionState>,
-        line: &ResponseHead,
-        is_head: bool,
-    ) -> Self {
-        let (decoder, keeps_alive) = (line.body(is_head), line.keeps_alive);
-        let mut body = Self { connection: Some(connection), upload, decoder, keeps_alive, lease, state };
-        if body.decoder.is_done() && line.status != SWITCHING_PROTOCOLS {
-            body.finish();
-        }
-        body
-    }
-
     /// Gives the next bytes to `take`, and goes on with the request meanwhile.
     ///
     /// # Errors

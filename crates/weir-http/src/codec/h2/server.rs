@@ -15,6 +15,7 @@ use weir_net::worker::Worker;
 
 use super::super::edits::Edits;
 use super::super::fields::Known;
+use super::super::h1::desync::Oddities;
 use super::super::h1::request_head::Framing;
 use super::super::phase::ConnectionState;
 use super::super::request::{Origin, Parts, Request, Target, Version, is_idempotent};
@@ -66,7 +67,7 @@ pub(crate) async fn serve<A: Answer + 'static>(
     let own = ConnectionState::new(connection.idle_timeout);
     let mut guard = pin!(tokio::time::sleep(look));
     let mut drained = pin!(worker.drain.begun());
-    let (mut requests, mut is_ending) = (0, false);
+    let (opened, mut requests, mut is_ending) = (worker.clock.now(), 0, false);
     poll_fn(|cx| {
         loop {
             match http.poll_accept(cx) {
@@ -96,6 +97,11 @@ pub(crate) async fn serve<A: Answer + 'static>(
                 return Poll::Pending;
             }
             guard.as_mut().reset(tokio::time::Instant::now() + look);
+            let age = worker.clock.now().since(opened);
+            if !is_ending && age >= connection.settings.client_keep_alive {
+                is_ending = true;
+                http.graceful_shutdown();
+            }
             // What only this list knows has ended.
             streams.retain(|state| Rc::strong_count(state) > 1);
             for state in streams.iter().filter(|state| state.is_silent()) {
@@ -186,6 +192,8 @@ impl Stream {
             method,
             raw_target,
             version: Version::Http2,
+            oddities: Oddities::default(),
+            is_trusted: true,
             upgrade: None,
             head,
             body,
