@@ -41,6 +41,7 @@ pub struct ListenerShard {
 pub(crate) struct Reasons {
     pub(crate) request_errors: Vec<(&'static str, u64)>,
     pub(crate) flow_ends: Vec<(&'static str, u64)>,
+    pub(crate) handshake_errors: Vec<(&'static str, u64)>,
 }
 
 impl ListenerShard {
@@ -52,6 +53,11 @@ impl ListenerShard {
     /// A connection ended.
     pub fn connection_closed(&self) {
         add(&self.connections_closed, 1);
+    }
+
+    /// A TLS handshake with a client failed.
+    pub fn handshake_failed(&self, reason: &'static str) {
+        count_reason(&mut self.lock_reasons().handshake_errors, reason);
     }
 
     /// A request's head was read.

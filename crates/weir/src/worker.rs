@@ -22,6 +22,7 @@ use weir_net::worker::Worker;
 use weir_network::Flows;
 use weir_telemetry::Telemetry;
 use weir_telemetry::access_log::LogWriter;
+use weir_tls::ServerSide;
 
 /// How often access-log lines are handed over, however few they are.
 const LOG_FLUSH_INTERVAL: Duration = Duration::from_millis(200);
@@ -33,6 +34,8 @@ pub(crate) const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) struct Serving {
     pub(crate) worker: Worker,
     pub(crate) dispatcher: Rc<RefCell<Dispatcher>>,
+    /// What listeners speak TLS with.
+    pub(crate) tls: weir_tls::Listeners,
     pub(crate) telemetry: Telemetry,
     pub(crate) log_writer: LogWriter,
 }
@@ -41,6 +44,8 @@ pub(crate) struct Serving {
 #[derive(Clone)]
 enum Server {
     Application(Rc<Application>),
+    /// The same behind TLS.
+    Secured(Rc<Application>, ServerSide),
     Classic(Rc<Classic>),
     Flows(Rc<Flows>),
 }
@@ -126,11 +131,17 @@ impl Serving {
         let observer =
             || Rc::new(Observer::new(listener, &self.telemetry, &self.log_writer, self.worker.clock));
         match listener.kind {
-            ListenerKind::Application { .. } => Server::Application(Rc::new(Application {
-                listener: listener.index,
-                exchange: exchange.clone(),
-                observer: observer(),
-            })),
+            ListenerKind::Application { .. } => {
+                let application = Rc::new(Application {
+                    listener: listener.index,
+                    exchange: exchange.clone(),
+                    observer: observer(),
+                });
+                match self.tls.get(listener.index) {
+                    Some(tls) => Server::Secured(application, tls),
+                    None => Server::Application(application),
+                }
+            }
             ListenerKind::ClassicHttp { .. } => Server::Classic(Rc::new(Classic {
                 listener: listener.index,
                 exchange: exchange.clone(),
@@ -153,6 +164,7 @@ impl Server {
     async fn serve(self, accepted: Accepted) {
         match self {
             Self::Application(application) => application.serve(accepted).await,
+            Self::Secured(application, tls) => secure(&application, &tls, accepted).await,
             Self::Classic(classic) => classic.serve(accepted).await,
             Self::Flows(flows) => flows.serve(accepted).await,
         }
@@ -163,12 +175,28 @@ impl Server {
         loop {
             ticks.tick().await;
             match &self {
-                Self::Application(application) => application.observer.flush(),
+                Self::Application(application) | Self::Secured(application, _) => {
+                    application.observer.flush();
+                }
                 Self::Classic(classic) => classic.observer.flush(),
                 Self::Flows(flows) => flows.flush(),
             }
         }
     }
+}
+
+/// Shakes hands with a client. The exchange speaks in the clear only, so nothing is asked and answered yet.
+async fn secure(application: &Application, tls: &ServerSide, accepted: Accepted) {
+    let shard = application.observer.shard();
+    shard.connection_opened();
+    match tls.accept(accepted.stream).await {
+        Ok((_stream, handshake)) => tracing::debug!(client = %accepted.client, "shook hands: {handshake:?}"),
+        Err(error) => {
+            shard.handshake_failed(error.reason());
+            tracing::debug!(client = %accepted.client, "no handshake: {error}");
+        }
+    }
+    shard.connection_closed();
 }
 
 /// Tells the connections of every target that has left, with each publication.
