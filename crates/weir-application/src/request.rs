@@ -6,7 +6,9 @@ use tokio::net::TcpStream;
 use weir_core::decide::Outcome;
 use weir_core::snapshot::{Listener, ListenerIndex, Unavailable};
 use weir_http::record::{self, Observer, Record};
-use weir_http::{Answer, Client, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve};
+use weir_http::{
+    Answer, Client, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve,
+};
 use weir_net::accept::Accepted;
 
 /// An application listener in one worker.

@@ -5,7 +5,9 @@ use std::rc::Rc;
 use weir_core::decide::Outcome;
 use weir_core::snapshot::ListenerIndex;
 use weir_http::record::{self, Observer, Record};
-use weir_http::{Answer, Client, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve};
+use weir_http::{
+    Answer, Client, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve,
+};
 use weir_net::accept::Accepted;
 
 /// A classic HTTP listener in one worker.

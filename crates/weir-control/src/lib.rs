@@ -5,6 +5,7 @@
 //! What this crate lacks, on purpose: requests and flows. It never imports a listener crate; the two sides meet in
 //! the snapshot.
 
+mod certificates;
 mod handle;
 mod labels;
 mod listeners;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
@@ -19,6 +19,7 @@ use weir_core::health::{Health, HealthCheck, Probe, UnhealthyReason, Verdict};
 use weir_core::snapshot::{Group, Member, Snapshot};
 use weir_core::target::TargetSerial;
 use weir_net::dial::{DialError, dial};
+use weir_tls::{Alpn, TargetSide};
 
 /// How long a connection must stay open to pass a TCP probe: a published container port is accepted by the engine's
 /// own proxy before the task listens, and closed at once.
@@ -40,6 +41,7 @@ const HEADER_LINES_MAX: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Prober {
     verdicts: UnboundedSender<(TargetSerial, Verdict)>,
+    tls: TargetSide,
     probes: BTreeMap<TargetSerial, Running>,
 }
 
@@ -67,12 +69,13 @@ impl Running {
 struct Plan {
     addr: TargetAddr,
     check: HealthCheck,
+    tls: TargetSide,
 }
 
 impl Prober {
     /// A prober that tells its verdicts to `verdicts`.
     pub(crate) fn new(verdicts: UnboundedSender<(TargetSerial, Verdict)>) -> Self {
-        Self { verdicts, probes: BTreeMap::new() }
+        Self { verdicts, tls: TargetSide::new(), probes: BTreeMap::new() }
     }
 
     /// Goes on from `before` to `after`, and probes exactly its targets that are to be probed. Probes whose plan is
@@ -102,7 +105,7 @@ impl Prober {
         }
         let is_initial = Rc::new(Cell::new(is_initial));
         let (has_passed, verdicts) = (member.health.is_healthy(), self.verdicts.clone());
-        let task = watch(plan(group, member), serial, has_passed, is_initial.clone(), verdicts);
+        let task = watch(self.plan(group, member), serial, has_passed, is_initial.clone(), verdicts);
         let new = Running {
             settings: group.settings.clone(),
             own_path: member.health_check_path.clone(),
@@ -113,24 +116,24 @@ impl Prober {
             outdated.task.abort();
         }
     }
+
+    fn plan(&self, group: &Group, member: &Member) -> Plan {
+        let mut check = group.settings.health_check.clone();
+        if let (Probe::Http { path, .. }, Some(own)) = (&mut check.probe, &member.health_check_path) {
+            *path = own.to_string();
+        }
+        let addr = match check.port {
+            Some(port) => TargetAddr(SocketAddr::new(member.target.addr.ip(), port)),
+            None => member.target.addr,
+        };
+        Plan { addr, check, tls: self.tls.clone() }
+    }
 }
 
 /// Only targets of used groups are probed, and neither those that leave nor those that their engine has spoken about.
 fn is_probed(group: &Group, member: &Member) -> bool {
     let is_out = matches!(member.health, Health::Draining | Health::Unused);
     group.is_used && !is_out && !member.health.is_said_by_engine()
-}
-
-fn plan(group: &Group, member: &Member) -> Plan {
-    let mut check = group.settings.health_check.clone();
-    if let (Probe::Http { path, .. }, Some(own)) = (&mut check.probe, &member.health_check_path) {
-        *path = own.to_string();
-    }
-    let addr = match check.port {
-        Some(port) => TargetAddr(SocketAddr::new(member.target.addr.ip(), port)),
-        None => member.target.addr,
-    };
-    Plan { addr, check }
 }
 
 /// Probes one target for as long as the task lives.
@@ -184,8 +187,15 @@ async fn ask(plan: &Plan) -> Verdict {
     let asked = async {
         match &plan.check.probe {
             Probe::Tcp => stays_open(stream).await,
-            Probe::Http { path, matcher, user_agent } => {
-                let status = status_of(stream, plan.addr, path, user_agent).await?;
+            Probe::Http { is_tls, path, matcher, user_agent } => {
+                let request = request(plan.addr, *is_tls, path, user_agent);
+                let status = if *is_tls {
+                    let secured = plan.tls.connect(stream, None, &[Alpn::Http1]).await;
+                    let (stream, _) = secured.map_err(|_| UnhealthyReason::FailedHealthChecks)?;
+                    status_of(stream, &request).await?
+                } else {
+                    status_of(stream, &request).await?
+                };
                 if matcher.matches(status) {
                     Ok(())
                 } else {
@@ -205,18 +215,19 @@ async fn stays_open(mut stream: TcpStream) -> Verdict {
     }
 }
 
-/// Sends `GET path` on a connection of its own and reads the status.
-async fn status_of(
-    mut stream: TcpStream,
-    addr: TargetAddr,
-    path: &str,
-    user_agent: &str,
-) -> Result<u16, UnhealthyReason> {
-    const HTTP_PORT: u16 = 80;
-    let host = if addr.port() == HTTP_PORT { addr.ip().to_string() } else { addr.to_string() };
-    let request = format!(
+fn request(addr: TargetAddr, is_tls: bool, path: &str, user_agent: &str) -> String {
+    let usual_port = if is_tls { 443 } else { 80 };
+    let host = if addr.port() == usual_port { addr.ip().to_string() } else { addr.to_string() };
+    format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nUser-Agent: {user_agent}\r\nAccept-Encoding: gzip, compressed\r\n\r\n"
-    );
+    )
+}
+
+/// Sends a request on `S`, a connection of its own with or without TLS, and reads the status.
+async fn status_of<S>(mut stream: S, request: &str) -> Result<u16, UnhealthyReason>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let failed = |_| UnhealthyReason::FailedHealthChecks;
     stream.write_all(request.as_bytes()).await.map_err(failed)?;
     let mut head = Vec::with_capacity(1024);
@@ -251,11 +262,16 @@ mod tests {
             timeout: Duration::from_millis(500),
             thresholds: Thresholds { healthy: 5, unhealthy: 2 },
         };
-        Plan { addr: TargetAddr(addr), check }
+        Plan { addr: TargetAddr(addr), check, tls: TargetSide::new() }
     }
 
     fn http() -> Probe {
+        asked(false)
+    }
+
+    fn asked(is_tls: bool) -> Probe {
         Probe::Http {
+            is_tls,
             path: "/healthz".into(),
             matcher: StatusMatcher::ok(),
             user_agent: "ELB-HealthChecker/2.0",
@@ -284,6 +300,45 @@ mod tests {
         assert_eq!(ask(&plan(well, http())).await, Ok(()));
         let sick = target(b"HTTP/1.1 503 No\r\n\r\n", true).await;
         assert_eq!(ask(&plan(sick, http())).await, Err(UnhealthyReason::ResponseCodeMismatch(503)));
+    }
+
+    /// A target that speaks TLS with a certificate that nobody vouches for, and answers each connection the same.
+    async fn secured_target(bytes: &'static [u8]) -> SocketAddr {
+        let tls = crate::certificates::self_signed();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Ok((mut stream, _)) = tls.accept(stream).await {
+                    stream.write_all(bytes).await.unwrap();
+                    stream.read_to_end(&mut Vec::new()).await.ok();
+                }
+            }
+        });
+        addr
+    }
+
+    #[tokio::test]
+    async fn an_https_probe_judges_the_status_behind_whatever_certificate() {
+        let well = secured_target(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        assert_eq!(ask(&plan(well, asked(true))).await, Ok(()));
+        let sick = secured_target(b"HTTP/1.1 503 No\r\n\r\n").await;
+        assert_eq!(ask(&plan(sick, asked(true))).await, Err(UnhealthyReason::ResponseCodeMismatch(503)));
+        let plain = target(b"HTTP/1.1 200 OK\r\n\r\n", true).await;
+        assert_eq!(ask(&plan(plain, asked(true))).await, Err(UnhealthyReason::FailedHealthChecks));
+        assert_eq!(ask(&plan(well, asked(false))).await, Err(UnhealthyReason::FailedHealthChecks));
+    }
+
+    #[test]
+    fn the_host_of_a_probe_has_the_port_unless_it_is_the_usual_one() {
+        let host = |addr: &str, is_tls| {
+            let request = request(TargetAddr(addr.parse().unwrap()), is_tls, "/", "a");
+            request.split("Host: ").nth(1).unwrap().split('\r').next().unwrap().to_owned()
+        };
+        assert_eq!(host("10.0.0.1:443", true), "10.0.0.1");
+        assert_eq!(host("10.0.0.1:443", false), "10.0.0.1:443");
+        assert_eq!(host("10.0.0.1:80", false), "10.0.0.1");
+        assert_eq!(host("10.0.0.1:8443", true), "10.0.0.1:8443");
     }
 
     #[tokio::test]

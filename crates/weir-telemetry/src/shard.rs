@@ -42,7 +42,7 @@ pub struct ListenerShard {
 pub(crate) struct Reasons {
     pub(crate) request_errors: Vec<(&'static str, u64)>,
     pub(crate) flow_ends: Vec<(&'static str, u64)>,
-    pub(crate) handshake_failures: Vec<(&'static str, u64)>,
+    pub(crate) handshake_errors: Vec<(&'static str, u64)>,
 }
 
 impl ListenerShard {
@@ -56,6 +56,11 @@ impl ListenerShard {
         add(&self.connections_closed, 1);
     }
 
+    /// A TLS handshake with a client failed.
+    pub fn handshake_failed(&self, reason: &'static str) {
+        count_reason(&mut self.lock_reasons().handshake_errors, reason);
+    }
+
     /// A request's head was read.
     pub fn request_began(&self) {
         add(&self.requests, 1);
@@ -64,11 +69,6 @@ impl ListenerShard {
     /// A request was not as RFC 9112 describes it, whatever became of it.
     pub fn request_was_odd(&self) {
         add(&self.requests_odd, 1);
-    }
-
-    /// A handshake with a client failed.
-    pub fn handshake_failed(&self, reason: &'static str) {
-        count_reason(&mut self.lock_reasons().handshake_failures, reason);
     }
 
     /// A response's head was sent, `status` 100 to 599.

@@ -4,13 +4,25 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Largest file, in bytes: a revocation list of half a million entries, AWS's quota, has about 20 MB.
 const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
+/// What a file has, or why that is not known.
+type Content = Result<Arc<[u8]>, io::ErrorKind>;
+
 /// Files that were read, each once.
 #[derive(Debug, Default)]
-pub struct Files(BTreeMap<PathBuf, Result<Vec<u8>, io::ErrorKind>>);
+pub struct Files(BTreeMap<PathBuf, Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    /// What was found.
+    found: Content,
+    /// What is made of it, which may be what was found before.
+    used: Content,
+}
 
 impl Files {
     /// None yet.
@@ -23,17 +35,27 @@ impl Files {
     /// # Errors
     /// It cannot be read, or is larger than any file of its kind.
     pub fn read(&mut self, path: &Path) -> io::Result<&[u8]> {
-        let content =
-            self.0.entry(path.to_owned()).or_insert_with(|| content(path).map_err(|error| error.kind()));
-        match content {
+        let entry = self.0.entry(path.to_owned()).or_insert_with(|| {
+            let found = content(path);
+            Entry { used: found.clone(), found }
+        });
+        match &entry.used {
             Ok(bytes) => Ok(bytes),
             Err(kind) => Err((*kind).into()),
         }
     }
 
+    /// Takes a file as it was in `before`, whatever was found now; whether that makes a difference.
+    pub fn put_back(&mut self, path: &Path, before: &Self) -> bool {
+        let (Some(entry), Some(before)) = (self.0.get_mut(path), before.0.get(path)) else { return false };
+        let differs = entry.used != before.used;
+        entry.used.clone_from(&before.used);
+        differs
+    }
+
     /// Whether a file is not what it was any more.
     pub fn have_changed(&self) -> bool {
-        self.0.iter().any(|(path, before)| content(path).map_err(|error| error.kind()) != *before)
+        self.0.iter().any(|(path, before)| content(path) != before.found)
     }
 
     /// Every file that was read.
@@ -42,14 +64,17 @@ impl Files {
     }
 }
 
-fn content(path: &Path) -> io::Result<Vec<u8>> {
-    // To open a pipe would wait for whoever writes to it.
-    if !path.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+fn content(path: &Path) -> Content {
+    let read = || {
+        // To open a pipe would wait for whoever writes to it.
+        if !path.metadata()?.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut bytes = Vec::new();
+        File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > FILE_BYTES_MAX { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+    };
+    read().map(Arc::from).map_err(|error: io::Error| error.kind())
 }
 
 #[cfg(test)]
@@ -82,5 +107,21 @@ mod tests {
         assert!(!files.have_changed());
         folder.write("a.pem", b"one");
         assert!(files.have_changed());
+    }
+
+    #[test]
+    fn a_file_that_was_put_back_is_used_as_it_was_and_found_as_it_is() {
+        let folder = Folder::new();
+        let path = folder.write("a.pem", b"good");
+        let (mut before, mut after) = (Files::new(), Files::new());
+        before.read(&path).unwrap();
+        folder.write("a.pem", b"bad");
+        after.read(&path).unwrap();
+        assert!(after.put_back(&path, &before));
+        assert!(!after.put_back(&path, &before), "it is back already");
+        assert_eq!(after.read(&path).unwrap(), b"good");
+        assert!(!after.have_changed(), "the bad one has been seen");
+        folder.write("a.pem", b"better");
+        assert!(after.have_changed());
     }
 }

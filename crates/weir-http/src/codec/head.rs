@@ -52,12 +52,6 @@ impl Head {
         Self { bytes, list, known }
     }
 
-    /// Leaves out the fields whose names are not such as `keep` wants them.
-    pub(crate) fn keep_fields(&mut self, keep: impl Fn(&[u8]) -> bool) {
-        let bytes = self.bytes.data();
-        self.list.retain(|field| keep(field.name.of(bytes)));
-    }
-
     /// All of its bytes.
     pub(crate) fn whole(&self) -> &[u8] {
         self.bytes.data()

@@ -22,7 +22,7 @@ use super::super::{Answer, Connection};
 use super::asked::{Asked, Expectation, asked_upgrade, delimiter};
 use super::body::{BodyError, Decoder, Piece};
 use super::client_side::ClientSide;
-use super::desync::{Verdict, verdict};
+use super::desync::{Oddities, Verdict, verdict};
 use super::request_head::{self, Framing, HEAD_BYTES_MAX, HeadError, RequestHead};
 use super::sending::{BodyState, Sending, Sent};
 use super::tunnel::Tunnel;
@@ -180,6 +180,9 @@ impl<A: Answer> Session<'_, A> {
                 let mut fields = borrow_list();
                 match request_head::parse(input.data_mut(), &mut fields) {
                     Ok(Some(line)) => {
+                        if self.settings.drop_invalid_header_fields {
+                            request_head::drop_invalid(input.data(), &mut fields);
+                        }
                         let head = Head::new(split_off_front(slot, line.end), fields);
                         return Poll::Ready(Ok(Some((head, line))));
                     }
@@ -191,6 +194,11 @@ impl<A: Answer> Session<'_, A> {
             *looked_at = slot.as_ref().map_or(0, Buffer::len);
             match ready!(self.client.poll_read(slot, cx)) {
                 Ok(1..) => {}
+                // A client that leaves a head unfinished may still read what is thought of that.
+                Ok(0) if let Some(cut) = slot => {
+                    let oddities = Oddities::of_cut(cut.data());
+                    return Poll::Ready(Err(HeadError::Malformed(oddities)));
+                }
                 Ok(0) | Err(_) => return Poll::Ready(Ok(None)),
             }
         }
@@ -226,10 +234,7 @@ impl<A: Answer> Session<'_, A> {
         }
     }
 
-    fn request(&self, mut head: Head, line: RequestHead, is_trusted: bool) -> Request {
-        if self.settings.drop_invalid_header_fields {
-            head.keep_fields(|name| name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-'));
-        }
+    fn request(&self, head: Head, line: RequestHead, is_trusted: bool) -> Request {
         let body = match line.framing {
             Framing::None => RequestBody::empty(),
             framing => {
