@@ -45,10 +45,12 @@ const ARROWS: [(&str, &[&str]); 14] = [
 ];
 
 /// Outside crates that only some of ours may import.
-const BOUNDARIES: [(&str, &[&str]); 12] = [
+const BOUNDARIES: [(&str, &[&str]); 13] = [
     // weir-http forwards with it; weir-discovery asks servers of lists, and must not import weir-http.
     ("hyper", &["weir-http", "weir-discovery"]),
     ("hyper-util", &["weir-http", "weir-discovery"]),
+    // weir-http forwards with it; weir-control asks targets how they are, and must not import weir-http.
+    ("h2", &["weir-http", "weir-control"]),
     ("hickory-resolver", &["weir-discovery"]),
     ("http-body-util", &["weir-discovery"]),
     // weir-discovery signs requests with it, and asks servers that must not need weir-tls's listeners.

@@ -206,6 +206,18 @@ impl Certificates {
     }
 }
 
+/// Every file that `definitions` name for TLS and that cannot be used, the first one of each listener.
+pub fn unusable_files(definitions: &Definitions) -> Vec<LoadError> {
+    let mut files = Files::new();
+    let tickets = definitions.tls_tickets.iter().map(|file| load_tickets(file, &mut files).err());
+    let mut problems: Vec<LoadError> = tickets.flatten().collect();
+    let listeners = definitions.load_balancers.iter().flat_map(|load_balancer| &load_balancer.listeners);
+    let tickets = Tickets::random();
+    let load = |tls: &Arc<Tls>| load(tls, &APPLICATION_ALPN, &tickets, &mut files).err();
+    problems.extend(listeners.filter_map(|listener| listener.kind.tls()).filter_map(load));
+    problems
+}
+
 /// What to say of the end of a certificate at `now`, in seconds since 1970; nothing while it is far.
 fn expiry_warning(certificate: &ServerCertificate, now: i64) -> Option<String> {
     const DAY_SECONDS: i64 = 24 * 3600;

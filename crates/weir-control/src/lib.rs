@@ -14,6 +14,7 @@ pub mod reconciler;
 pub mod sources;
 pub mod timeline;
 
+pub use certificates::unusable_files;
 pub use handle::{Command, Handle, Readiness, Reloaded};
 pub use listeners::{Assignment, Listeners};
 pub use reconciler::{Origin, Reconciler, StartError};

@@ -1,41 +1,33 @@
 //! The prober: one task per target that asks it whether it is well.
 
+mod ask;
+mod http1;
+mod http2;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 use weir_core::address::TargetAddr;
 use weir_core::definition::TargetGroup;
-use weir_core::health::{Health, HealthCheck, Probe, UnhealthyReason, Verdict};
+use weir_core::health::{Health, HealthCheck, Probe, Verdict};
 use weir_core::snapshot::{Group, Member, Snapshot};
 use weir_core::target::TargetSerial;
-use weir_net::dial::{DialError, dial};
-use weir_tls::{Alpn, TargetSide};
+use weir_tls::TargetSide;
 
-/// How long a connection must stay open to pass a TCP probe: a published container port is accepted by the engine's
-/// own proxy before the task listens, and closed at once.
-const STAYS_OPEN: Duration = Duration::from_millis(50);
+use self::ask::ask;
 
 /// The first pause between two probes of a target that has not passed yet. Ours: AWS waits a whole interval.
 const EAGER_PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest such pause.
 const EAGER_PAUSE_MAX: Duration = Duration::from_secs(1);
-
-/// Bytes of a response head that a probe reads.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-
-/// Header lines of a response that a probe reads.
-const HEADER_LINES_MAX: usize = 128;
 
 /// All probes under way.
 #[derive(Debug)]
@@ -171,207 +163,5 @@ async fn watch(
     }
 }
 
-/// One probe.
-async fn ask(plan: &Plan) -> Verdict {
-    let deadline = Instant::now() + plan.check.timeout;
-    let stream = match timeout_at(deadline, dial(plan.addr)).await {
-        Ok(Ok(stream)) => stream,
-        Err(_) | Ok(Err(DialError::TimedOut)) => return Err(UnhealthyReason::ConnectTimeout),
-        Ok(Err(DialError::Failed(error))) if error.kind() == ErrorKind::ConnectionRefused => {
-            return Err(UnhealthyReason::ConnectionRefused);
-        }
-        Ok(Err(DialError::Failed(_) | DialError::SelfConnected)) => {
-            return Err(UnhealthyReason::FailedHealthChecks);
-        }
-    };
-    let asked = async {
-        match &plan.check.probe {
-            Probe::Tcp => stays_open(stream).await,
-            Probe::Http { is_tls, path, matcher, user_agent } => {
-                let request = request(plan.addr, *is_tls, path, user_agent);
-                let status = if *is_tls {
-                    let secured = plan.tls.connect(stream, None, &[Alpn::Http1]).await;
-                    let (stream, _) = secured.map_err(|_| UnhealthyReason::FailedHealthChecks)?;
-                    status_of(stream, &request).await?
-                } else {
-                    status_of(stream, &request).await?
-                };
-                if matcher.matches(status) {
-                    Ok(())
-                } else {
-                    Err(UnhealthyReason::ResponseCodeMismatch(status))
-                }
-            }
-        }
-    };
-    timeout_at(deadline, asked).await.unwrap_or(Err(UnhealthyReason::Timeout))
-}
-
-async fn stays_open(mut stream: TcpStream) -> Verdict {
-    match timeout(STAYS_OPEN, stream.read(&mut [0; 1])).await {
-        // Silent or talkative, but there.
-        Err(_) | Ok(Ok(1..)) => Ok(()),
-        Ok(Ok(0) | Err(_)) => Err(UnhealthyReason::FailedHealthChecks),
-    }
-}
-
-fn request(addr: TargetAddr, is_tls: bool, path: &str, user_agent: &str) -> String {
-    let usual_port = if is_tls { 443 } else { 80 };
-    let host = if addr.port() == usual_port { addr.ip().to_string() } else { addr.to_string() };
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nUser-Agent: {user_agent}\r\nAccept-Encoding: gzip, compressed\r\n\r\n"
-    )
-}
-
-/// Sends a request on `S`, a connection of its own with or without TLS, and reads the status.
-async fn status_of<S>(mut stream: S, request: &str) -> Result<u16, UnhealthyReason>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let failed = |_| UnhealthyReason::FailedHealthChecks;
-    stream.write_all(request.as_bytes()).await.map_err(failed)?;
-    let mut head = Vec::with_capacity(1024);
-    loop {
-        if stream.read_buf(&mut head).await.map_err(failed)? == 0 || head.len() > HEAD_BYTES_MAX {
-            return Err(UnhealthyReason::FailedHealthChecks);
-        }
-        let mut lines = [httparse::EMPTY_HEADER; HEADER_LINES_MAX];
-        let mut response = httparse::Response::new(&mut lines);
-        match response.parse(&head) {
-            Ok(httparse::Status::Complete(_)) => {
-                return response.code.ok_or(UnhealthyReason::FailedHealthChecks);
-            }
-            Ok(httparse::Status::Partial) => {}
-            Err(_) => return Err(UnhealthyReason::FailedHealthChecks),
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use tokio::net::TcpListener;
-    use weir_core::health::{StatusMatcher, Thresholds};
-
-    use super::*;
-
-    fn plan(addr: SocketAddr, probe: Probe) -> Plan {
-        let check = HealthCheck {
-            probe,
-            port: None,
-            interval: Duration::from_secs(30),
-            timeout: Duration::from_millis(500),
-            thresholds: Thresholds { healthy: 5, unhealthy: 2 },
-        };
-        Plan { addr: TargetAddr(addr), check, tls: TargetSide::new() }
-    }
-
-    fn http() -> Probe {
-        asked(false)
-    }
-
-    fn asked(is_tls: bool) -> Probe {
-        Probe::Http {
-            is_tls,
-            path: "/healthz".into(),
-            matcher: StatusMatcher::ok(),
-            user_agent: "ELB-HealthChecker/2.0",
-        }
-    }
-
-    /// A target that gives every connection the same bytes, then closes it or holds it open.
-    async fn target(bytes: &'static [u8], holds_open: bool) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            let mut held = Vec::new();
-            while let Ok((mut stream, _)) = listener.accept().await {
-                stream.write_all(bytes).await.unwrap();
-                if holds_open {
-                    held.push(stream);
-                }
-            }
-        });
-        addr
-    }
-
-    #[tokio::test]
-    async fn an_http_probe_judges_the_status() {
-        let well = target(b"HTTP/1.1 200 OK\r\n\r\n", true).await;
-        assert_eq!(ask(&plan(well, http())).await, Ok(()));
-        let sick = target(b"HTTP/1.1 503 No\r\n\r\n", true).await;
-        assert_eq!(ask(&plan(sick, http())).await, Err(UnhealthyReason::ResponseCodeMismatch(503)));
-    }
-
-    /// A target that speaks TLS with a certificate that nobody vouches for, and answers each connection the same.
-    async fn secured_target(bytes: &'static [u8]) -> SocketAddr {
-        let tls = crate::certificates::self_signed();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                if let Ok((mut stream, _)) = tls.accept(stream).await {
-                    stream.write_all(bytes).await.unwrap();
-                    stream.read_to_end(&mut Vec::new()).await.ok();
-                }
-            }
-        });
-        addr
-    }
-
-    #[tokio::test]
-    async fn an_https_probe_judges_the_status_behind_whatever_certificate() {
-        let well = secured_target(b"HTTP/1.1 200 OK\r\n\r\n").await;
-        assert_eq!(ask(&plan(well, asked(true))).await, Ok(()));
-        let sick = secured_target(b"HTTP/1.1 503 No\r\n\r\n").await;
-        assert_eq!(ask(&plan(sick, asked(true))).await, Err(UnhealthyReason::ResponseCodeMismatch(503)));
-        let plain = target(b"HTTP/1.1 200 OK\r\n\r\n", true).await;
-        assert_eq!(ask(&plan(plain, asked(true))).await, Err(UnhealthyReason::FailedHealthChecks));
-        assert_eq!(ask(&plan(well, asked(false))).await, Err(UnhealthyReason::FailedHealthChecks));
-    }
-
-    #[test]
-    fn the_host_of_a_probe_has_the_port_unless_it_is_the_usual_one() {
-        let host = |addr: &str, is_tls| {
-            let request = request(TargetAddr(addr.parse().unwrap()), is_tls, "/", "a");
-            request.split("Host: ").nth(1).unwrap().split('\r').next().unwrap().to_owned()
-        };
-        assert_eq!(host("10.0.0.1:443", true), "10.0.0.1");
-        assert_eq!(host("10.0.0.1:443", false), "10.0.0.1:443");
-        assert_eq!(host("10.0.0.1:80", false), "10.0.0.1");
-        assert_eq!(host("10.0.0.1:8443", true), "10.0.0.1:8443");
-    }
-
-    #[tokio::test]
-    async fn nonsense_and_silence_and_refusal_each_fail_for_their_own_reason() {
-        let nonsense = target(b"220 smtp ready\r\n", true).await;
-        assert_eq!(ask(&plan(nonsense, http())).await, Err(UnhealthyReason::FailedHealthChecks));
-        let silent = target(b"", true).await;
-        assert_eq!(ask(&plan(silent, http())).await, Err(UnhealthyReason::Timeout));
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert_eq!(ask(&plan(closed, http())).await, Err(UnhealthyReason::ConnectionRefused));
-    }
-
-    #[tokio::test]
-    async fn packets_that_are_swallowed_are_told_from_a_target_that_is_silent() {
-        // A full backlog drops what comes: the handshake gets no answer, as behind a filter.
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let listener = socket.listen(0).unwrap();
-        let addr = listener.local_addr().unwrap();
-        let _fills_it = TcpStream::connect(addr).await.unwrap();
-        assert_eq!(ask(&plan(addr, http())).await, Err(UnhealthyReason::ConnectTimeout));
-    }
-
-    #[tokio::test]
-    async fn a_port_that_closes_what_it_accepts_does_not_pass_a_tcp_probe() {
-        let proxy_without_task = target(b"", false).await;
-        assert_eq!(
-            ask(&plan(proxy_without_task, Probe::Tcp)).await,
-            Err(UnhealthyReason::FailedHealthChecks)
-        );
-        let silent = target(b"", true).await;
-        assert_eq!(ask(&plan(silent, Probe::Tcp)).await, Ok(()));
-        let talkative = target(b"220 ready\r\n", true).await;
-        assert_eq!(ask(&plan(talkative, Probe::Tcp)).await, Ok(()));
-    }
-}
+mod tests;

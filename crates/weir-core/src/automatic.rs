@@ -119,6 +119,7 @@ pub(crate) fn target_group(name: GroupName, targets: Vec<TargetSelector>) -> Tar
         health_check: HealthCheck {
             probe: Probe::Http {
                 is_tls: false,
+                version: ProtocolVersion::Http1,
                 path: "/".into(),
                 // Anything that is an answer: a service behind a login or without a front page is served too.
                 matcher: StatusMatcher::range(200, 499),

@@ -243,6 +243,37 @@ mod tests {
         assert_eq!(read(&rsa.chain()[0]).unwrap().key, Key::Rsa(2048));
     }
 
+    /// Made by OpenSSL 3.0: `req -x509 -utf8 -multivalue-rdn -subj '/C=DE/…'`.
+    const STRANGE: &str = "-----BEGIN CERTIFICATE-----\n\
+        MIIC9jCCApygAwIBAgIUeJBbTXQRE39AQfCf2jula9BR0EcwCgYIKoZIzj0EAwIw\n\
+        gckxCzAJBgNVBAYTAkRFMRwwGgYDVQQIDBNOb3JkcmhlaW4tV2VzdGZhbGVuMR8w\n\
+        HQYDVQQKDBZCw6Rja2VyLCAiU8O2aG5lIiBHbWJIMRQwCAYDVQQLDAFhMAgGA1UE\n\
+        CwwBYjEVMBMGA1UEAwwMICN4O3k8ej49XHEgMRQwEgYJKoZIhvcNAQkBFgVhQGIu\n\
+        YzELMAkGA1UEBRMCNDIxFzAVBgoJkiaJk/IsZAEZFgdleGFtcGxlMRIwEAYKCZIm\n\
+        iZPyLGQBAQwCbWUwHhcNMjYxMTI1MTkzNzE0WhcNMjcwMjIzMTkzNzE0WjCByTEL\n\
+        MAkGA1UEBhMCREUxHDAaBgNVBAgME05vcmRyaGVpbi1XZXN0ZmFsZW4xHzAdBgNV\n\
+        BAoMFkLDpGNrZXIsICJTw7ZobmUiIEdtYkgxFDAIBgNVBAsMAWEwCAYDVQQLDAFi\n\
+        MRUwEwYDVQQDDAwgI3g7eTx6Pj1ccSAxFDASBgkqhkiG9w0BCQEWBWFAYi5jMQsw\n\
+        CQYDVQQFEwI0MjEXMBUGCgmSJomT8ixkARkWB2V4YW1wbGUxEjAQBgoJkiaJk/Is\n\
+        ZAEBDAJtZTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABLjIVKrS22mxPxe3OvUq\n\
+        WN0Tn40+Sw8WZNVVzDffeye73yshqs9cwCdcaV2yJmM+8AKNjZn66Gs4k8cfnUIy\n\
+        yMajYDBeMB0GA1UdDgQWBBR6dua07uC3UCBIIluaqWJAnBy3nDAfBgNVHSMEGDAW\n\
+        gBR6dua07uC3UCBIIluaqWJAnBy3nDAPBgNVHRMBAf8EBTADAQH/MAsGA1UdDwQE\n\
+        AwIBBjAKBggqhkjOPQQDAgNIADBFAiBzB1QNbQqKfmnjZ4bNI0jQm59spHFBGFNG\n\
+        TpCUnHYoEwIhAJk0aPBQrB33bCirYiBwFxgry8k1baZMlo2lUYAdGUKr\n\
+        -----END CERTIFICATE-----\n";
+
+    #[test]
+    fn a_strange_name_is_written_as_openssl_writes_it() {
+        let facts = read(&testing::certificates_of(STRANGE)[0]).unwrap();
+        // `openssl x509 -noout -subject -nameopt RFC2253`
+        let openssl = "UID=me,DC=example,serialNumber=42,emailAddress=a@b.c,CN=\\ #x\\;y\\<z\\>=\\\\q\\ ,\
+            OU=b+OU=a,O=B\\C3\\A4cker\\, \\\"S\\C3\\B6hne\\\" GmbH,ST=Nordrhein-Westfalen,C=DE";
+        assert_eq!(facts.subject, openssl);
+        assert_eq!(facts.issuer, openssl);
+        assert_eq!(facts.names, [" #x;y<z>=\\q "], "without alternative names the common one");
+    }
+
     #[test]
     fn every_cut_of_a_certificate_is_survived() {
         let made = testing::self_signed(&["shop.example"], KeyKind::P256);

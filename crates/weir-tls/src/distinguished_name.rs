@@ -35,7 +35,8 @@ pub(crate) fn written(name: &[u8]) -> Option<String> {
     let mut parts = Vec::new();
     for part in parts_of(name)? {
         let mut text = String::new();
-        for (number, (kind, value)) in part.into_iter().enumerate() {
+        // Their order means nothing; this is OpenSSL's.
+        for (number, (kind, value)) in part.into_iter().rev().enumerate() {
             if number > 0 {
                 text.push('+');
             }

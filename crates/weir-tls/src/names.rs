@@ -20,7 +20,8 @@ impl Names {
     pub(crate) fn of<'c>(certificates: impl Iterator<Item = &'c ServerCertificate>) -> Self {
         let mut names = Self::default();
         for (at, certificate) in certificates.enumerate() {
-            for name in &certificate.names {
+            // What begins with a dot is no name, and would be taken for a wildcard's.
+            for name in certificate.names.iter().filter(|name| !name.starts_with('.')) {
                 // A wildcard stands for a whole first label, and for nothing else.
                 let name = name.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(name);
                 let certificates = names.by_name.entry(name.to_owned()).or_default();
@@ -35,7 +36,6 @@ impl Names {
     /// The positions of the certificates that are for `name`: those with the very name, else those with its wildcard.
     pub(crate) fn matching(&self, name: &str) -> &[usize] {
         let name = name.to_ascii_lowercase();
-        // A name that begins with a dot would be taken for a wildcard's.
         let exact = self.by_name.get(&name).filter(|_| !name.starts_with('.'));
         let wildcard = || name.find('.').filter(|at| *at > 0).and_then(|at| self.by_name.get(&name[at..]));
         exact.or_else(wildcard).map_or(&[], Vec::as_slice)
@@ -92,6 +92,7 @@ mod tests {
         assert_eq!(names.matching("Blog.Example.com"), [0]);
         assert!(names.matching("a.blog.example.com").is_empty());
         assert!(names.matching("example.com").is_empty());
+        assert!(names.matching("a.odd").is_empty());
         assert!(names.matching(".example.com").is_empty());
         assert!(names.matching("").is_empty());
     }

@@ -164,6 +164,7 @@ fn health_check_target(node: &Node, reader: &mut Reader<'_>) -> Option<(Probe, u
         ("HTTP", Some(port), Some(path)) if target_group::is_path(path) => {
             let probe = Probe::Http {
                 is_tls: false,
+                version: ProtocolVersion::Http1,
                 path: path.to_owned(),
                 matcher: StatusMatcher::ok(),
                 user_agent: USER_AGENT,

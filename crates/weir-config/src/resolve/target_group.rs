@@ -69,7 +69,7 @@ pub(super) fn read<'n>(
     };
     let connection_termination = fields.get("connection_termination").and_then(|node| reader.boolean(node));
     let minimum = fields.get("minimum_healthy_targets").and_then(|node| reader.number(node, 1..=1000));
-    let health_check = health_check(fields, spoken, reader);
+    let health_check = health_check(fields, spoken, protocol_version, reader);
     if let (Some(name), Some(protocol)) = (name, protocol) {
         groups.resolved.push(TargetGroup {
             name,
@@ -126,6 +126,7 @@ fn protocol_version(
     let Some(node) = fields.get("protocol_version") else { return ProtocolVersion::default() };
     if !protocol.is_http() {
         reader.problem(node, "a group of TCP targets has no version of HTTP", Some("take it out"));
+        return ProtocolVersion::default();
     }
     reader.choice(node, &VERSIONS).unwrap_or_default()
 }
@@ -171,7 +172,12 @@ fn check_addresses(fields: Fields<'_>, targets: &[TargetSelector], reader: &mut 
     }
 }
 
-fn health_check(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> HealthCheck {
+fn health_check(
+    fields: Fields<'_>,
+    protocol: TargetProtocol,
+    version: ProtocolVersion,
+    reader: &mut Reader<'_>,
+) -> HealthCheck {
     let empty = Node {
         position: crate::problem::Position::default(),
         path: String::new(),
@@ -185,8 +191,9 @@ fn health_check(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reade
     let probe = match checked {
         TargetProtocol::Http | TargetProtocol::Https => Probe::Http {
             is_tls: checked == TargetProtocol::Https,
-            path: path(fields, reader),
-            matcher: matcher(fields, protocol, reader),
+            version,
+            path: path(fields, version, reader),
+            matcher: matcher(fields, protocol, version, reader),
             user_agent: USER_AGENT,
         },
         TargetProtocol::Tcp => {
@@ -242,9 +249,13 @@ pub(super) fn timing(
     (interval, timeout)
 }
 
-fn path(fields: Fields<'_>, reader: &mut Reader<'_>) -> String {
-    let Some(node) = fields.get("path") else { return "/".to_owned() };
-    let Some(text) = reader.text(node) else { return "/".to_owned() };
+fn path(fields: Fields<'_>, version: ProtocolVersion, reader: &mut Reader<'_>) -> String {
+    let default = match version {
+        ProtocolVersion::Grpc => "/AWS.ALB/healthcheck",
+        ProtocolVersion::Http1 | ProtocolVersion::Http2 => "/",
+    };
+    let Some(node) = fields.get("path") else { return default.to_owned() };
+    let Some(text) = reader.text(node) else { return default.to_owned() };
     if !is_path(text) {
         let cause = format!("{text:?} is not a path");
         reader.problem(
@@ -261,16 +272,29 @@ pub(super) fn is_path(text: &str) -> bool {
     text.starts_with('/') && text.len() <= PATH_BYTES_MAX && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-fn matcher(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> StatusMatcher {
-    let default = match protocol {
-        TargetProtocol::Http | TargetProtocol::Https => StatusMatcher::ok(),
+fn matcher(
+    fields: Fields<'_>,
+    protocol: TargetProtocol,
+    version: ProtocolVersion,
+    reader: &mut Reader<'_>,
+) -> StatusMatcher {
+    let default = match (protocol, version) {
+        (TargetProtocol::Http | TargetProtocol::Https, ProtocolVersion::Grpc) => {
+            StatusMatcher::grpc_unimplemented()
+        }
+        (TargetProtocol::Http | TargetProtocol::Https, _) => StatusMatcher::ok(),
         // Network load balancers are content with redirects.
-        TargetProtocol::Tcp => StatusMatcher::range(200, 399),
+        (TargetProtocol::Tcp, _) => StatusMatcher::range(200, 399),
     };
     let Some(node) = fields.get("matcher") else { return default };
     let Some(text) = reader.text(node) else { return default };
-    StatusMatcher::parse(text).unwrap_or_else(|| {
-        let remedy = "write it like `200`, `200,202` or `200-299`";
+    let (parsed, remedy) = match version {
+        ProtocolVersion::Grpc => (StatusMatcher::parse_grpc(text), "write it like `12`, `0,12` or `0-99`"),
+        ProtocolVersion::Http1 | ProtocolVersion::Http2 => {
+            (StatusMatcher::parse(text), "write it like `200`, `200,202` or `200-299`")
+        }
+    };
+    parsed.unwrap_or_else(|| {
         reader.problem(node, &format!("{text:?} names no statuses"), Some(remedy));
         default
     })

@@ -286,6 +286,16 @@ mod tests {
         assert!(is_asked_over_tls("protocol: https"));
         assert!(!is_asked_over_tls("protocol: https, health_check: { protocol: http }"));
         assert!(is_asked_over_tls("health_check: { protocol: https }"));
+        let probe = |group: &str| {
+            parsed(group).unwrap().config.definitions.target_groups[0].health_check.probe.clone()
+        };
+        let weir_core::health::Probe::Http { path, matcher, .. } = probe("protocol_version: grpc") else {
+            panic!("gRPC is HTTP")
+        };
+        assert_eq!(path, "/AWS.ALB/healthcheck");
+        assert!(matcher.matches(12) && !matcher.matches(0) && !matcher.matches(200));
+        let told = parsed("protocol_version: grpc, health_check: { matcher: 200 }").unwrap_err().to_string();
+        assert!(told.contains("write it like `12`"), "{told}");
         let told = parsed("protocol: tcp, protocol_version: http2").unwrap_err().to_string();
         assert!(told.contains("has no version of HTTP"), "{told}");
     }
