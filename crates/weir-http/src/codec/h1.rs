@@ -11,6 +11,6 @@ pub(super) mod response_head;
 mod sending;
 pub(crate) mod server;
 pub(crate) mod target;
-mod tunnel;
+pub(super) mod tunnel;
 mod upload;
 pub(super) mod write;

@@ -133,14 +133,15 @@ impl Request {
         if authority.is_some_and(|authority| !is_host(parts.head.bytes(authority))) {
             return Err(RequestError::HostInvalid);
         }
-        let mut hosts = parts.head.fields().values(Known::Host);
+        let fields = parts.head.fields();
+        let mut hosts = fields.values(Known::Host);
         match (hosts.next(), hosts.next()) {
             (Some(host), None) if is_host(host) => {}
             // HTTP/1.0 knows no Host; the listener's own address takes its place.
             (None, _) if parts.version == Version::Http10 => {}
             _ => return Err(RequestError::HostInvalid),
         }
-        for value in parts.head.fields().values(Known::Connection) {
+        for value in fields.values(Known::Connection) {
             let mut names = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
             if names.any(|name| NEVER_OF_THE_CONNECTION.iter().any(|n| name.eq_ignore_ascii_case(n))) {
                 return Err(RequestError::ConnectionFieldInvalid);
@@ -227,10 +228,10 @@ impl Request {
         let parts = &*self.0;
         let is_secure = parts.origin.handshake.is_some();
         match (parts.version, is_secure) {
-            (Version::Http2, _) if self.is_grpc() => "grpcs",
-            (Version::Http2, _) => "h2",
             (_, true) if parts.upgrade.is_some() => "wss",
             (_, false) if parts.upgrade.is_some() => "ws",
+            (Version::Http2, _) if self.is_grpc() => "grpcs",
+            (Version::Http2, _) => "h2",
             (_, true) => "https",
             (_, false) => "http",
         }
@@ -250,6 +251,10 @@ impl Request {
             (ProtocolVersion::Http1, Version::Http2) => !self.is_grpc(),
             (ProtocolVersion::Http1, Version::Http10 | Version::Http11) => true,
             (_, Version::Http10 | Version::Http11) => false,
+            // WebSocket goes to targets by the upgrade of HTTP/1.1 only.
+            (ProtocolVersion::Http2 | ProtocolVersion::Grpc, Version::Http2) if parts.upgrade.is_some() => {
+                false
+            }
             (ProtocolVersion::Http2, Version::Http2) => true,
             (ProtocolVersion::Grpc, Version::Http2) => parts.head.bytes(parts.method) == b"POST",
         }

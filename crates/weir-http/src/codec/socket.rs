@@ -46,8 +46,9 @@ impl RelaySide for Socket {
         tokio::io::split(self)
     }
 
-    fn reset_at_end(&self) {
-        self.tcp().reset_at_end();
+    fn reset_at_end(&mut self) {
+        // Nothing is left to say when it cannot be arranged: the socket is closed either way.
+        let _ = self.tcp().set_zero_linger();
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) async fn serve<A: Answer>(
     let ended = guarded(session, &client.state, connection.settings.client_keep_alive, worker).await;
     match ended {
         Ended::Closed => {}
-        Ended::Cut => client.socket.borrow().reset_at_end(),
+        Ended::Cut => client.socket.borrow_mut().reset_at_end(),
         Ended::HeadTooSlow => {
             refuse_slow_head(&client).await;
             linger(&client).await;
@@ -80,7 +80,9 @@ pub(crate) async fn serve<A: Answer>(
         Ended::Switched(tunnel) => {
             // Whatever shared the client's side was part of the exchange, which has ended.
             if let Ok(client) = Rc::try_unwrap(client) {
-                tunnel.run(client, worker).await;
+                let idle_timeout = client.state.idle_timeout();
+                let (socket, first) = client.into_parts();
+                tunnel.run(socket, first, idle_timeout, worker).await;
             }
         }
     }
@@ -224,7 +226,8 @@ impl<A: Answer> Session<'_, A> {
             let mut answering = pin!(self.answer.answer(request));
             poll_fn(|cx| match answering.as_mut().poll(cx) {
                 Poll::Ready(response) => Poll::Ready(Some(response)),
-                Poll::Pending => client.poll_gone(cx).map(|()| None),
+                Poll::Pending if client.state.should_look_for_client() => client.poll_gone(cx).map(|()| None),
+                Poll::Pending => Poll::Pending,
             })
             .await
         };

@@ -18,14 +18,21 @@ use super::write::{append_chunk, append_last_chunk, room_for_data};
 pub(crate) struct Upload {
     body: RequestBody,
     output: Buffer,
-    /// Whether all of the body is in the output, or has been written.
-    is_filled: bool,
+    state: State,
     /// Whether the target has taken a byte.
     pub(super) has_begun: bool,
     /// Whether what was written may still wait to be encrypted and sent.
     is_unflushed: bool,
-    /// Whether the target takes no more: it may still answer.
-    is_refused: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// More of the body is to come.
+    Filling,
+    /// All of the body is in the output, or has been written.
+    Filled,
+    /// The target takes no more: it may still answer.
+    Refused,
 }
 
 /// The client broke its body off.
@@ -35,18 +42,18 @@ pub(super) struct BrokenOff;
 impl Upload {
     /// An upload that begins with the head in `output`.
     pub(super) fn new(output: Buffer, body: RequestBody) -> Self {
-        let is_filled = body.framing() == Framing::None;
-        Self { body, output, is_filled, has_begun: false, is_unflushed: false, is_refused: false }
+        let state = if body.framing() == Framing::None { State::Filled } else { State::Filling };
+        Self { body, output, state, has_begun: false, is_unflushed: false }
     }
 
     /// Whether all of the request has been written.
     pub(super) fn is_complete(&self) -> bool {
-        self.is_filled && self.output.is_empty() && !self.is_unflushed
+        self.state == State::Filled && self.output.is_empty() && !self.is_unflushed
     }
 
     /// Whether nothing is left to be done, in order or not.
     pub(super) fn has_ended(&self) -> bool {
-        self.is_complete() || self.is_refused
+        self.is_complete() || self.state == State::Refused
     }
 
     /// The body, for another attempt.
@@ -64,7 +71,7 @@ impl Upload {
             match self.write(socket, cx) {
                 Poll::Ready(Ok(())) if is_waiting => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => self.is_refused = true,
+                Poll::Ready(Err(_)) => self.state = State::Refused,
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -74,7 +81,7 @@ impl Upload {
     /// Takes of the body what has come and fits; whether it waits for the client.
     fn fill(&mut self, cx: &mut Context<'_>) -> Result<bool, BrokenOff> {
         let is_chunked = self.body.framing() == Framing::Chunked;
-        while !self.is_filled {
+        while self.state == State::Filling {
             let output = &mut self.output;
             let Some(room) = room_for_data(output) else { return Ok(false) };
             let piece = self.body.poll_piece(cx, &mut |bytes| {
@@ -89,7 +96,7 @@ impl Upload {
             match piece {
                 Poll::Ready(Ok(Piece::Data)) => {}
                 Poll::Ready(Ok(Piece::End)) => {
-                    self.is_filled = true;
+                    self.state = State::Filled;
                     if is_chunked {
                         self.body.with_trailers(|trailers| append_last_chunk(&mut self.output, trailers));
                     }

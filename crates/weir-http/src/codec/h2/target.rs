@@ -127,9 +127,8 @@ impl Stream {
             Ok(()) => sender.send_request(message, is_empty),
             Err(error) => Err(error),
         };
-        let (mut response, stream) = match sent {
-            Ok(sent) => sent,
-            Err(_) => return Err(self.unanswered(Failure::Unsent, body, request)),
+        let Ok((mut response, stream)) = sent else {
+            return Err(self.unanswered(Failure::Unsent, body, request));
         };
         let mut upload = Upload { body, outflow: (!is_empty).then(|| Outflow::new(stream)) };
         let answer = poll_fn(|cx| poll_answer(&mut response, &mut upload, &state, cx)).await;
