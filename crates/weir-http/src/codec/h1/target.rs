@@ -181,8 +181,10 @@ impl TargetConnection {
     /// Gives it back to the pool it came from, for the next request.
     fn release(self: Box<Self>) {
         self.departure.forget();
-        let pool = self.pool.clone();
-        pool.put(self);
+        if !self.has_left() {
+            let pool = self.pool.clone();
+            pool.put(self);
+        }
     }
 }
 
