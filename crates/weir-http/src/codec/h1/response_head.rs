@@ -7,6 +7,9 @@ use super::body::Decoder;
 use super::chunks::Chunks;
 use super::request_head::scan;
 
+#[cfg(test)]
+mod beside_httparse;
+
 /// Bytes of a response's head.
 ///
 /// Source: Application Load Balancer quotas: all response headers together at most 32 K.
