@@ -10,7 +10,7 @@ use weir_core::definition::HttpSettings;
 use weir_net::relay::RelaySide as _;
 use weir_net::worker::Worker;
 
-use super::super::buffer::{Buffer, split_off_front};
+use super::super::buffer::Buffer;
 use super::super::edits::Edits;
 use super::super::head::{Head, borrow_list, give_back, may_end_head};
 use super::super::phase::{ConnectionState, Phase};
@@ -185,8 +185,7 @@ impl<A: Answer> Session<'_, A> {
                         if self.settings.drop_invalid_header_fields {
                             request_head::drop_invalid(input.data(), &mut fields);
                         }
-                        let head = Head::new(split_off_front(slot, line.end), fields);
-                        return Poll::Ready(Ok(Some((head, line))));
+                        return Poll::Ready(Ok(Some((Head::take(slot, line.end, fields), line))));
                     }
                     Ok(None) if input.make_room(HEAD_BYTES_MAX) => give_back(fields),
                     Ok(None) => return Poll::Ready(Err(HeadError::HeadTooLarge)),
@@ -303,7 +302,7 @@ impl<A: Answer> Session<'_, A> {
             let mut sending = Sending {
                 client,
                 body: &mut response.parts_mut().body,
-                output,
+                output: Some(output),
                 delimiter,
                 has_trailers: asked.accepts_trailers,
                 state: if delimiter == Delimiter::Nothing { BodyState::Ended } else { BodyState::Flowing },

@@ -17,7 +17,8 @@ use super::write::{append_chunk, append_last_chunk, room_for_data};
 #[derive(Debug)]
 pub(crate) struct Upload {
     body: RequestBody,
-    output: Buffer,
+    /// What has been put together and not been written; none while nothing is.
+    output: Option<Buffer>,
     state: State,
     /// Whether the target has taken a byte.
     pub(super) has_begun: bool,
@@ -43,12 +44,12 @@ impl Upload {
     /// An upload that begins with the head in `output`.
     pub(super) fn new(output: Buffer, body: RequestBody) -> Self {
         let state = if body.framing() == Framing::None { State::Filled } else { State::Filling };
-        Self { body, output, state, has_begun: false, is_unflushed: false }
+        Self { body, output: Some(output), state, has_begun: false, is_unflushed: false }
     }
 
     /// Whether all of the request has been written.
     pub(super) fn is_complete(&self) -> bool {
-        self.state == State::Filled && self.output.is_empty() && !self.is_unflushed
+        self.state == State::Filled && self.output.is_none() && !self.is_unflushed
     }
 
     /// Whether nothing is left to be done, in order or not.
@@ -82,7 +83,7 @@ impl Upload {
     fn fill(&mut self, cx: &mut Context<'_>) -> Result<bool, BrokenOff> {
         let is_chunked = self.body.framing() == Framing::Chunked;
         while self.state == State::Filling {
-            let output = &mut self.output;
+            let output = self.output.get_or_insert_with(Buffer::borrow);
             let Some(room) = room_for_data(output) else { return Ok(false) };
             let piece = self.body.poll_piece(cx, &mut |bytes| {
                 let taken = bytes.len().min(room);
@@ -98,22 +99,31 @@ impl Upload {
                 Poll::Ready(Ok(Piece::End)) => {
                     self.state = State::Filled;
                     if is_chunked {
-                        self.body.with_trailers(|trailers| append_last_chunk(&mut self.output, trailers));
+                        self.body.with_trailers(|trailers| append_last_chunk(output, trailers));
                     }
                 }
                 Poll::Ready(Err(_)) => return Err(BrokenOff),
-                Poll::Pending => return Ok(true),
+                Poll::Pending => {
+                    if output.is_empty() {
+                        self.output = None;
+                    }
+                    return Ok(true);
+                }
             }
         }
         Ok(false)
     }
 
     fn write(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let before = self.output.len();
-        let written = self.output.poll_write(Pin::new(socket), cx);
-        let has_written = self.output.len() < before;
-        (self.has_begun, self.is_unflushed) = (self.has_begun | has_written, self.is_unflushed | has_written);
-        ready!(written)?;
+        if let Some(output) = &mut self.output {
+            let before = output.len();
+            let written = output.poll_write(Pin::new(socket), cx);
+            if output.len() < before {
+                (self.has_begun, self.is_unflushed) = (true, true);
+            }
+            ready!(written)?;
+            self.output = None;
+        }
         if self.is_unflushed {
             ready!(Pin::new(socket).poll_flush(cx))?;
             self.is_unflushed = false;

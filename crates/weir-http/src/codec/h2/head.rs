@@ -57,7 +57,7 @@ impl Lines {
     }
 
     pub(super) fn into_head(self) -> Head {
-        Head::new(self.bytes, self.list)
+        Head::new(self.bytes.data(), self.list)
     }
 }
 

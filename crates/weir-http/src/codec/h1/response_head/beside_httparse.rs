@@ -53,8 +53,11 @@ fn head(random: &mut fastrand::Rng) -> Vec<u8> {
     head
 }
 
-/// Names and values as httparse finds them.
-fn reference(head: &[u8]) -> Result<(u16, Vec<(Vec<u8>, Vec<u8>)>, usize), httparse::Error> {
+/// A name and a value.
+type Line = (Vec<u8>, Vec<u8>);
+
+/// Status, lines and length as httparse finds them.
+fn reference(head: &[u8]) -> Result<(u16, Vec<Line>, usize), httparse::Error> {
     let mut lines = [httparse::EMPTY_HEADER; 128];
     let mut response = httparse::Response::new(&mut lines);
     let end = match response.parse(head)? {
