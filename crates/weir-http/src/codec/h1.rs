@@ -6,3 +6,8 @@ pub(crate) mod chunks;
 pub(crate) mod desync;
 #[allow(dead_code, reason = "the connections that use it are not here yet")]
 pub(crate) mod request_head;
+
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod testing;
