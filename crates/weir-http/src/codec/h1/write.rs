@@ -67,8 +67,9 @@ pub(super) fn append_request_head(output: &mut Buffer, request: &Parts) {
         }
     };
     output.append_all([method, b" ", path, mark, query, b" HTTP/1.1\r\n"]);
-    append_fields(output, head, &request.edits);
+    // With `Host` in front, as RFC 9110 section 7.2 would have it.
     append_edits(output, &request.edits);
+    append_fields(output, head, &request.edits);
     match request.body.framing() {
         Framing::Length(bytes) => append_length(output, bytes),
         Framing::Chunked => output.append(b"Transfer-Encoding: chunked\r\n"),
@@ -124,8 +125,9 @@ pub(super) fn append_fields(output: &mut Buffer, head: &Head, edits: &Edits) {
 /// Appends the fields that are set.
 pub(super) fn append_edits(output: &mut Buffer, edits: &Edits) {
     for edit in edits.iter() {
-        append_field(output, edit.name.as_bytes(), edit.value.as_str().as_bytes());
+        append_field(output, edit.name.as_bytes(), edit.value.as_bytes());
     }
+    output.append(edits.preset_lines());
 }
 
 /// Appends one field.

@@ -72,8 +72,9 @@ pub(super) fn field_map(head: Option<&Head>, edits: &Edits) -> HeaderMap {
             }
         }
     }
+    append_lines(&mut map, edits.preset_lines());
     for edit in edits.iter() {
-        append(&mut map, edit.name.as_bytes(), edit.value.as_str().as_bytes());
+        append(&mut map, edit.name.as_bytes(), edit.value.as_bytes());
     }
     map
 }
@@ -102,13 +103,18 @@ pub(super) fn trailer_lines(map: &HeaderMap) -> Vec<u8> {
 /// Trailers from lines; `None` if there are none.
 pub(super) fn trailer_map(lines: &[u8]) -> Option<HeaderMap> {
     let mut map = HeaderMap::new();
+    append_lines(&mut map, lines);
+    (!map.is_empty()).then_some(map)
+}
+
+/// Appends fields from whole lines.
+fn append_lines(map: &mut HeaderMap, lines: &[u8]) {
     for line in lines.split(|byte| *byte == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if let Some(colon) = line.iter().position(|byte| *byte == b':') {
-            append(&mut map, &line[..colon], line[colon + 1..].trim_ascii());
+            append(map, &line[..colon], line[colon + 1..].trim_ascii());
         }
     }
-    (!map.is_empty()).then_some(map)
 }
 
 #[cfg(test)]
