@@ -8,6 +8,8 @@ pub(crate) mod desync;
 pub(crate) mod request_head;
 
 #[cfg(test)]
+mod cases;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod testing;
