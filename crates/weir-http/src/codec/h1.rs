@@ -7,6 +7,8 @@ mod chunks;
 pub(crate) mod client_side;
 pub(crate) mod desync;
 #[cfg(test)]
+mod cases;
+#[cfg(test)]
 mod fuzz;
 pub(crate) mod request_head;
 pub(super) mod response_head;

@@ -27,6 +27,8 @@ pub(super) enum Difference {
     LeftOut,
     /// A length is any `u64`; hyper keeps the two greatest for itself.
     Length,
+    /// A length that makes no sense is refused beside chunks, too; hyper does not look at it.
+    LengthBesideChunks,
     /// A folded line becomes one.
     Multiline,
     /// Whether a target can be routed is for the exchange to say.
@@ -43,7 +45,7 @@ pub(super) enum Difference {
 
 impl Difference {
     /// Every difference, each of which a long run must come across.
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::ChunkExtension,
         Self::ChunkSize,
         Self::ClosedBehindBoth,
@@ -52,6 +54,7 @@ impl Difference {
         Self::Identity,
         Self::LeftOut,
         Self::Length,
+        Self::LengthBesideChunks,
         Self::Multiline,
         Self::Target,
         Self::TrailerLine,
@@ -94,7 +97,7 @@ pub(super) fn first(
     let Some(next) = theirs.seen.get(ours.messages.len()).filter(|seen| seen.is_complete) else {
         return Ok(left_out);
     };
-    let difference = why_only_hyper_accepts(bytes, ours.end);
+    let difference = why_only_hyper_accepts(bytes, ours.end, next);
     difference.map(Some).ok_or_else(|| format!("only hyper accepts {next:?}; we say {:?}", ours.end))
 }
 
@@ -125,13 +128,16 @@ fn why_only_we_accept(bytes: &[u8], message: &Message) -> Option<Difference> {
     }
 }
 
-fn why_only_hyper_accepts(bytes: &[u8], end: End) -> Option<Difference> {
+fn why_only_hyper_accepts(bytes: &[u8], end: End, seen: &Seen) -> Option<Difference> {
     match end {
         End::BadHead(HeadError::Malformed(oddities)) => {
             if oddities.has(Reason::BadTransferEncoding)
                 || oddities.has(Reason::MultipleTransferEncodingChunked)
             {
                 Some(Difference::TransferCodings)
+            } else if oddities.has(Reason::BadContentLength) || oddities.has(Reason::MultipleContentLength) {
+                let is_chunked = seen.fields.iter().any(|(name, _)| name == "transfer-encoding");
+                is_chunked.then_some(Difference::LengthBesideChunks)
             } else if oddities.has(Reason::AmbiguousUri) {
                 bytes.contains(&b'#').then_some(Difference::Fragment)
             } else {
