@@ -3,11 +3,11 @@
 
 mod asked;
 pub(crate) mod body;
+#[cfg(test)]
+mod cases;
 mod chunks;
 pub(crate) mod client_side;
 pub(crate) mod desync;
-#[cfg(test)]
-mod cases;
 #[cfg(test)]
 mod fuzz;
 pub(crate) mod request_head;

@@ -86,21 +86,35 @@ pub(super) fn append_request_head(output: &mut Buffer, request: &Parts) {
     output.append(b"\r\n");
 }
 
-/// Whether a field is not passed on: it concerns only the connection it came on, or is replaced.
-pub(in super::super) fn stays_behind(head: &Head, edits: &Edits, field: &Field) -> bool {
-    let name = head.bytes(field.name);
-    OF_THE_CONNECTION.has(field.known)
-        || edits.replaces(field.known, name)
-        || (head.nominates() && is_nominated(head, field.known, name))
+/// What of a head is passed on.
+pub(in super::super) struct PassedOn<'a> {
+    head: &'a Head,
+    edits: &'a Edits,
+    /// Whether `Connection` may name other fields as its own.
+    has_nominated: bool,
+}
+
+impl<'a> PassedOn<'a> {
+    pub(in super::super) fn of(head: &'a Head, edits: &'a Edits) -> Self {
+        Self { head, edits, has_nominated: head.nominates() }
+    }
+
+    /// Whether a field is: it concerns not only the connection it came on, and is not replaced.
+    pub(in super::super) fn has(&self, field: &Field) -> bool {
+        let name = self.head.bytes(field.name);
+        !(OF_THE_CONNECTION.has(field.known)
+            || self.edits.replaces(field.known, name)
+            || (self.has_nominated && is_nominated(self.head, field.known, name)))
+    }
 }
 
 /// Appends the fields that are passed on.
 pub(super) fn append_fields(output: &mut Buffer, head: &Head, edits: &Edits) {
-    let fields = head.fields();
+    let (fields, passed_on) = (head.fields(), PassedOn::of(head, edits));
     // Fields that follow each other, and are written as they came, are copied in one go.
     let (mut run_start, mut run_end) = (0, 0);
     for field in fields.list {
-        if stays_behind(head, edits, field) {
+        if !passed_on.has(field) {
             continue;
         }
         let (start, end) = (field.name.start as usize, field.value.end as usize + 2);

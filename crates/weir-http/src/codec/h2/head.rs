@@ -5,7 +5,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use super::super::buffer::Buffer;
 use super::super::edits::Edits;
 use super::super::fields::{Field, Known, Span};
-use super::super::h1::write::stays_behind;
+use super::super::h1::write::PassedOn;
 use super::super::head::{Head, borrow_list};
 
 /// A head that is being made.
@@ -65,9 +65,9 @@ impl Lines {
 pub(super) fn field_map(head: Option<&Head>, edits: &Edits) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(16);
     if let Some(head) = head {
-        let fields = head.fields();
+        let (fields, passed_on) = (head.fields(), PassedOn::of(head, edits));
         for field in fields.list {
-            if !stays_behind(head, edits, field) {
+            if passed_on.has(field) {
                 append(&mut map, field.name.of(fields.bytes), field.value.of(fields.bytes));
             }
         }

@@ -85,7 +85,8 @@ pub(crate) async fn serve<A: Answer + 'static>(
                     streams.push(state.clone());
                     own.sent();
                     let stream = Stream { origin: origin.clone(), state, worker: worker.clone(), respond };
-                    spawn_local(stream.run(request, answer.clone()));
+                    // In a box: the runtime moves a task's future about before it comes to rest.
+                    spawn_local(Box::pin(stream.run(request, answer.clone())));
                     requests += 1;
                     if requests == REQUESTS_MAX && !is_ending {
                         is_ending = true;
@@ -162,7 +163,7 @@ impl Stream {
         };
         match (response, tunnel) {
             (Some(response), Some(from_client)) if response.status() == SWITCHING_PROTOCOLS => {
-                self.tunnel(response, from_client).await;
+                Box::pin(self.tunnel(response, from_client)).await;
             }
             (Some(response), _) => self.send(response, is_head).await,
             (None, _) => {}
@@ -260,7 +261,7 @@ impl Stream {
         if let Some(bytes) = parts.length.filter(|_| parts.status != 204) {
             map.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
         }
-        if !map.contains_key(header::DATE) {
+        if parts.head.as_ref().is_none_or(|head| head.first(Known::Date).is_none()) {
             let clock = self.worker.clock;
             let value = date::with(clock.wall_seconds(clock.now()), HeaderValue::from_str);
             map.insert(header::DATE, value.expect("a date is visible characters"));
