@@ -100,7 +100,7 @@ async fn guarded<A: Answer>(
     let mut session = pin!(session.run());
     let mut guard = pin!(tokio::time::sleep(look));
     let mut drained = pin!(drain_after_lead(worker));
-    let (mut awaits_drain, mut is_draining) = (false, false);
+    let (mut awaits_drain, mut is_draining, mut is_set) = (false, false, false);
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = session.as_mut().poll(cx) {
@@ -114,7 +114,12 @@ async fn guarded<A: Answer>(
             if is_draining && state.phase() == Phase::BetweenRequests {
                 return Poll::Ready(Ended::Closed);
             }
-            if guard.as_mut().poll(cx).is_pending() {
+            // A timer that is set wakes this task: until then a look at it is enough.
+            if is_set && !guard.is_elapsed() {
+                return Poll::Pending;
+            }
+            is_set = guard.as_mut().poll(cx).is_pending();
+            if is_set {
                 return Poll::Pending;
             }
             guard.as_mut().reset(tokio::time::Instant::now() + look);
