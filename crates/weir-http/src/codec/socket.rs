@@ -27,6 +27,11 @@ impl Socket {
         }
     }
 
+    /// Whether it speaks TLS.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        !matches!(self, Self::Plain(_))
+    }
+
     /// Whether nothing has come, not even the end, as far as the worker's event loop has heard: the kernel is asked only
     /// if that has heard something.
     pub(crate) fn is_silent(&mut self) -> bool {

@@ -70,7 +70,7 @@ pub(crate) async fn serve<A: Answer>(
     let session = Session { client: client.clone(), origin, settings: connection.settings, worker, answer };
     let ended = guarded(session, &client.state, connection.settings.client_keep_alive, worker).await;
     match ended {
-        Ended::Closed => {}
+        Ended::Closed => part(&client).await,
         Ended::Cut => client.socket.borrow_mut().reset_at_end(),
         Ended::HeadTooSlow => {
             refuse_slow_head(&client).await;
@@ -350,6 +350,13 @@ async fn refuse_slow_head(client: &ClientSide) {
     output.append(ANSWER);
     // The client is slow or gone; it gets its answer if it can take it at once.
     let _ = tokio::time::timeout(LINGER, poll_fn(|cx| client.poll_write(&mut output, cx))).await;
+}
+
+/// Says over TLS that the end is no accident; without TLS the kernel says it.
+async fn part(client: &ClientSide) {
+    if client.socket.borrow().is_encrypted() {
+        let _ = tokio::time::timeout(LINGER, poll_fn(|cx| client.poll_shutdown(cx))).await;
+    }
 }
 
 /// Says that nothing more will come, and reads on for a while: a close with bytes unread would be a reset, and the
