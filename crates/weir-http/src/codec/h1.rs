@@ -12,4 +12,6 @@ mod cases;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod testing;
