@@ -1,4 +1,4 @@
-//! Where the codec and hyper differ, and why: `docs/decisions/0017-desync.md` says it at length.
+//! Where the codec and hyper differ, and why: `docs/decisions/0018-desync.md` says it at length.
 
 use super::super::super::fields::Known;
 use super::super::chunks::ChunkError;
