@@ -36,5 +36,6 @@ mod same_picks;
 mod shared;
 mod swarm;
 mod target_swap;
+mod tls;
 mod two_weirs;
 mod upgrade;

@@ -53,7 +53,7 @@ fn a_mistake_is_told_at_its_line_and_the_last_good_one_stays() {
     for (mistaken, told) in [
         ("load_balancers: []\ntarget_grups: []\n", "etcd /weir/configuration:2:1"),
         ("admin: { bind: 127.0.0.1:1 }\n", "`admin` is not a key of a shared configuration"),
-        ("secrets: {}\n", "`secrets` is not supported yet"),
+        ("certificates: {}\n", "`certificates` is not supported yet"),
         ("", "has no load balancer, and 1 are being served"),
     ] {
         etcd.put(KEY, mistaken);

@@ -85,14 +85,8 @@ impl Generator {
         for (token, backend) in (0..).zip(&backends) {
             epoll.watch(backend, token)?;
         }
-        let body = |bytes: usize| {
-            let head =
-                format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {bytes}\r\n\r\n");
-            [head.into_bytes(), vec![b'x'; bytes]].concat()
-        };
         let (request, response) = match scenario {
-            Scenario::Http128 => (http_request(), body(128)),
-            Scenario::Http4k => (http_request(), body(4096)),
+            Scenario::Http128 | Scenario::Http4k => (http_request(), http_response(scenario)),
             Scenario::TcpShort => (vec![b'x'; ECHO_BYTES], vec![b'y'; ECHO_BYTES]),
         };
         let (streams, buffer) = (HashMap::new(), vec![0; 256 * 1024]);
@@ -231,12 +225,20 @@ impl Generator {
     }
 }
 
-fn http_request() -> Vec<u8> {
+/// A backend's response.
+pub(crate) fn http_response(scenario: Scenario) -> Vec<u8> {
+    let bytes = if scenario == Scenario::Http4k { 4096 } else { 128 };
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {bytes}\r\n\r\n");
+    [head.into_bytes(), vec![b'x'; bytes]].concat()
+}
+
+/// A client's request.
+pub(crate) fn http_request() -> Vec<u8> {
     b"GET /item?id=42 HTTP/1.1\r\nHost: bench.localhost\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n".to_vec()
 }
 
 /// Whether a response is right, once it is whole: status 200 and the body of the backend's response.
-fn http_outcome(message: &[u8], backend_response_bytes: usize) -> Option<bool> {
+pub(crate) fn http_outcome(message: &[u8], backend_response_bytes: usize) -> Option<bool> {
     let head = message.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let backend_head = backend_response_bytes - if backend_response_bytes > 4096 { 4096 } else { 128 };
     let body = backend_response_bytes - backend_head;

@@ -4,6 +4,7 @@
 //! that each has a process of its own.
 
 mod floor;
+mod instructions;
 mod load;
 mod peers;
 mod publish;
@@ -83,6 +84,8 @@ enum Role {
     /// The backends, and the generator, told on standard input what to load and for how long.
     #[command(hide = true)]
     Load { scenario: Scenario },
+    /// User instructions that a request costs, under valgrind; fails when they exceed what is committed.
+    Instructions,
     /// What a change of one target costs the control thread, by size and number of groups.
     Publish,
     /// What changes of targets cost requests: with a thousand groups, quiet and while they change all the time.
@@ -94,6 +97,7 @@ fn main() -> anyhow::Result<()> {
     match arguments.role {
         Some(Role::Floor { listen, backends }) => floor::relay(listen, &backends),
         Some(Role::Load { scenario }) => load::generate(scenario),
+        Some(Role::Instructions) => instructions::hold(&arguments.comparison),
         Some(Role::Publish) => publish::measure(),
         Some(Role::PublishUnderLoad) => under_load::compare(&arguments.comparison),
         None => schedule::compare(&arguments.comparison),

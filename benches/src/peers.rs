@@ -118,7 +118,15 @@ impl Bench<'_> {
     }
 
     /// weir with more in its configuration: at the top, and among the target groups.
-    pub(crate) fn weir_with(&self, (top, groups): &(String, String)) -> anyhow::Result<Proxy> {
+    pub(crate) fn weir_with(&self, more: &(String, String)) -> anyhow::Result<Proxy> {
+        let (addr, path) = self.weir_configuration(more)?;
+        let output = Command::new(self.weir).arg("--version").output().context("weir --version")?;
+        let name = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        Proxy::start(name, addr, Command::new(self.weir).args(["run", "-c"]).arg(path))
+    }
+
+    /// Writes weir's configuration: where it will listen, and the file.
+    fn weir_configuration(&self, (top, groups): &(String, String)) -> anyhow::Result<(SocketAddr, PathBuf)> {
         anyhow::ensure!(
             self.weir.exists(),
             "no weir at {}: build it with `cargo build --release`, or name one with --weir",
@@ -136,10 +144,7 @@ impl Bench<'_> {
         let text = format!(
             "admin: {{ bind: {admin} }}\nworkers: 1\n{top}target_groups:\n{groups}  - name: backends\n    protocol: {protocol}\n    health_check: {{ protocol: tcp, interval: 300s }}\n    targets:\n{targets}load_balancers:\n  - name: bench\n    type: {kind}\n    listeners: [{{ bind: \"{addr}\", default_action: {{ forward: backends }} }}]\n"
         );
-        let path = self.write("weir.yaml", &text)?;
-        let output = Command::new(self.weir).arg("--version").output().context("weir --version")?;
-        let name = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        Proxy::start(name, addr, Command::new(self.weir).args(["run", "-c"]).arg(path))
+        Ok((addr, self.write("weir.yaml", &text)?))
     }
 
     fn write(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
@@ -198,6 +203,51 @@ impl Drop for Proxy {
             }
         }
         let _ = self.child.wait();
+    }
+}
+
+/// weir under valgrind's callgrind, which counts its instructions.
+#[derive(Debug)]
+pub(crate) struct Valgrind {
+    addr: SocketAddr,
+    child: Child,
+}
+
+impl Valgrind {
+    /// Starts weir and waits until it listens.
+    pub(crate) fn start(bench: &Bench<'_>) -> anyhow::Result<Self> {
+        let (addr, path) = bench.weir_configuration(&Default::default())?;
+        let child = Command::new("valgrind")
+            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            .arg(bench.weir)
+            .args(["run", "-c"])
+            .arg(path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("valgrind is not installed (apt-get install valgrind)")?;
+        let mut started = Self { addr, child };
+        let began = now();
+        while TcpStream::connect(addr).is_err() {
+            anyhow::ensure!(started.child.try_wait()?.is_none(), "weir under valgrind ended at once");
+            anyhow::ensure!(now() - began < 6 * START_DEADLINE, "weir under valgrind does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(started)
+    }
+
+    /// Where it takes traffic.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Ends it in order: how many instructions it took.
+    pub(crate) fn finish(self) -> anyhow::Result<u64> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(pid.context("a child has an id")?, rustix::process::Signal::TERM)?;
+        let output = self.child.wait_with_output()?;
+        crate::instructions::collected(&String::from_utf8_lossy(&output.stderr))
     }
 }
 

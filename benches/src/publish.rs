@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use weir_core::address::TargetAddr;
 use weir_core::definition::{
-    Algorithm, Definitions, TargetGroup, TargetProtocol, TargetSelector, TaskSelector,
+    Algorithm, Definitions, ProtocolVersion, TargetGroup, TargetProtocol, TargetSelector, TaskSelector,
 };
 use weir_core::health::{HealthCheck, Probe, Thresholds};
 use weir_core::name::GroupName;
@@ -52,7 +52,7 @@ pub(crate) fn measure() -> anyhow::Result<()> {
 fn replace_one_by_one(algorithm: Algorithm, groups: usize, targets: usize) -> anyhow::Result<Vec<Duration>> {
     let mut state = State::new();
     let target_groups = (0..groups).map(|number| group(number, algorithm)).collect::<Result<_, _>>()?;
-    let definitions = Definitions { load_balancers: Vec::new(), target_groups };
+    let definitions = Definitions { target_groups, ..Definitions::default() };
     let moment = Timestamp::from_nanos(1);
     reconcile(&mut state, Event::Definitions(Arc::new(definitions)), moment);
     let mut tasks: Vec<Arc<Task>> =
@@ -90,6 +90,7 @@ fn group(number: usize, algorithm: Algorithm) -> anyhow::Result<TargetGroup> {
     Ok(TargetGroup {
         name: GroupName::parse(&format!("group-{number}"))?,
         protocol: TargetProtocol::Http,
+        protocol_version: ProtocolVersion::Http1,
         algorithm,
         deregistration_delay: Duration::from_secs(300),
         connection_termination: false,

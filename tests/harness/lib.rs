@@ -17,6 +17,7 @@ pub mod own_engine;
 pub mod own_swarm;
 pub mod server;
 pub mod target;
+pub mod tls;
 pub mod two_weirs;
 pub mod weir;
 pub mod yaml;

@@ -247,7 +247,7 @@ fn rules(kind: &ListenerKind<GroupIndex>, snapshot: &Snapshot) -> Vec<RuleView> 
         RuleView { priority, conditions, action: text, target_groups, provenance: None }
     };
     match kind {
-        ListenerKind::Application { rules, default_action } => rules
+        ListenerKind::Application { rules, default_action, .. } => rules
             .iter()
             .map(|r| RuleView {
                 provenance: r.provenance.as_ref().map(ToString::to_string),

@@ -2,10 +2,13 @@
 
 use std::rc::Rc;
 
+use tokio::net::TcpStream;
 use weir_core::decide::Outcome;
-use weir_core::snapshot::{ListenerIndex, Unavailable};
-use weir_http::record::{Observer, Record, recorded};
-use weir_http::{Answer, Connection, Exchange, Request, RequestError, Response, forwarded, serve};
+use weir_core::snapshot::{Listener, ListenerIndex, Unavailable};
+use weir_http::record::{self, Observer, Record};
+use weir_http::{
+    Answer, Client, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve,
+};
 use weir_net::accept::Accepted;
 
 /// An application listener in one worker.
@@ -17,11 +20,18 @@ pub struct Application {
     pub exchange: Rc<Exchange>,
     /// What it counts and logs.
     pub observer: Rc<Observer>,
+    /// What listeners speak TLS with.
+    pub tls: weir_tls::Listeners,
 }
 
 impl Answer for Application {
     async fn answer(&self, request: Request) -> Response {
-        recorded(&self.observer, request, async |request, record| self.respond(request, record).await).await
+        record::recorded(&self.observer, request, async |request, record| self.respond(request, record).await)
+            .await
+    }
+
+    fn refuse(&self, origin: &Origin, error: RequestError) -> Response {
+        record::refused(&self.observer, origin, &error)
     }
 }
 
@@ -32,11 +42,35 @@ impl Application {
         let connection = Connection {
             client: accepted.client,
             listener: listener.bind,
+            settings: listener.http,
             idle_timeout: listener.idle_timeout,
         };
         self.observer.shard().connection_opened();
-        serve(accepted.stream, connection, &self.exchange.worker, self.clone()).await;
+        if let Some(client) = self.shake_hands(&listener, accepted.stream).await {
+            serve(client, connection, &self.exchange.worker, self.clone()).await;
+        }
         self.observer.shard().connection_closed();
+    }
+
+    /// The client, with TLS where the listener speaks it; `None` for one with which that failed.
+    async fn shake_hands(&self, listener: &Listener, stream: TcpStream) -> Option<Client> {
+        if listener.kind.tls().is_none() {
+            return Some(Client::Plain(stream));
+        }
+        // In a box of its own: what a handshake needs is not held for as long as the connection lives.
+        let shaken = match self.tls.get(self.listener) {
+            Some(side) => Box::pin(side.accept(stream)).await,
+            // A reload has just taken it away.
+            None => return None,
+        };
+        match shaken {
+            Ok((stream, handshake)) => Some(Client::Secure(Box::new(stream), handshake)),
+            Err(error) => {
+                self.observer.shard().handshake_failed(error.reason());
+                tracing::debug!(listener = %listener.bind, "TLS handshake failed: {error}");
+                None
+            }
+        }
     }
 
     /// Head → decision → header rules → exchange with the target → response. The response holds the lease until its
@@ -61,12 +95,13 @@ impl Application {
             }
             Outcome::Respond(fixed) => return Ok(Response::fixed(&fixed)),
             Outcome::Unavailable { group: Some(group), why: Unavailable::Hold(limit) } => {
-                (group, self.exchange.hold(group, limit, record).await?)
+                (group, Box::pin(self.exchange.hold(group, limit, record)).await?)
             }
             Outcome::Unavailable { .. } => return Err(RequestError::NoTarget),
         };
         forwarded::rewrite_host(&mut request);
         forwarded::tell_client(&mut request)?;
+        forwarded::tell_certificate(&mut request);
         record.traced(forwarded::trace(
             &mut request,
             self.exchange.worker.clock.wall_seconds(record.began()),

@@ -4,8 +4,10 @@ use std::rc::Rc;
 
 use weir_core::decide::Outcome;
 use weir_core::snapshot::ListenerIndex;
-use weir_http::record::{Observer, Record, recorded};
-use weir_http::{Answer, Connection, Exchange, Request, RequestError, Response, forwarded, serve};
+use weir_http::record::{self, Observer, Record};
+use weir_http::{
+    Answer, Client, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve,
+};
 use weir_net::accept::Accepted;
 
 /// A classic HTTP listener in one worker.
@@ -21,7 +23,12 @@ pub struct Classic {
 
 impl Answer for Classic {
     async fn answer(&self, request: Request) -> Response {
-        recorded(&self.observer, request, async |request, record| self.respond(request, record).await).await
+        record::recorded(&self.observer, request, async |request, record| self.respond(request, record).await)
+            .await
+    }
+
+    fn refuse(&self, origin: &Origin, error: RequestError) -> Response {
+        record::refused(&self.observer, origin, &error)
     }
 }
 
@@ -32,10 +39,11 @@ impl Classic {
         let connection = Connection {
             client: accepted.client,
             listener: listener.bind,
+            settings: listener.http,
             idle_timeout: listener.idle_timeout,
         };
         self.observer.shard().connection_opened();
-        serve(accepted.stream, connection, &self.exchange.worker, self.clone()).await;
+        serve(Client::Plain(accepted.stream), connection, &self.exchange.worker, self.clone()).await;
         self.observer.shard().connection_closed();
     }
 

@@ -24,9 +24,13 @@ macro_rules! objects {
 
 objects! {
     ROOT = "configuration",
-        ["admin", "discovery", "limits", "load_balancers", "remember", "shared", "target_groups", "workers"],
-        later ["certificates", "secrets"];
-    SHARED = "shared configuration", ["load_balancers", "target_groups"], later ["certificates", "secrets"];
+        [
+            "admin", "discovery", "limits", "load_balancers", "remember", "secrets", "shared", "target_groups",
+            "workers",
+        ],
+        later ["certificates"];
+    SHARED = "shared configuration", ["load_balancers", "secrets", "target_groups"], later ["certificates"];
+    SECRETS = "secrets", ["tls_tickets"], later ["cookies"];
     SHARED_SOURCE = "shared", ["etcd"], later [];
     SHARED_ETCD = "shared.etcd", ["endpoints", "key"], later ["password", "username"];
     ADMIN = "admin", ["bind"], later ["token"];
@@ -50,11 +54,10 @@ objects! {
     TARGET_GROUP = "target group",
         [
             "connection_termination", "deregistration_delay", "health_check", "hold", "load_balancing_algorithm",
-            "minimum_healthy_targets", "name", "protocol", "slow_start", "targets",
+            "minimum_healthy_targets", "name", "protocol", "protocol_version", "slow_start", "targets",
         ],
         later [
-            "anomaly_mitigation", "preserve_client_ip", "protocol_version", "proxy_protocol_v2", "stickiness",
-            "target_group_health",
+            "anomaly_mitigation", "preserve_client_ip", "proxy_protocol_v2", "stickiness", "target_group_health",
         ];
     HEALTH_CHECK = "health check",
         ["healthy_threshold", "interval", "matcher", "path", "port", "protocol", "timeout", "unhealthy_threshold"],
@@ -66,10 +69,11 @@ objects! {
     TASK_TARGET = "tasks", ["container_port", "project", "service", "weight"], later ["network"];
     APPLICATION = "application load balancer",
         [
-            "access_log", "desync_mitigation_mode", "drop_invalid_header_fields", "idle_timeout", "listeners", "name",
+            "access_log", "client_keep_alive", "desync_mitigation_mode", "drop_invalid_header_fields",
+            "http2_prior_knowledge", "idle_timeout", "listeners", "name",
             "type",
         ],
-        later ["client_keep_alive", "preserve_host_header", "xff_client_port", "xff_header_processing_mode"];
+        later ["preserve_host_header", "xff_client_port", "xff_header_processing_mode"];
     NETWORK = "network load balancer",
         ["access_log", "idle_timeout", "listeners", "name", "tcp_idle_timeout", "type"],
         later ["cross_zone"];
@@ -85,8 +89,15 @@ objects! {
     CONNECTION_DRAINING = "connection draining", ["enabled", "timeout"], later [];
     ACCESS_LOG = "access log", ["format", "path"], later [];
     APPLICATION_LISTENER = "application listener",
-        ["bind", "default_action", "protocol", "rules"],
-        later ["alpn_policy", "certificates", "mutual_authentication", "ssl_policy"];
+        ["bind", "certificates", "default_action", "mutual_authentication", "protocol", "rules", "ssl_policy"],
+        later [];
+    CERTIFICATE = "certificate", ["certificate", "key"], later [];
+    MUTUAL_AUTHENTICATION = "mutual_authentication",
+        [
+            "advertise_trust_store_ca_names", "ignore_client_certificate_expiry", "mode", "revocation_lists",
+            "trust_store",
+        ],
+        later [];
     NETWORK_LISTENER = "network listener",
         ["bind", "default_action", "protocol"],
         later ["alpn_policy", "certificates", "ssl_policy", "tcp_idle_timeout"];

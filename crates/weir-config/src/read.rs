@@ -199,7 +199,9 @@ impl<'a> Reader<'a> {
             return Some(value.clone());
         }
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        let remedy = match nearest(text, words.iter().copied()) {
+        // AWS writes in capitals what is small here.
+        let same = words.iter().copied().find(|word| word.eq_ignore_ascii_case(text));
+        let remedy = match same.or_else(|| nearest(text, words.iter().copied())) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("write one of {}", words.join(", ")),
         };

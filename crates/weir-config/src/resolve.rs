@@ -12,6 +12,7 @@ mod rule;
 mod swarm;
 mod target;
 mod target_group;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -52,7 +53,7 @@ struct Named<'n> {
 }
 
 impl Groups<'_> {
-    /// The group that a listener or rule names, which must speak `protocol`.
+    /// The group that a listener or rule names, which must speak `protocol`, HTTP over TLS or not.
     fn named(&mut self, node: &Node, protocol: TargetProtocol, reader: &mut Reader<'_>) -> Option<GroupName> {
         let text = reader.text(node)?;
         let found = GroupName::parse(text).ok().and_then(|name| Some((self.named.get_mut(&name)?, name)));
@@ -67,9 +68,9 @@ impl Groups<'_> {
             return None;
         };
         group.is_used = true;
-        if group.protocol.is_some_and(|its| its != protocol) {
+        if group.protocol.is_some_and(|its| its.is_http() != protocol.is_http()) {
             let (wanted, word) = match protocol {
-                TargetProtocol::Http => ("HTTP", "http"),
+                TargetProtocol::Http | TargetProtocol::Https => ("HTTP", "http"),
                 TargetProtocol::Tcp => ("TCP", "tcp"),
             };
             let remedy = format!("give the group `protocol: {word}`, or forward to another one");
@@ -143,12 +144,12 @@ fn definitions(
         let remedy = "see config/example.yaml for one of each kind";
         reader.warning(root, "there is no load balancer, so nothing is served", Some(remedy));
     }
-    Definitions { load_balancers, target_groups: groups.resolved }
+    Definitions { load_balancers, target_groups: groups.resolved, tls_tickets: tls::tickets(fields, reader) }
 }
 
 /// Where the shared configuration is; what it has may not be written here, too.
 fn shared(fields: Fields<'_>, node: &Node, reader: &mut Reader<'_>) -> Option<SharedSource> {
-    for name in ["load_balancers", "target_groups"] {
+    for name in ["load_balancers", "secrets", "target_groups"] {
         if let Some(written) = fields.get(name) {
             let remedy = "write it there, or take `shared` out";
             reader.problem(written, &format!("`{name}` is read from the shared configuration"), Some(remedy));

@@ -5,6 +5,7 @@
 //! What this crate lacks, on purpose: requests and flows. It never imports a listener crate; the two sides meet in
 //! the snapshot.
 
+mod certificates;
 mod handle;
 mod labels;
 mod listeners;
@@ -13,6 +14,7 @@ pub mod reconciler;
 pub mod sources;
 pub mod timeline;
 
+pub use certificates::unusable_files;
 pub use handle::{Command, Handle, Readiness, Reloaded};
 pub use listeners::{Assignment, Listeners};
 pub use reconciler::{Origin, Reconciler, StartError};

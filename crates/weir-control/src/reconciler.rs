@@ -30,7 +30,9 @@ use weir_discovery::Report;
 use weir_discovery::memory::Memory;
 use weir_net::bind::BindError;
 use weir_telemetry::names;
+use weir_tls::LoadError;
 
+use crate::certificates::Certificates;
 use crate::handle::{Command, Handle};
 use crate::labels::Labels;
 use crate::listeners::Listeners;
@@ -58,6 +60,9 @@ pub enum StartError {
     /// A listener could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A file that a listener speaks TLS with cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] LoadError),
 }
 
 /// Owns the state and the writer. Runs on the control thread.
@@ -71,6 +76,7 @@ pub struct Reconciler {
     writer: Writer,
     publications: watch::Sender<u64>,
     listeners: Listeners,
+    certificates: Certificates,
     prober: Prober,
     verdicts: mpsc::UnboundedReceiver<(TargetSerial, Verdict)>,
     commands: mpsc::Receiver<Command>,
@@ -101,6 +107,7 @@ const VERDICTS_MAX: usize = 4096;
 /// What happens next.
 enum Input {
     Command(Command),
+    CertificatesChanged,
     Due,
     Report(Report),
     Verdicts(Vec<(TargetSerial, Verdict)>),
@@ -117,6 +124,8 @@ pub struct Parts {
     pub publications: watch::Sender<u64>,
     /// The workers' listening sockets.
     pub listeners: Listeners,
+    /// Where workers find what listeners speak TLS with.
+    pub tls: weir_tls::Listeners,
     /// What discovery reports.
     pub reports: mpsc::Receiver<Report>,
     /// Tells the DNS source what target groups ask for.
@@ -149,6 +158,7 @@ impl Reconciler {
             readiness: crate::handle::Readiness::default(),
             commands: commands_sender,
         };
+        let certificates = Certificates::new(parts.tls, handle.telemetry.clone(), handle.clock);
         let confirmation = match &parts.origin {
             Origin::Automatic(_) => Duration::ZERO,
             Origin::Configuration { config, .. } => config.discovery.confirm_removals,
@@ -161,6 +171,7 @@ impl Reconciler {
             writer: parts.table.0,
             publications: parts.publications,
             listeners: parts.listeners,
+            certificates,
             prober: Prober::new(verdicts_sender),
             verdicts,
             commands,
@@ -198,6 +209,7 @@ impl Reconciler {
                     // Whoever asked may have gone; the reload stands.
                     let _ = reply.send(outcome);
                 }
+                Input::CertificatesChanged => self.renew_certificates(),
                 Input::Due => self.be_due(),
                 Input::Report(report) => self.take_in(report),
                 Input::Verdicts(verdicts) => self.reconcile(Event::Verdicts(verdicts)),
@@ -220,6 +232,7 @@ impl Reconciler {
             Some(report) = self.reports.recv() => Some(Input::Report(report)),
             // All that have come meanwhile: a group whose targets fail at once is built anew once.
             1.. = self.verdicts.recv_many(&mut verdicts, VERDICTS_MAX) => Some(Input::Verdicts(verdicts)),
+            () = self.certificates.changed() => Some(Input::CertificatesChanged),
             () = wait => Some(Input::Due),
         }
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::address::ListenAddr;
 use crate::definition::{
-    Algorithm, Definitions, Listener, ListenerKind, LoadBalancer, TargetGroup, TargetProtocol,
-    TargetSelector, TaskSelector,
+    Algorithm, Definitions, Listener, ListenerKind, LoadBalancer, ProtocolVersion, TargetGroup,
+    TargetProtocol, TargetSelector, TaskSelector,
 };
 use crate::health::{HealthCheck, Probe, StatusMatcher, Thresholds};
 use crate::name::{GroupName, LoadBalancerName};
@@ -72,15 +72,19 @@ pub fn definitions(tasks: &[Arc<Task>], bind: ListenAddr) -> Definitions {
             bind.port()
         ),
     };
-    let kind = ListenerKind::Application { rules, default_action: Action::FixedResponse(Arc::new(nothing)) };
+    let kind = ListenerKind::Application {
+        tls: None,
+        rules,
+        default_action: Action::FixedResponse(Arc::new(nothing)),
+    };
     let load_balancer = LoadBalancer {
         name: LoadBalancerName::parse(LOAD_BALANCER).expect("the name is letters"),
         idle_timeout: Duration::from_secs(60),
         access_log: None,
-        request_checks: crate::definition::RequestChecks::default(),
+        http: crate::definition::HttpSettings::default(),
         listeners: vec![Listener { bind, kind }],
     };
-    Definitions { load_balancers: vec![load_balancer], target_groups }
+    Definitions { load_balancers: vec![load_balancer], target_groups, tls_tickets: None }
 }
 
 fn host(service: &Service, is_alone: bool) -> String {
@@ -105,6 +109,7 @@ pub(crate) fn target_group(name: GroupName, targets: Vec<TargetSelector>) -> Tar
     TargetGroup {
         name,
         protocol: TargetProtocol::Http,
+        protocol_version: ProtocolVersion::Http1,
         algorithm: Algorithm::RoundRobin,
         deregistration_delay: Duration::from_secs(30),
         connection_termination: false,
@@ -113,6 +118,8 @@ pub(crate) fn target_group(name: GroupName, targets: Vec<TargetSelector>) -> Tar
         minimum_healthy_targets: 0,
         health_check: HealthCheck {
             probe: Probe::Http {
+                is_tls: false,
+                version: ProtocolVersion::Http1,
                 path: "/".into(),
                 // Anything that is an answer: a service behind a login or without a front page is served too.
                 matcher: StatusMatcher::range(200, 499),

@@ -74,7 +74,7 @@ pub fn decide(
     now: Timestamp,
 ) -> Decision {
     let (rule, action) = match &listener.kind {
-        ListenerKind::Application { rules, default_action } => {
+        ListenerKind::Application { rules, default_action, .. } => {
             match rules.iter().find(|rule| rule.matches(head, client)) {
                 Some(rule) => (Some(rule.priority), &rule.action),
                 None => (None, default_action),
@@ -148,9 +148,10 @@ mod tests {
             load_balancer: LoadBalancerName::parse("edge").unwrap(),
             idle_timeout: std::time::Duration::from_secs(60),
             access_log: None,
-            request_checks: crate::definition::RequestChecks::default(),
+            http: crate::definition::HttpSettings::default(),
             bind: crate::address::ListenAddr("127.0.0.1:80".parse().unwrap()),
             kind: ListenerKind::Application {
+                tls: None,
                 rules,
                 default_action: Action::Forward(Forward::to(GroupIndex(0))),
             },

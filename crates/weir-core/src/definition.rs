@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::{ListenAddr, TargetAddr};
@@ -13,6 +14,7 @@ use crate::name::{GroupName, LoadBalancerName};
 use crate::rule::{Action, Rule};
 use crate::target::Weight;
 use crate::task::{SourceKind, Task};
+use crate::tls::{NamedFile, Tls};
 
 /// All load balancers and target groups of one weir.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +23,9 @@ pub struct Definitions {
     pub load_balancers: Vec<LoadBalancer>,
     /// In the order written. Names are unique.
     pub target_groups: Vec<TargetGroup>,
+    /// Secrets, one on each line, that TLS tickets are sealed with: the first seals, all of them open. `None` draws one
+    /// that nobody else knows.
+    pub tls_tickets: Option<NamedFile>,
 }
 
 impl Definitions {
@@ -45,8 +50,8 @@ pub struct LoadBalancer {
     pub idle_timeout: Duration,
     /// Where one line per request or flow is written, if anywhere.
     pub access_log: Option<AccessLog>,
-    /// What HTTP requests must be like; the default for network ones.
-    pub request_checks: RequestChecks,
+    /// How HTTP is read; the default for network ones.
+    pub http: HttpSettings,
     /// At least one.
     pub listeners: Vec<Listener>,
 }
@@ -69,13 +74,28 @@ pub enum AccessLogFormat {
     Json,
 }
 
-/// What HTTP requests must be like to be forwarded, and to be forwarded whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RequestChecks {
-    /// What happens to those that others may read differently.
+/// How HTTP listeners read what clients send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// What happens to requests that others may read differently.
     pub desync_mitigation_mode: DesyncMitigationMode,
     /// Whether fields are left out whose names have other characters than letters, digits and hyphens.
     pub drop_invalid_header_fields: bool,
+    /// How long a client's connection may go on: 60 s to 604800 s. The next response then ends it.
+    pub client_keep_alive: Duration,
+    /// Whether clients without TLS may begin with HTTP/2, because they know that they may.
+    pub http2_by_prior_knowledge: bool,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            desync_mitigation_mode: DesyncMitigationMode::default(),
+            drop_invalid_header_fields: false,
+            client_keep_alive: Duration::from_secs(3600),
+            http2_by_prior_knowledge: false,
+        }
+    }
 }
 
 /// What happens to HTTP/1 requests that others may read differently. Source: Application Load Balancer, "Desync
@@ -105,6 +125,8 @@ pub struct Listener {
 pub enum ListenerKind<G> {
     /// Rules over HTTP requests.
     Application {
+        /// What it speaks TLS with; `None` does not.
+        tls: Option<Arc<Tls>>,
         /// Sorted by priority, lowest first, priorities unique.
         rules: Vec<Rule<G>>,
         /// What a request gets that no rule matches.
@@ -137,9 +159,18 @@ impl<G> ListenerKind<G> {
         }
     }
 
-    /// What clients speak: `http` or `tcp`.
+    /// What it speaks TLS with, if it does.
+    pub fn tls(&self) -> Option<&Arc<Tls>> {
+        match self {
+            Self::Application { tls, .. } => tls.as_ref(),
+            Self::ClassicHttp { .. } | Self::ClassicTcp { .. } | Self::NetworkTcp { .. } => None,
+        }
+    }
+
+    /// What clients speak: `http`, `https` or `tcp`.
     pub fn protocol(&self) -> &'static str {
         match self {
+            Self::Application { tls: Some(_), .. } => "https",
             Self::Application { .. } | Self::ClassicHttp { .. } => "http",
             Self::ClassicTcp { .. } | Self::NetworkTcp { .. } => "tcp",
         }
@@ -148,7 +179,8 @@ impl<G> ListenerKind<G> {
     /// The same kind with every group replaced by what `resolve` gives for it.
     pub fn map_groups<H>(&self, mut resolve: impl FnMut(&G) -> H) -> ListenerKind<H> {
         match self {
-            Self::Application { rules, default_action } => ListenerKind::Application {
+            Self::Application { tls, rules, default_action } => ListenerKind::Application {
+                tls: tls.clone(),
                 rules: rules
                     .iter()
                     .map(|rule| Rule {
@@ -169,7 +201,7 @@ impl<G> ListenerKind<G> {
     /// Every group that this listener can send traffic to.
     pub fn groups(&self) -> Vec<&G> {
         match self {
-            Self::Application { rules, default_action } => {
+            Self::Application { rules, default_action, .. } => {
                 rules.iter().map(|rule| &rule.action).chain([default_action]).flat_map(forwarded_to).collect()
             }
             Self::ClassicHttp { group } | Self::ClassicTcp { group } | Self::NetworkTcp { group } => {
@@ -193,6 +225,8 @@ pub struct TargetGroup {
     pub name: GroupName,
     /// What its targets speak.
     pub protocol: TargetProtocol,
+    /// Which HTTP that is. Means nothing for TCP.
+    pub protocol_version: ProtocolVersion,
     /// How it picks.
     pub algorithm: Algorithm,
     /// Longest time a draining target keeps what it has: 0 s to 3600 s.
@@ -216,10 +250,34 @@ pub struct TargetGroup {
 /// What targets of a group speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetProtocol {
-    /// HTTP/1.1.
+    /// HTTP.
     Http,
+    /// HTTP over TLS. Nobody asks whose certificate it is.
+    Https,
     /// TCP.
     Tcp,
+}
+
+impl TargetProtocol {
+    /// Whether it is HTTP, over TLS or not.
+    pub fn is_http(self) -> bool {
+        match self {
+            Self::Http | Self::Https => true,
+            Self::Tcp => false,
+        }
+    }
+}
+
+/// Which HTTP targets of a group speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProtocolVersion {
+    /// gRPC, which is HTTP/2 with trailers that say how a call went.
+    Grpc,
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2; without TLS by prior knowledge.
+    Http2,
 }
 
 /// How a group picks a target.

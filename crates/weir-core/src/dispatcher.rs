@@ -7,12 +7,22 @@ use std::sync::Arc;
 use crate::address::ClientAddr;
 use crate::balance::{PickContext, WorkerState};
 use crate::decide::{Decision, Outcome, decide, forward};
+use crate::definition::{ProtocolVersion, TargetProtocol};
 use crate::head::Head;
 use crate::lease::Lease;
 use crate::snapshot::{GroupIndex, Listener, ListenerIndex, Snapshot};
 use crate::table::Reader;
 use crate::target::TargetSerial;
 use crate::time::Timestamp;
+
+/// How to speak to the targets of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speech {
+    /// With TLS or without.
+    pub protocol: TargetProtocol,
+    /// Which HTTP.
+    pub version: ProtocolVersion,
+}
 
 /// Decides for one worker. Every call reads the snapshot that is current at that moment.
 #[derive(Clone, Debug)]
@@ -47,6 +57,12 @@ impl Dispatcher {
     pub fn forward(&mut self, group: GroupIndex, context: &PickContext<'_>) -> Outcome {
         let Self { reader, state, .. } = self;
         forward(reader.read(), group, state, context)
+    }
+
+    /// How to speak to the targets of `group`; `None` when a reload has taken it away.
+    pub fn speech(&mut self, group: GroupIndex) -> Option<Speech> {
+        let settings = &self.reader.read().group(group)?.settings;
+        Some(Speech { protocol: settings.protocol, version: settings.protocol_version })
     }
 
     /// Takes any registered target of `group`, whatever its health; see [`crate::snapshot::Group::lease_unproven`].

@@ -40,9 +40,10 @@ impl std::fmt::Debug for Head<'_> {
 ///
 /// A port that is not a number is left out, since the listener's own port is used then.
 pub fn split_host_port(authority: &str) -> (&str, Option<u16>) {
-    let colon = match authority.rfind(']') {
-        Some(bracket) => authority[bracket..].find(':').map(|at| bracket + at),
-        None => authority.rfind(':'),
+    // A byte at a time from the end: authorities are short, and most have a port or nothing like one.
+    let colon = match authority.bytes().rposition(|byte| matches!(byte, b':' | b']')) {
+        Some(at) if authority.as_bytes()[at] == b':' => Some(at),
+        _ => None,
     };
     match colon {
         Some(at) => (&authority[..at], authority[at + 1..].parse().ok()),

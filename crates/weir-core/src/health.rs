@@ -3,7 +3,10 @@
 //! Source: Elastic Load Balancing, API reference `TargetHealth`; "Health checks for your target groups".
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
+
+use crate::definition::ProtocolVersion;
 
 /// The health of a target, with its reason code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -240,8 +243,12 @@ pub struct HealthCheck {
 /// What one probe does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Probe {
-    /// Sends `GET path` and judges the status.
+    /// Sends `GET path`, or calls `path` by gRPC, and judges the status.
     Http {
+        /// Whether it is asked over TLS. Nobody asks whose certificate it is.
+        is_tls: bool,
+        /// Which HTTP is spoken. By gRPC the status that is judged is the call's own.
+        version: ProtocolVersion,
         /// The path and query, starting with `/`.
         path: String,
         /// The statuses that pass.
@@ -269,10 +276,25 @@ impl StatusMatcher {
         Self(vec![(low, high)])
     }
 
+    /// Only 12, unimplemented, AWS's default for gRPC: whoever says that is there.
+    pub fn grpc_unimplemented() -> Self {
+        Self(vec![(12, 12)])
+    }
+
     /// Parses `200`, `200,202` or `200-299`; statuses are 200 to 599. `None` when the text has another form.
     pub fn parse(text: &str) -> Option<Self> {
+        Self::parse_within(text, 200..=599)
+    }
+
+    /// Parses `12`, `0,12` or `0-99`; statuses of gRPC are 0 to 99. `None` when the text has another form.
+    pub fn parse_grpc(text: &str) -> Option<Self> {
+        Self::parse_within(text, 0..=99)
+    }
+
+    fn parse_within(text: &str, allowed: RangeInclusive<u16>) -> Option<Self> {
         let status = |part: &str| -> Option<u16> {
-            (part.len() == 3).then(|| part.parse().ok()).flatten().filter(|s| (200..600).contains(s))
+            let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            is_number.then(|| part.parse().ok()).flatten().filter(|status| allowed.contains(status))
         };
         let ranges = text.split(',').map(|part| {
             let part = part.trim();

@@ -8,7 +8,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use crate::automatic;
-use crate::definition::{Definitions, ListenerKind, TargetProtocol};
+use crate::definition::{Definitions, ListenerKind};
 use crate::name::GroupName;
 use crate::rule::{Action, Forward, LabelRule, Priority, Rule};
 use crate::task::{Provenance, SourceKind, Task, TaskState};
@@ -244,7 +244,7 @@ impl Additions<'_> {
         task: &Task,
     ) -> Result<(), LabelRuleError> {
         if let Some(written) = self.written.target_groups.iter().find(|written| written.name == *name) {
-            if written.protocol != TargetProtocol::Http {
+            if !written.protocol.is_http() {
                 return Err(LabelRuleError::GroupProtocol(name.clone()));
             }
             return match owner {

@@ -241,7 +241,7 @@ impl State {
                     load_balancer: load_balancer.name.clone(),
                     idle_timeout: load_balancer.idle_timeout,
                     access_log: load_balancer.access_log.clone(),
-                    request_checks: load_balancer.request_checks,
+                    http: load_balancer.http,
                     bind: listener.bind,
                     kind,
                 }));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::address::ListenAddr;
 use crate::balance::{PickContext, Picker, Table, WorkerState};
-use crate::definition::{AccessLog, ListenerKind, RequestChecks, TargetGroup};
+use crate::definition::{AccessLog, HttpSettings, ListenerKind, TargetGroup};
 use crate::health::Health;
 use crate::lease::Lease;
 use crate::name::LoadBalancerName;
@@ -97,7 +97,7 @@ pub struct Listener {
     /// Its load balancer's access log.
     pub access_log: Option<AccessLog>,
     /// What its load balancer asks of HTTP requests.
-    pub request_checks: RequestChecks,
+    pub http: HttpSettings,
     /// Where it accepts connections.
     pub bind: ListenAddr,
     /// What it does with them.
@@ -301,6 +301,7 @@ pub(crate) mod testing {
         TargetGroup {
             name: GroupName::parse(name).unwrap(),
             protocol: TargetProtocol::Http,
+            protocol_version: crate::definition::ProtocolVersion::Http1,
             algorithm,
             deregistration_delay: Duration::from_secs(30),
             connection_termination: false,

@@ -1,18 +1,92 @@
-//! The codec: HTTP/1.1 on both sides, by hyper. The only place where hyper's types appear.
+//! The codecs, and what they have in common: requests and responses as listeners see them.
 //!
-//! Framing is always re-created: no `Transfer-Encoding`, `Content-Length` spelling, chunk line or hop-by-hop header is
-//! copied from one side to the other.
+//! HTTP/1.1 is a codec of our own (`h1`); HTTP/2 stands on the crate h2, whose types appear in `h2` only. Framing is always
+//! re-created: no `Transfer-Encoding`, `Content-Length` spelling, chunk line or hop-by-hop field is copied from one
+//! side to the other.
 
-pub(crate) mod client;
-#[allow(dead_code, reason = "the connections that use it are not here yet")]
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use weir_core::address::{ClientAddr, ListenAddr};
+use weir_core::definition::HttpSettings;
+use weir_net::worker::Worker;
+use weir_tls::{Alpn, ClientStream, Handshake};
+
+use crate::error::RequestError;
+use request::{Origin, Request};
+use response::Response;
+use socket::Socket;
+
+mod buffer;
+mod date;
+pub(crate) mod edits;
 pub(crate) mod fields;
 pub(crate) mod h1;
-pub(crate) mod headers;
-mod io;
+pub(crate) mod h2;
+mod head;
 pub(crate) mod phase;
 pub(crate) mod request;
 mod request_body;
 pub(crate) mod response;
 mod response_body;
-pub(crate) mod server;
-mod tunnel;
+pub(crate) mod socket;
+
+/// Answers requests. Two types implement it: the application listener and the classic listener.
+pub trait Answer {
+    /// Answers one request. Never fails: every error has a status.
+    fn answer(&self, request: Request) -> impl Future<Output = Response>;
+
+    /// Answers what came in place of a request.
+    fn refuse(&self, origin: &Origin, error: RequestError) -> Response;
+}
+
+/// What is known of a client's connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection {
+    /// Its other end.
+    pub client: ClientAddr,
+    /// Its listener, with the port that the client connected to.
+    pub listener: ListenAddr,
+    /// How its requests are read.
+    pub settings: HttpSettings,
+    /// Closes it after this much silence; also the longest time that a request's head may take.
+    pub idle_timeout: Duration,
+}
+
+/// A client that has connected.
+#[derive(Debug)]
+pub enum Client {
+    /// Without TLS.
+    Plain(TcpStream),
+    /// With TLS, and what was settled with it.
+    Secure(Box<ClientStream<TcpStream>>, Handshake),
+}
+
+/// Serves one client connection until it ends.
+pub async fn serve<A: Answer + 'static>(
+    client: Client,
+    connection: Connection,
+    worker: &Worker,
+    answer: Rc<A>,
+) {
+    let (socket, handshake) = match client {
+        Client::Plain(stream) => (Socket::Plain(stream), None),
+        Client::Secure(stream, handshake) => (Socket::Client(stream), Some(handshake)),
+    };
+    let is_http2 = match &handshake {
+        Some(handshake) => handshake.alpn == Some(Alpn::Http2),
+        None => {
+            connection.settings.http2_by_prior_knowledge
+                && h2::preface::begins(socket.tcp(), connection.idle_timeout).await
+        }
+    };
+    let origin = Origin::new(connection.client, connection.listener, handshake);
+    if is_http2 {
+        // In a box of its own: connections of HTTP/1.1 need less.
+        Box::pin(h2::server::serve(socket, origin, connection, worker, answer)).await;
+    } else {
+        h1::server::serve(socket, origin, connection, worker, &*answer).await;
+    }
+}

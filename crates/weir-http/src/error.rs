@@ -1,6 +1,10 @@
 //! Why a request failed: one variant per step, one status each.
 
 use weir_net::dial::DialError;
+use weir_tls::HandshakeError;
+
+use crate::codec::h1::desync::Oddities;
+use crate::codec::h1::request_head::HeadError;
 
 /// Why weir answered a request by itself. Named for the step that failed.
 #[derive(Debug, thiserror::Error)]
@@ -11,12 +15,24 @@ pub enum RequestError {
     /// The client stopped sending its body.
     #[error("the request's body did not arrive in time")]
     BodyTimedOut,
+    /// `Connection` names a field that frames or routes the message.
+    #[error("Connection names a field that is not the connection's")]
+    ConnectionFieldInvalid,
+    /// The request is odd in a way that the load balancer's desync mitigation mode does not let pass.
+    #[error("the request is refused by the desync mitigation mode")]
+    Desync(Oddities),
     /// The target's deregistration delay ended, or it vanished, while the request was with it.
     #[error("the target left while it had the request")]
     DeregisteredMidRequest,
     /// No connection to the target.
     #[error("no connection to the target")]
     DialFailed(#[source] DialError),
+    /// `Expect` asks for something other than `100-continue`.
+    #[error("the expectation is not known")]
+    ExpectationUnknown,
+    /// What came is no head of a request.
+    #[error("the request's head is malformed")]
+    HeadInvalid(HeadError),
     /// The request has no host, several, or one that is not a host.
     #[error("the request has no valid host")]
     HostInvalid,
@@ -35,6 +51,9 @@ pub enum RequestError {
     /// The group has no target that may be picked.
     #[error("no target may be picked")]
     NoTarget,
+    /// The client's protocol, or its method, is none that targets of the group understand.
+    #[error("targets of the group do not speak the client's protocol")]
+    ProtocolMismatch,
     /// The redirect's `Location` would be too long.
     #[error("the redirect's location is too long")]
     RedirectTooLong,
@@ -44,18 +63,18 @@ pub enum RequestError {
     /// The target's response was not HTTP, or switched protocols unasked.
     #[error("the target's response is malformed")]
     TargetMalformed,
+    /// The target and weir could not agree on how to speak TLS.
+    #[error("no TLS with the target")]
+    TargetHandshakeFailed(#[source] HandshakeError),
+    /// What the request asks for is no path.
+    #[error("the request's target is no path")]
+    TargetInvalid,
     /// The target did not answer within the idle timeout.
     #[error("the target did not answer in time")]
     TargetTimedOut,
     /// `X-Forwarded-For` names more than [`crate::forwarded::FORWARDERS_MAX`] addresses.
     #[error("too many addresses in X-Forwarded-For")]
     TooManyForwarders,
-    /// A transfer coding other than `chunked`.
-    #[error("the transfer coding is not supported")]
-    TransferCodingUnknown,
-    /// Transfer-Encoding more than once, or in a version that has none.
-    #[error("the transfer coding is ambiguous")]
-    TransferCodingAmbiguous,
 }
 
 /// Whose fault a failed request is.
@@ -75,15 +94,27 @@ impl RequestError {
     /// Source: Application Load Balancer, "Troubleshoot": HTTP 400, 405, 408, 463, 501, 502, 503, 504, 507.
     pub fn status(&self) -> u16 {
         match self {
-            Self::BodyBrokenOff | Self::HostInvalid | Self::TransferCodingAmbiguous => 400,
             Self::BodyTimedOut => 408,
             Self::MethodNotAllowed => 405,
             Self::TooManyForwarders => 463,
-            Self::TransferCodingUnknown => 501,
-            Self::DialFailed(DialError::TimedOut) | Self::TargetTimedOut => 504,
+            Self::ExpectationUnknown => 417,
+            Self::HeadInvalid(HeadError::RequestLineTooLong) => 414,
+            Self::HeadInvalid(HeadError::TransferCodingUnknown) => 501,
+            Self::HeadInvalid(HeadError::VersionUnknown) => 505,
+            Self::BodyBrokenOff
+            | Self::ConnectionFieldInvalid
+            | Self::Desync(_)
+            | Self::HeadInvalid(_)
+            | Self::HostInvalid
+            | Self::TargetInvalid => 400,
+            Self::ProtocolMismatch => 464,
+            Self::DialFailed(DialError::TimedOut)
+            | Self::TargetHandshakeFailed(HandshakeError::Deadline)
+            | Self::TargetTimedOut => 504,
             Self::DeregisteredMidRequest
             | Self::DialFailed(DialError::Failed(_) | DialError::SelfConnected)
             | Self::TargetClosedEarly
+            | Self::TargetHandshakeFailed(_)
             | Self::TargetMalformed => 502,
             Self::HoldExpired | Self::HoldQueueFull | Self::ListenerGone | Self::NoTarget => 503,
             Self::RedirectTooLong => 507,
@@ -95,15 +126,21 @@ impl RequestError {
         match self {
             Self::BodyBrokenOff
             | Self::BodyTimedOut
+            | Self::ConnectionFieldInvalid
+            | Self::Desync(_)
+            | Self::ExpectationUnknown
+            | Self::HeadInvalid(_)
             | Self::HostInvalid
             | Self::MethodNotAllowed
+            | Self::ProtocolMismatch
             | Self::RedirectTooLong
-            | Self::TooManyForwarders
-            | Self::TransferCodingAmbiguous
-            | Self::TransferCodingUnknown => Culprit::Client,
-            Self::DialFailed(_) | Self::TargetClosedEarly | Self::TargetMalformed | Self::TargetTimedOut => {
-                Culprit::Target
-            }
+            | Self::TargetInvalid
+            | Self::TooManyForwarders => Culprit::Client,
+            Self::DialFailed(_)
+            | Self::TargetClosedEarly
+            | Self::TargetHandshakeFailed(_)
+            | Self::TargetMalformed
+            | Self::TargetTimedOut => Culprit::Target,
             Self::DeregisteredMidRequest
             | Self::HoldExpired
             | Self::HoldQueueFull
@@ -117,28 +154,48 @@ impl RequestError {
         match self {
             Self::BodyBrokenOff => "body_broken_off",
             Self::BodyTimedOut => "body_timed_out",
+            Self::ConnectionFieldInvalid => "connection_field_invalid",
+            Self::Desync(_) => "desync",
             Self::DeregisteredMidRequest => "deregistered_mid_request",
             Self::DialFailed(DialError::TimedOut) => "dial_timed_out",
             Self::DialFailed(DialError::Failed(_)) => "dial_failed",
             Self::DialFailed(DialError::SelfConnected) => "dial_self_connected",
+            Self::ExpectationUnknown => "expectation_unknown",
+            Self::HeadInvalid(HeadError::FieldTooLong) => "field_too_long",
+            Self::HeadInvalid(HeadError::HeadTooLarge) => "head_too_large",
+            Self::HeadInvalid(HeadError::Malformed(_)) => "head_malformed",
+            Self::HeadInvalid(HeadError::RequestLineTooLong) => "request_line_too_long",
+            Self::HeadInvalid(HeadError::TooManyFields) => "too_many_fields",
+            Self::HeadInvalid(HeadError::TransferCodingUnknown) => "transfer_coding_unknown",
+            Self::HeadInvalid(HeadError::VersionUnknown) => "version_unknown",
             Self::HoldExpired => "hold_expired",
             Self::HoldQueueFull => "hold_queue_full",
             Self::HostInvalid => "host_invalid",
             Self::ListenerGone => "listener_gone",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NoTarget => "no_target",
+            Self::ProtocolMismatch => "protocol_mismatch",
             Self::RedirectTooLong => "redirect_too_long",
             Self::TargetClosedEarly => "target_closed_early",
+            Self::TargetHandshakeFailed(_) => "target_handshake_failed",
+            Self::TargetInvalid => "target_invalid",
             Self::TargetMalformed => "target_malformed",
             Self::TargetTimedOut => "target_timed_out",
             Self::TooManyForwarders => "too_many_forwarders",
-            Self::TransferCodingAmbiguous => "transfer_coding_ambiguous",
-            Self::TransferCodingUnknown => "transfer_coding_unknown",
+        }
+    }
+
+    /// What was odd about a request that was refused for that.
+    pub(crate) fn oddities(&self) -> Oddities {
+        match self {
+            Self::Desync(oddities) => *oddities,
+            Self::HeadInvalid(error) => error.oddities(),
+            _ => Oddities::default(),
         }
     }
 
     /// Whether the request never reached the target, so that any method may be tried on another.
     pub fn is_before_dispatch(&self) -> bool {
-        matches!(self, Self::DialFailed(_))
+        matches!(self, Self::DialFailed(_) | Self::TargetHandshakeFailed(_))
     }
 }

@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use weir_core::balance::PickContext;
 use weir_core::decide::Outcome;
-use weir_core::dispatcher::Dispatcher;
+use weir_core::dispatcher::{Dispatcher, Speech};
 use weir_core::lease::Lease;
 use weir_core::snapshot::{GroupIndex, Unavailable};
 use weir_core::target::TargetSerial;
 use weir_net::waiting_room::{NEWS_WAIT, WaitError};
 use weir_net::worker::Worker;
 
-use crate::codec::client::Unanswered;
+use crate::codec::h1::target::Unanswered;
 use crate::codec::request::Request;
 use crate::codec::response::Response;
 use crate::error::{Culprit, RequestError};
 use crate::record::Record;
-use crate::targets::Targets;
+use crate::targets::{Link, Targets};
 
 /// Targets that one request may be tried on.
 const ATTEMPTS_MAX: usize = 4;
@@ -66,6 +66,11 @@ impl Exchange {
         Rc::new(Self { worker, dispatcher, targets, budgets: RefCell::default() })
     }
 
+    /// Closes idle connections to targets that have left.
+    pub fn close_departed(&self) {
+        self.targets.close_departed();
+    }
+
     /// The worker's dispatcher.
     pub fn dispatcher(&self) -> &RefCell<Dispatcher> {
         &self.dispatcher
@@ -86,6 +91,12 @@ impl Exchange {
         mut lease: Lease,
         record: &mut Record,
     ) -> Result<Response, RequestError> {
+        let Some(speech) = self.dispatcher.borrow_mut().speech(group) else {
+            return Err(RequestError::NoTarget);
+        };
+        if !request.suits(speech.version) {
+            return Err(RequestError::ProtocolMismatch);
+        }
         let budget = self.budget(group);
         let _request = Counted::new(&budget, |budget| &budget.requests);
         let mut _retry = None;
@@ -96,7 +107,7 @@ impl Exchange {
             let at =
                 if attempt == 1 && !record.has_waited() { record.began() } else { self.worker.clock.now() };
             record.dispatched(&failed, at);
-            let error = match self.attempt(request, lease).await {
+            let error = match self.attempt(request, speech, lease).await {
                 Ok(response) => return Ok(response),
                 Err(Unanswered { error, request: None }) => {
                     if error.culprit() != Culprit::Client {
@@ -119,7 +130,7 @@ impl Exchange {
             }
             _retry = Some(Counted::new(&budget, |budget| &budget.retries));
             failures.push(failed.serial);
-            lease = match self.pick_another(group, &failures, record).await {
+            lease = match Box::pin(self.pick_another(group, &failures, record)).await {
                 Ok(lease) => lease,
                 Err(_) => return Err(error),
             };
@@ -128,10 +139,11 @@ impl Exchange {
         unreachable!("the loop returns at its last attempt")
     }
 
-    async fn attempt(&self, request: Request, lease: Lease) -> Result<Response, Unanswered> {
-        match self.targets.connect(lease.target(), request.is_idempotent()).await {
-            Ok(connection) => connection.send(request, lease, &self.worker).await,
-            Err(error) => Err(Unanswered { error: RequestError::DialFailed(error), request: Some(request) }),
+    async fn attempt(&self, request: Request, speech: Speech, lease: Lease) -> Result<Response, Unanswered> {
+        match self.targets.connect(lease.target(), speech, &request).await {
+            Ok(Link::Http1(connection)) => connection.send(request, lease).await,
+            Ok(Link::Http2(stream)) => Box::pin(stream.send(request, lease)).await,
+            Err(error) => Err(Unanswered { error, request: Some(request) }),
         }
     }
 
@@ -176,7 +188,7 @@ impl Exchange {
         limit: Duration,
         record: &mut Record,
     ) -> Result<Lease, RequestError> {
-        let _hold = record.hold();
+        let hold = record.hold();
         let ask = || {
             let context = PickContext { key: 0, now: self.worker.clock.now(), avoid: &[] };
             match self.dispatcher.borrow_mut().forward(group, &context) {
@@ -185,7 +197,10 @@ impl Exchange {
                 _ => ControlFlow::Break(Err(RequestError::NoTarget)),
             }
         };
-        match self.worker.waiting_room.wait(group, limit, ask).await {
+        let waited = self.worker.waiting_room.wait(group, limit, ask).await;
+        drop(hold);
+        record.held();
+        match waited {
             Ok(answer) => answer,
             Err(WaitError::Full) => Err(RequestError::HoldQueueFull),
             Err(WaitError::TimeUp) => {

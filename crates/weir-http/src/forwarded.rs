@@ -8,40 +8,53 @@ use std::net::IpAddr;
 
 use weir_core::head::split_host_port;
 
-use crate::codec::headers::{HeaderText, Name};
+use crate::codec::edits::HeaderText;
+use crate::codec::fields::Known;
 use crate::codec::request::Request;
 use crate::error::RequestError;
 
 /// Addresses in `X-Forwarded-For` beyond which a request gets 463.
 pub const FORWARDERS_MAX: usize = 30;
 
-static FORWARDED_FOR: Name = Name::from_static("x-forwarded-for");
-static FORWARDED_PORT: Name = Name::from_static("x-forwarded-port");
-static FORWARDED_PROTO: Name = Name::from_static("x-forwarded-proto");
-static TRACE_ID: Name = Name::from_static("x-amzn-trace-id");
-
 /// Sets what every kind of HTTP listener tells its targets: `X-Forwarded-For` appended to, `-Proto` and `-Port` set.
 ///
 /// # Errors
 /// [`RequestError::TooManyForwarders`].
 pub fn tell_client(request: &mut Request) -> Result<(), RequestError> {
-    let forwarded_for = match request.header(FORWARDED_FOR.as_str()) {
-        // What most requests need is the same for all of a connection's.
-        None => request.origin.client_text.clone(),
-        Some(_) => forwarded_for(request)?,
-    };
-    let port = request.origin.port_text.clone();
-    request.headers_mut().set(&FORWARDED_FOR, forwarded_for);
-    request.headers_mut().set(&FORWARDED_PROTO, HeaderText::from_static("http"));
-    request.headers_mut().set(&FORWARDED_PORT, port);
+    let origin = request.parts().origin.clone();
+    if request.parts().head.first(Known::XForwardedFor).is_none() {
+        request.parts_mut().edits.preset(origin.forwarded.clone());
+        return Ok(());
+    }
+    let port = HeaderText::Shared(origin.listener.port().to_string().into_bytes().into());
+    let forwarded_for = forwarded_for(request)?;
+    request.set(Known::XForwardedFor, "X-Forwarded-For", forwarded_for);
+    request.set(Known::XForwardedProto, "X-Forwarded-Proto", HeaderText::from_static(origin.scheme()));
+    request.set(Known::XForwardedPort, "X-Forwarded-Port", port);
     Ok(())
+}
+
+/// Tells the target what the client showed of itself, where it had to. What a client claims of that by itself has been
+/// left behind.
+pub fn tell_certificate(request: &mut Request) {
+    let origin = request.parts().origin.clone();
+    let Some(certificate) = origin.handshake.as_ref().and_then(|shaken| shaken.client_certificate.as_ref())
+    else {
+        return;
+    };
+    for (name, value) in certificate.headers() {
+        if let Some(value) = HeaderText::new(value) {
+            request.set(Known::XAmznMtls, name, value);
+        }
+    }
 }
 
 /// The client's address at the end of the list that came with the request.
 fn forwarded_for(request: &Request) -> Result<HeaderText, RequestError> {
     let client = request.client().ip().to_canonical();
     let mut list = String::new();
-    for value in request.headers().texts(&FORWARDED_FOR) {
+    let values = request.parts().head.fields().values(Known::XForwardedFor);
+    for value in values.filter_map(|value| std::str::from_utf8(value).ok()) {
         list.push_str(value);
         list.push_str(", ");
     }
@@ -54,59 +67,79 @@ fn forwarded_for(request: &Request) -> Result<HeaderText, RequestError> {
         _ => write!(list, "{client}"),
     };
     written.expect("writing to a string succeeds");
-    Ok(HeaderText::new(list).expect("header values and addresses are visible characters"))
+    Ok(HeaderText::new(&list).expect("values that came have been looked at"))
 }
 
 /// Sets `X-Amzn-Trace-Id`: a root of its own, or its own `Self` before the root that came; gives it for the log.
 ///
 /// `epoch_seconds` is wall time; `random` gives 96 bits.
 pub fn trace(request: &mut Request, epoch_seconds: u64, random: &mut fastrand::Rng) -> HeaderText {
-    let came = request.header(TRACE_ID.as_str()).and_then(|value| std::str::from_utf8(value).ok());
-    let id = trace_id(came, epoch_seconds, random);
-    let value = HeaderText::new(id).unwrap_or(HeaderText::from_static("-"));
-    request.headers_mut().set(&TRACE_ID, value.clone());
-    value
-}
-
-fn trace_id(came: Option<&str>, epoch_seconds: u64, random: &mut fastrand::Rng) -> String {
-    let fields = || came.unwrap_or("").split(';').map(str::trim).filter(|field| !field.is_empty());
-    let is = |field: &str, key: &str| field.split_once('=').is_some_and(|(k, _)| k.eq_ignore_ascii_case(key));
-    let label = if fields().any(|field| is(field, "Root")) { "Self" } else { "Root" };
-    let mut id = String::with_capacity(48);
-    id.push_str(label);
-    id.push_str("=1-");
-    push_hex(&mut id, epoch_seconds, 8);
-    id.push('-');
-    push_hex(&mut id, random.u64(..), 8);
-    push_hex(&mut id, random.u64(..), 16);
-    for field in fields().filter(|field| !is(field, "Self")) {
-        id.push(';');
-        id.push_str(field);
-    }
+    let id = match request.parts().head.first(Known::XAmznTraceId) {
+        None => root(epoch_seconds, random),
+        Some(came) => joined(std::str::from_utf8(came).unwrap_or(""), epoch_seconds, random),
+    };
+    request.set(Known::XAmznTraceId, "X-Amzn-Trace-Id", id.clone());
     id
 }
 
-/// Appends the lowest `digits` hexadecimal digits of a number.
-fn push_hex(text: &mut String, number: u64, digits: u32) {
+/// Bytes of an identifier: `1-`, eight digits of time, `-`, 24 digits of chance.
+const ID_BYTES: usize = 2 + 8 + 1 + 24;
+
+/// A new root.
+fn root(epoch_seconds: u64, random: &mut fastrand::Rng) -> HeaderText {
+    const LABEL: &[u8] = b"Root=";
+    let mut text = [0; LABEL.len() + ID_BYTES];
+    let (label, id) = text.split_at_mut(LABEL.len());
+    label.copy_from_slice(LABEL);
+    id.copy_from_slice(&identifier(epoch_seconds, random));
+    HeaderText::Shared(text[..].into())
+}
+
+/// What came with a request, with a root or a `Self` of ours before it.
+fn joined(came: &str, epoch_seconds: u64, random: &mut fastrand::Rng) -> HeaderText {
+    let fields = || came.split(';').map(str::trim).filter(|field| !field.is_empty());
+    let is = |field: &str, key: &str| field.split_once('=').is_some_and(|(k, _)| k.eq_ignore_ascii_case(key));
+    let label = if fields().any(|field| is(field, "Root")) { "Self" } else { "Root" };
+    let id = identifier(epoch_seconds, random);
+    let mut text = format!("{label}={}", std::str::from_utf8(&id).expect("an identifier is ASCII"));
+    for field in fields().filter(|field| !is(field, "Self")) {
+        text.push(';');
+        text.push_str(field);
+    }
+    HeaderText::Shared(text.into_bytes().into())
+}
+
+fn identifier(epoch_seconds: u64, random: &mut fastrand::Rng) -> [u8; ID_BYTES] {
+    let mut id = [b'-'; ID_BYTES];
+    id[0] = b'1';
+    write_hex(&mut id[2..10], epoch_seconds);
+    write_hex(&mut id[11..19], random.u64(..));
+    write_hex(&mut id[19..], random.u64(..));
+    id
+}
+
+/// Writes the lowest hexadecimal digits of a number, as many as there is place for.
+fn write_hex(place: &mut [u8], mut number: u64) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for digit in (0..digits).rev() {
-        text.push(char::from(DIGITS[(number >> (4 * digit)) as usize & 15]));
+    for digit in place.iter_mut().rev() {
+        *digit = DIGITS[(number & 15) as usize];
+        number >>= 4;
     }
 }
 
 /// Rewrites `Host` as an application listener does: lower case, an absolute URI's authority in its place, the
 /// listener's port added when it is not the protocol's own and none was given, any port left out when it is.
 pub fn rewrite_host(request: &mut Request) {
-    let origin = request.origin.clone();
+    let origin = request.parts().origin.clone();
     let mut told = origin.host_told.borrow_mut();
     // A client asks one connection for one host, most often.
-    if told.as_ref().is_none_or(|(asked, _)| asked != request.authority()) {
+    if told.as_ref().is_none_or(|(asked, _)| asked != request.authority_bytes()) {
         let listener = request.listener();
         let host = host_toward_target(request.authority(), listener.port(), listener.ip());
-        *told = HeaderText::new(host).map(|host| (request.authority().to_owned(), host));
+        *told = HeaderText::new(&host).map(|host| (request.authority_bytes().to_owned(), host));
     }
     if let Some((_, host)) = told.as_ref() {
-        request.headers_mut().set(&Name::HOST, host.clone());
+        request.set(Known::Host, "Host", host.clone());
     }
 }
 
@@ -128,16 +161,16 @@ mod tests {
 
     #[test]
     fn a_request_without_a_trace_gets_a_root() {
-        let id = trace_id(None, 0x5833_7262, &mut fastrand::Rng::with_seed(1));
-        let (start, random) = id.split_at("Root=1-58337262-".len());
+        let id = root(0x5833_7262, &mut fastrand::Rng::with_seed(1));
+        let (start, random) = id.as_str().split_at("Root=1-58337262-".len());
         assert_eq!(start, "Root=1-58337262-");
         assert!(random.len() == 24 && random.bytes().all(|b| b.is_ascii_hexdigit()));
     }
 
     #[test]
     fn a_trace_that_came_keeps_its_root_and_fields_and_gets_a_self() {
-        let id =
-            trace_id(Some("Self=1-old-x;Root=1-a-b;CalledFrom=app"), 1, &mut fastrand::Rng::with_seed(1));
+        let id = joined("Self=1-old-x;Root=1-a-b;CalledFrom=app", 1, &mut fastrand::Rng::with_seed(1));
+        let id = id.as_str();
         assert!(id.starts_with("Self=1-00000001-") && id.ends_with(";Root=1-a-b;CalledFrom=app"), "{id}");
     }
 

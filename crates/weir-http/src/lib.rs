@@ -13,10 +13,10 @@ pub mod forwarded;
 pub mod record;
 mod targets;
 
-pub use codec::headers::HeaderText;
-pub use codec::request::Request;
+pub use codec::edits::HeaderText;
+pub use codec::request::{Origin, Request};
 pub use codec::response::Response;
-pub use codec::server::{Answer, Connection, serve};
+pub use codec::{Answer, Client, Connection, serve};
 pub use error::{Culprit, RequestError};
 pub use exchange::Exchange;
 pub use record::Record;

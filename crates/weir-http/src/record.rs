@@ -2,7 +2,6 @@
 //!
 //! Source: Application Load Balancer, "Access log entries"; Classic Load Balancer, "Access log entries".
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,10 +14,12 @@ use weir_core::time::Timestamp;
 use weir_net::clock::Clock;
 use weir_telemetry::access_log::{LogBuffer, LogWriter};
 use weir_telemetry::{Hold, ListenerShard, Telemetry};
+use weir_tls::Handshake;
 
-use crate::codec::headers::HeaderText;
+use crate::codec::edits::HeaderText;
+use crate::codec::h1::desync::Oddities;
 use crate::codec::phase::{ConnectionState, Phase};
-use crate::codec::request::Request;
+use crate::codec::request::{Origin, Request};
 use crate::codec::response::Response;
 use crate::error::{Culprit, RequestError};
 
@@ -67,24 +68,26 @@ pub struct Record(Box<Inner>);
 #[derive(Debug)]
 struct Inner {
     observer: Rc<Observer>,
-    connection: Arc<ConnectionState>,
+    connection: Option<Rc<ConnectionState>>,
     began: Timestamp,
     dispatched: Option<Timestamp>,
     target_answered: Option<Timestamp>,
     /// 0 until the head of a response is known.
     status: u16,
     sent_bytes: u64,
-    received_bytes: Option<Rc<Cell<u64>>>,
     is_cut_short: bool,
     has_waited: bool,
     /// Only where there is a log to write it to.
-    details: Option<Details>,
+    details: Option<Box<Details>>,
 }
 
 /// What only the access log wants to know.
 #[derive(Debug)]
 struct Details {
     created: SystemTime,
+    /// As AWS's log calls it: `http`, `https`, `h2`, `grpcs`, `ws`, `wss`.
+    kind: &'static str,
+    handshake: Option<Handshake>,
     client: String,
     request_line: String,
     user_agent: String,
@@ -99,22 +102,40 @@ struct Details {
     attempts: u32,
     target_status: Option<u16>,
     error_reason: Option<&'static str>,
+    oddities: Oddities,
 }
 
 impl Record {
     /// Begins the record of a request whose head has just been read.
     pub fn begin(observer: &Rc<Observer>, request: &Request) -> Self {
         observer.shard.request_began();
-        let details = observer.log.is_some().then(|| Details::of(request));
+        if !request.parts().oddities.is_empty() {
+            observer.shard.request_was_odd();
+        }
+        let details = observer.log.is_some().then(|| Box::new(Details::of(request)));
+        Self::new(observer, Some(request.parts().connection.clone()), details)
+    }
+
+    /// Begins the record of something that was no request.
+    fn begin_refused(observer: &Rc<Observer>, origin: &Origin) -> Self {
+        observer.shard.request_began();
+        let details = observer.log.is_some().then(|| Box::new(Details::refused(origin)));
+        Self::new(observer, None, details)
+    }
+
+    fn new(
+        observer: &Rc<Observer>,
+        connection: Option<Rc<ConnectionState>>,
+        details: Option<Box<Details>>,
+    ) -> Self {
         Self(Box::new(Inner {
             observer: observer.clone(),
-            connection: request.connection.clone(),
+            connection,
             began: observer.clock.now(),
             dispatched: None,
             target_answered: None,
             status: 0,
             sent_bytes: 0,
-            received_bytes: request.received_bytes(),
             is_cut_short: false,
             has_waited: false,
             details,
@@ -134,7 +155,19 @@ impl Record {
     /// The request waits for a target, until the hold is dropped.
     pub(crate) fn hold(&mut self) -> Hold<'_> {
         self.0.has_waited = true;
+        self.enter(Phase::Held);
         self.0.observer.shard.hold()
+    }
+
+    /// The wait is over.
+    pub(crate) fn held(&self) {
+        self.enter(Phase::Answering);
+    }
+
+    fn enter(&self, phase: Phase) {
+        if let Some(connection) = &self.0.connection {
+            connection.enter(phase);
+        }
     }
 
     /// Whether the request had to wait for a target.
@@ -176,7 +209,12 @@ impl Record {
     /// The request was refused or lost.
     pub fn failed(&mut self, error: &RequestError) {
         self.0.observer.shard.request_failed(error.reason());
+        let oddities = error.oddities();
+        if !oddities.is_empty() {
+            self.0.observer.shard.request_was_odd();
+        }
         if let Some(details) = &mut self.0.details {
+            details.oddities = details.oddities.with_all(oddities);
             details.error_reason = Some(error.reason());
         }
     }
@@ -210,7 +248,6 @@ impl Record {
 impl Drop for Inner {
     fn drop(&mut self) {
         let now = self.observer.clock.now();
-        self.connection.enter(Phase::BetweenRequests);
         self.observer.shard.request_ended(now.since(self.began));
         if let (Some((log, format)), Some(details)) = (&self.observer.log, &self.details) {
             log.line(|line| match (format, self.observer.is_classic) {
@@ -226,21 +263,39 @@ impl Details {
     fn of(request: &Request) -> Self {
         let head = request.head();
         let query = head.query.map(|query| format!("?{query}")).unwrap_or_default();
+        let request_line = format!(
+            "{} {}://{}:{}{}{query} {}",
+            head.method,
+            head.scheme,
+            if head.host.is_empty() { "-" } else { head.host },
+            head.port,
+            head.path,
+            request.version()
+        );
+        let user_agent = request.user_agent().unwrap_or("-").to_owned();
+        let mut details = Self::new(&request.parts().origin, request_line, user_agent);
+        details.kind = request.kind();
+        details.oddities = request.parts().oddities;
+        details
+    }
+
+    /// Of something that was no request. Source: "if the request is malformed, the request is `- http://host:port- -`".
+    fn refused(origin: &Origin) -> Self {
+        let request_line = format!("- {}://{}- -", origin.scheme(), origin.listener);
+        Self::new(origin, request_line, "-".to_owned())
+    }
+
+    fn new(origin: &Origin, request_line: String, user_agent: String) -> Self {
+        let name = origin.handshake.as_ref().and_then(|handshake| handshake.server_name.as_deref());
         Self {
             created: wall_time(),
-            client: request.client().to_string(),
-            request_line: format!(
-                "{} {}://{}:{}{}{query} {}",
-                head.method,
-                head.scheme,
-                if head.host.is_empty() { "-" } else { head.host },
-                head.port,
-                head.path,
-                request.version()
-            ),
-            user_agent: request.user_agent().unwrap_or("-").to_owned(),
+            kind: origin.scheme(),
+            handshake: origin.handshake.clone(),
+            client: origin.client.to_string(),
+            request_line,
+            user_agent,
             trace_id: None,
-            domain: "-".to_owned(),
+            domain: name.unwrap_or("-").to_owned(),
             rule: "-".to_owned(),
             action: "-",
             redirect_url: None,
@@ -248,6 +303,7 @@ impl Details {
             attempts: 0,
             target_status: None,
             error_reason: None,
+            oddities: Oddities::default(),
         }
     }
 }
@@ -260,7 +316,7 @@ impl Inner {
     }
 
     fn received(&self) -> u64 {
-        self.received_bytes.as_ref().map_or(0, |bytes| bytes.get())
+        self.connection.as_ref().map_or(0, |connection| connection.received_bytes())
     }
 
     /// Time until dispatch, until the target's answer, and until the end of the response; `None` for a step that was
@@ -298,6 +354,16 @@ pub async fn recorded(
             response
         }
     };
+    record.answered(&response);
+    response.finish_with(record)
+}
+
+/// Answers what was no request, and keeps its record.
+pub fn refused(observer: &Rc<Observer>, origin: &Origin, error: &RequestError) -> Response {
+    let mut record = Record::begin_refused(observer, origin);
+    record.failed(error);
+    let mut response = Response::error(error.status());
+    response.close_connection();
     record.answered(&response);
     response.finish_with(record)
 }

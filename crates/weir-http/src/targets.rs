@@ -6,13 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::AHashMap;
+use weir_core::definition::{ProtocolVersion, TargetProtocol};
+use weir_core::dispatcher::Speech;
+use weir_core::head::split_host_port;
 use weir_core::target::{Target, TargetSerial};
 use weir_core::time::Timestamp;
 use weir_net::clock::Clock;
 use weir_net::departures::Departures;
-use weir_net::dial::DialError;
+use weir_net::dial::dial;
+use weir_tls::{Alpn, TargetSide};
 
-use crate::codec::client::TargetConnection;
+use crate::codec::h1::target::TargetConnection;
+use crate::codec::h2::target::{SharedConnection, Stream};
+use crate::codec::request::Request;
+use crate::codec::socket::Socket;
+use crate::error::RequestError;
 
 /// Idle connections that one worker keeps to one target.
 const IDLE_MAX: usize = 512;
@@ -30,13 +38,29 @@ const FRESH: Duration = Duration::from_secs(1);
 pub(crate) struct Targets {
     clock: Clock,
     departures: Departures,
+    tls: TargetSide,
     idle: Rc<RefCell<AHashMap<TargetSerial, Vec<Idle>>>>,
+    shared: Rc<RefCell<AHashMap<TargetSerial, Vec<Shared>>>>,
+}
+
+/// What a request is sent on.
+pub(crate) enum Link {
+    Http1(Box<TargetConnection>),
+    Http2(Stream),
 }
 
 #[derive(Debug)]
 struct Idle {
-    connection: TargetConnection,
+    connection: Box<TargetConnection>,
     since: Timestamp,
+}
+
+/// A connection that requests share.
+#[derive(Debug)]
+struct Shared {
+    connection: Rc<SharedConnection>,
+    /// When it last got a request.
+    used: Timestamp,
 }
 
 /// Where a connection goes back to.
@@ -48,36 +72,78 @@ pub(crate) struct Pool {
 
 impl Targets {
     pub(crate) fn new(clock: Clock, departures: Departures) -> Self {
-        Self { clock, departures, idle: Rc::default() }
+        Self { clock, departures, tls: TargetSide::new(), idle: Rc::default(), shared: Rc::default() }
     }
 
-    /// A connection to `target`: the one used last, if one is ready, else a new one.
+    /// A way to `target` for a request: the connection used last, if one is ready, else a new one. What is rare has a box
+    /// of its own here, so that the common case has a small future.
+    ///
+    /// # Errors
+    /// [`RequestError::DialFailed`], [`RequestError::TargetHandshakeFailed`].
     pub(crate) async fn connect(
         &self,
         target: &Arc<Target>,
-        is_idempotent: bool,
-    ) -> Result<TargetConnection, DialError> {
-        match self.take(target.serial, is_idempotent) {
-            Some(connection) => Ok(connection),
-            None => {
-                let pool = Pool { targets: self.clone(), serial: target.serial };
-                TargetConnection::open(target.addr, self.departures.of(target), pool).await
+        speech: Speech,
+        request: &Request,
+    ) -> Result<Link, RequestError> {
+        if speech.version == ProtocolVersion::Http1 {
+            if let Some(connection) = self.take(target.serial, request.is_idempotent()) {
+                return Ok(Link::Http1(connection));
             }
+            let socket = Box::pin(self.open(target, speech, request)).await?;
+            let pool = Pool { targets: self.clone(), serial: target.serial };
+            return Ok(Link::Http1(TargetConnection::new(socket, self.departures.of(target), pool)));
         }
+        if let Some(stream) = self.stream(target.serial) {
+            return Ok(Link::Http2(stream));
+        }
+        let socket = Box::pin(self.open(target, speech, request)).await?;
+        let connection = Box::pin(SharedConnection::begin(socket, self.departures.of(target))).await?;
+        let stream = connection.stream().ok_or(RequestError::TargetClosedEarly)?;
+        let shared = Shared { connection, used: self.clock.now() };
+        self.shared.borrow_mut().entry(target.serial).or_default().push(shared);
+        Ok(Link::Http2(stream))
     }
 
-    fn take(&self, serial: TargetSerial, is_idempotent: bool) -> Option<TargetConnection> {
+    /// Dials, and shakes hands where the group's targets speak TLS.
+    async fn open(&self, target: &Target, speech: Speech, request: &Request) -> Result<Socket, RequestError> {
+        let stream = dial(target.addr).await.map_err(RequestError::DialFailed)?;
+        if speech.protocol != TargetProtocol::Https {
+            return Ok(Socket::Plain(stream));
+        }
+        let alpn: &[Alpn] = match speech.version {
+            ProtocolVersion::Http1 => &[Alpn::Http1],
+            ProtocolVersion::Http2 | ProtocolVersion::Grpc => &[Alpn::Http2],
+        };
+        let (host, _) = split_host_port(request.authority());
+        let shaken = self.tls.connect(stream, Some(host), alpn).await;
+        let (stream, _) = shaken.map_err(RequestError::TargetHandshakeFailed)?;
+        Ok(Socket::Target(Box::new(stream)))
+    }
+
+    /// A stream on a connection that has room for one.
+    fn stream(&self, serial: TargetSerial) -> Option<Stream> {
+        let mut shared = self.shared.borrow_mut();
+        let connections = shared.get_mut(&serial)?;
+        connections.retain(|shared| !shared.connection.is_closed());
+        connections.iter_mut().find_map(|shared| {
+            let stream = shared.connection.stream()?;
+            shared.used = self.clock.now();
+            Some(stream)
+        })
+    }
+
+    fn take(&self, serial: TargetSerial, is_idempotent: bool) -> Option<Box<TargetConnection>> {
         let mut idle = self.idle.borrow_mut();
         let stack = idle.get_mut(&serial)?;
-        // From the one used last; those still busy with the end of their last exchange stay.
-        for at in (0..stack.len()).rev() {
-            let candidate = &stack[at];
-            if candidate.connection.is_closed() {
-                stack.remove(at);
-            } else if !is_idempotent && self.clock.now().since(candidate.since) > FRESH {
+        // From the one used last.
+        while let Some(last) = stack.last() {
+            if !is_idempotent && self.clock.now().since(last.since) > FRESH {
                 return None;
-            } else if candidate.connection.is_ready() {
-                return Some(stack.remove(at).connection);
+            }
+            let mut connection = stack.pop()?.connection;
+            if connection.is_usable() {
+                return Some(connection);
             }
         }
         None
@@ -87,17 +153,31 @@ impl Targets {
     pub(crate) fn tidy(&self) {
         let now = self.clock.now();
         self.idle.borrow_mut().retain(|_, stack| {
-            stack.retain(|idle| !idle.connection.is_closed() && now.since(idle.since) < IDLE_TIMEOUT);
+            stack.retain_mut(|idle| now.since(idle.since) < IDLE_TIMEOUT && idle.connection.is_usable());
             !stack.is_empty()
         });
+        self.shared.borrow_mut().retain(|_, connections| {
+            connections.retain(|Shared { connection, used }| {
+                let is_worn = connection.is_idle() && now.since(*used) >= IDLE_TIMEOUT;
+                !connection.is_closed() && !is_worn
+            });
+            !connections.is_empty()
+        });
+    }
+
+    /// Closes idle connections to targets that have left.
+    pub(crate) fn close_departed(&self) {
+        self.idle
+            .borrow_mut()
+            .retain(|_, stack| !stack.first().is_some_and(|idle| idle.connection.has_left()));
     }
 }
 
 impl Pool {
-    pub(crate) fn put(&self, connection: TargetConnection) {
+    pub(crate) fn put(&self, connection: Box<TargetConnection>) {
         let mut idle = self.targets.idle.borrow_mut();
         let stack = idle.entry(self.serial).or_default();
-        if stack.len() < IDLE_MAX && !connection.is_closed() {
+        if stack.len() < IDLE_MAX {
             stack.push(Idle { connection, since: self.targets.clock.now() });
         }
     }

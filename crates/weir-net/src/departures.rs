@@ -2,24 +2,30 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
-use tokio::sync::Notify;
+use slab::Slab;
 use weir_core::target::{Target, TargetSerial};
 
 /// One worker's watch over the targets that its connections lead to.
 #[derive(Clone, Debug, Default)]
 pub struct Departures(Rc<RefCell<BTreeMap<TargetSerial, Weak<Awaited>>>>);
 
-/// A target's departure, awaited by the connections that lead to it.
-#[derive(Clone, Debug)]
-pub struct Departure(Rc<Awaited>);
+/// A target's departure, awaited by one connection that leads to it.
+#[derive(Debug)]
+pub struct Departure {
+    awaited: Rc<Awaited>,
+    place: usize,
+}
 
 #[derive(Debug)]
 struct Awaited {
     target: Arc<Target>,
-    happens: Notify,
+    /// Whom to wake, by place; a connection without work leaves its place empty.
+    wakers: RefCell<Slab<Option<Waker>>>,
 }
 
 impl Departures {
@@ -27,11 +33,11 @@ impl Departures {
     pub fn of(&self, target: &Arc<Target>) -> Departure {
         let mut awaited = self.0.borrow_mut();
         if let Some(known) = awaited.get(&target.serial).and_then(Weak::upgrade) {
-            return Departure(known);
+            return Departure::of(known);
         }
-        let new = Rc::new(Awaited { target: target.clone(), happens: Notify::new() });
+        let new = Rc::new(Awaited { target: target.clone(), wakers: RefCell::default() });
         awaited.insert(target.serial, Rc::downgrade(&new));
-        Departure(new)
+        Departure::of(new)
     }
 
     /// Tells everyone whose target has left. Cost: a look at every target that connections lead to.
@@ -39,7 +45,9 @@ impl Departures {
         self.0.borrow_mut().retain(|_, awaited| match awaited.upgrade() {
             None => false,
             Some(awaited) if awaited.target.has_left() => {
-                awaited.happens.notify_waiters();
+                for (_, waker) in &mut *awaited.wakers.borrow_mut() {
+                    waker.take().inspect(Waker::wake_by_ref);
+                }
                 false
             }
             Some(_) => true,
@@ -48,16 +56,49 @@ impl Departures {
 }
 
 impl Departure {
+    fn of(awaited: Rc<Awaited>) -> Self {
+        let place = awaited.wakers.borrow_mut().insert(None);
+        Self { awaited, place }
+    }
+
     /// Whether the target has left.
     pub fn has_happened(&self) -> bool {
-        self.0.target.has_left()
+        self.awaited.target.has_left()
+    }
+
+    /// Ready when the target has left; the task of `cx` is woken then.
+    pub fn poll_happened(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.has_happened() {
+            return Poll::Ready(());
+        }
+        let place = &mut self.awaited.wakers.borrow_mut()[self.place];
+        match place {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => *place = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 
     /// Completes when the target has left.
     pub async fn happened(&self) {
-        while !self.has_happened() {
-            self.0.happens.notified().await;
-        }
+        poll_fn(|cx| self.poll_happened(cx)).await;
+    }
+
+    /// Nobody waits any more: the task that did is let go.
+    pub fn forget(&self) {
+        self.awaited.wakers.borrow_mut()[self.place] = None;
+    }
+}
+
+impl Clone for Departure {
+    fn clone(&self) -> Self {
+        Self::of(self.awaited.clone())
+    }
+}
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        self.awaited.wakers.borrow_mut().remove(self.place);
     }
 }
 

@@ -1,18 +1,17 @@
 //! The relay: bytes both ways between two sockets until both have ended.
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use crate::activity::Activity;
-use crate::buffers::Buffers;
+use crate::buffers::{Buffer, Buffers};
 use crate::clock::Clock;
 
 /// How a relay went.
@@ -54,13 +53,33 @@ impl RelayEnd {
     }
 }
 
+/// A connection that can be relayed.
+pub trait RelaySide {
+    /// Its two directions.
+    fn halves(&mut self) -> (impl AsyncRead + Unpin, impl AsyncWrite + Unpin);
+
+    /// Makes its end a reset, as far as that can be arranged.
+    fn reset_at_end(&mut self);
+}
+
+impl RelaySide for TcpStream {
+    fn halves(&mut self) -> (impl AsyncRead + Unpin, impl AsyncWrite + Unpin) {
+        self.split()
+    }
+
+    fn reset_at_end(&mut self) {
+        // Nothing is left to say when it cannot be arranged: the socket is closed either way.
+        let _ = self.set_zero_linger();
+    }
+}
+
 /// What a relay is made of.
 #[derive(Debug)]
-pub struct Relay<'a> {
+pub struct Relay<'a, C, T> {
     /// The client's connection.
-    pub client: TcpStream,
+    pub client: C,
     /// The target's connection.
-    pub target: TcpStream,
+    pub target: T,
     /// Where buffers are borrowed while bytes are in them.
     pub buffers: &'a Buffers,
     /// The clock that idleness is measured with.
@@ -69,7 +88,7 @@ pub struct Relay<'a> {
     pub idle_timeout: Duration,
 }
 
-impl Relay<'_> {
+impl<C: RelaySide, T: RelaySide> Relay<'_, C, T> {
     /// Copies both ways until both sides have ended, a side failed, it was idle for too long, or `cut` completes.
     ///
     /// The end of one direction is passed on as a half-close while the other goes on. A failure is passed on as a
@@ -79,8 +98,8 @@ impl Relay<'_> {
         let activity = Activity::new(clock);
         let (from_client_bytes, from_target_bytes) = (Cell::new(0), Cell::new(0));
         let end = {
-            let (client_read, client_write) = client.split();
-            let (target_read, target_write) = target.split();
+            let (client_read, client_write) = client.halves();
+            let (target_read, target_write) = target.halves();
             let upward = Direction { bytes: &from_client_bytes, activity: &activity, buffers };
             let downward = Direction { bytes: &from_target_bytes, activity: &activity, buffers };
             let both = async {
@@ -97,8 +116,8 @@ impl Relay<'_> {
             }
         };
         if end != RelayEnd::Closed {
-            // Nothing is left to say when a reset cannot be arranged: the sockets are closed either way.
-            let _ = (client.set_zero_linger(), target.set_zero_linger());
+            client.reset_at_end();
+            target.reset_at_end();
         }
         RelaySummary {
             from_client_bytes: from_client_bytes.get(),
@@ -138,35 +157,45 @@ struct Direction<'a> {
 }
 
 impl Direction<'_> {
-    async fn copy(&self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> Result<(), Side> {
+    async fn copy(
+        &self,
+        mut from: impl AsyncRead + Unpin,
+        mut to: impl AsyncWrite + Unpin,
+    ) -> Result<(), Side> {
         loop {
-            // Waits without a buffer: an idle flow owns none.
-            from.readable().await.map_err(|_| Side::Reader)?;
-            let mut buffer = self.buffers.borrow();
-            // `read` clears readiness after a short read, which spares the read that would find nothing.
-            let count = match from.read(&mut buffer).await {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(_) => return Err(Side::Reader),
-            };
+            let (buffer, count) = self.read(&mut from).await.map_err(|_| Side::Reader)?;
+            if count == 0 {
+                break;
+            }
             self.activity.touch();
             to.write_all(&buffer[..count]).await.map_err(|_| Side::Writer)?;
+            // Bytes that were encrypted may still wait for the kernel.
+            to.flush().await.map_err(|_| Side::Writer)?;
             self.bytes.set(self.bytes.get() + count as u64);
         }
-        half_close(&to).map_err(|_| Side::Writer)
+        match to.shutdown().await {
+            // The peer has closed both ways already: it needs no telling.
+            Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(Side::Writer),
+            _ => Ok(()),
+        }
     }
-}
 
-fn half_close(to: &WriteHalf<'_>) -> io::Result<()> {
-    match SockRef::from(to.as_ref()).shutdown(Shutdown::Write) {
-        // The peer has closed both ways already: it needs no telling.
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-        other => other,
+    /// Reads into a buffer that is borrowed only once there is something to read: an idle flow owns none.
+    async fn read(&self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<(Buffer<'_>, usize)> {
+        poll_fn(|cx| {
+            let mut buffer = self.buffers.borrow();
+            let mut space = ReadBuf::new(&mut buffer);
+            ready!(Pin::new(&mut *from).poll_read(cx, &mut space))?;
+            let count = space.filled().len();
+            Poll::Ready(Ok((buffer, count)))
+        })
+        .await
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
 
     use super::*;

@@ -13,7 +13,7 @@ use crate::names::{self, Named};
 use crate::shard::{ListenerShard, read};
 
 /// Label names with their values.
-type Labels = Vec<(&'static str, String)>;
+pub type Labels = Vec<(&'static str, String)>;
 
 /// All counts of the process. A clone is another handle to the same.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,8 @@ struct Inner {
     listeners: Mutex<BTreeMap<ListenerKey, Vec<Arc<ListenerShard>>>>,
     /// Counts of the control thread, by metric and labels.
     control: Mutex<BTreeMap<(&'static str, Labels), u64>>,
+    /// What the control thread has found out, by metric.
+    found: Mutex<BTreeMap<&'static str, Vec<(Labels, u64)>>>,
     access_log_lines_lost: AtomicU64,
 }
 
@@ -65,6 +67,11 @@ impl Telemetry {
         *self.control().entry((name, labels)).or_default() += 1;
     }
 
+    /// Sets every series of a gauge of the control thread; those that are not among them are gone.
+    pub fn set(&self, (name, _): Named, series: Vec<(Labels, u64)>) {
+        self.0.found.lock().unwrap_or_else(PoisonError::into_inner).insert(name, series);
+    }
+
     /// Counts access-log lines that were lost.
     pub fn count_lost_lines(&self, lines: u64) {
         self.0.access_log_lines_lost.fetch_add(lines, Relaxed);
@@ -96,6 +103,13 @@ impl Telemetry {
                 families.counter(*named, labels, *count);
             }
         }
+        for (name, series) in self.0.found.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(named) = names::ALL.iter().find(|(known, _)| known == name) {
+                for (labels, value) in series {
+                    families.gauge(*named, labels, *value);
+                }
+            }
+        }
         families.counter(names::ACCESS_LOG_LINES_LOST, &[], self.0.access_log_lines_lost.load(Relaxed));
         families.gauge(names::SNAPSHOT_GENERATION, &[], snapshot.generation);
         families.encode()
@@ -114,6 +128,7 @@ impl Telemetry {
             let open = sum(|s| read(&s.connections)).saturating_sub(sum(|s| read(&s.connections_closed)));
             families.gauge(names::CONNECTIONS_OPEN, &labels, open);
             families.counter(names::REQUESTS, &labels, sum(|s| read(&s.requests)));
+            families.counter(names::REQUESTS_NON_COMPLIANT, &labels, sum(|s| read(&s.requests_odd)));
             families.counter(names::RETRIES, &labels, sum(|s| read(&s.retries)));
             families.counter(names::RETRIES_REFUSED, &labels, sum(|s| read(&s.retries_refused)));
             families.counter(names::HELD, &labels, sum(|s| read(&s.held)));
@@ -152,6 +167,9 @@ impl Telemetry {
                 }
                 for (reason, count) in &reasons.flow_ends {
                     families.add_to_counter(names::FLOW_ENDS, &with("reason", reason), *count);
+                }
+                for (reason, count) in &reasons.handshake_errors {
+                    families.add_to_counter(names::HANDSHAKE_ERRORS, &with("reason", reason), *count);
                 }
             }
             families.histogram(names::REQUEST_DURATION, &labels, &durations);
@@ -298,7 +316,7 @@ mod tests {
             load_balancer: LoadBalancerName::parse("edge").unwrap(),
             idle_timeout: Duration::from_secs(60),
             access_log: None,
-            request_checks: weir_core::definition::RequestChecks::default(),
+            http: weir_core::definition::HttpSettings::default(),
             bind: ListenAddr("127.0.0.1:8080".parse().unwrap()),
             kind: ListenerKind::NetworkTcp { group: GroupIndex(0) },
         }
@@ -324,6 +342,19 @@ mod tests {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
         assert_eq!(telemetry.totals(&listener()).requests, 2);
+    }
+
+    #[test]
+    fn a_gauge_that_is_set_again_forgets_series_that_are_gone() {
+        let telemetry = Telemetry::default();
+        let series = |file: &str| (vec![("certificate", file.to_owned())], 1_700_000_000);
+        telemetry.set(names::CERTIFICATE_EXPIRY, vec![series("a.pem"), series("b.pem")]);
+        telemetry.set(names::CERTIFICATE_EXPIRY, vec![series("b.pem")]);
+        let text = telemetry.render(&Snapshot::default());
+        assert!(
+            text.contains(r#"weir_certificate_expiry_timestamp_seconds{certificate="b.pem"} 1700000000"#)
+        );
+        assert!(!text.contains("a.pem"), "{text}");
     }
 
     #[test]

@@ -16,6 +16,8 @@ macro_rules! names {
 
 names! {
     ACCESS_LOG_LINES_LOST = "weir_access_log_lines_lost_total", "Access-log lines lost because the writer could not keep up.";
+    CERTIFICATE_EXPIRY = "weir_certificate_expiry_timestamp_seconds", "When a certificate ends, in seconds since 1970, by its file.";
+    CERTIFICATE_RENEWALS = "weir_certificate_renewals_total", "Changes of certificate files, by result: accepted or rejected.";
     CONNECTIONS_OPEN = "weir_connections_open", "Client connections open now, by listener.";
     CONNECTIONS = "weir_connections_total", "Client connections accepted, by listener.";
     CONFIG_RELOADS = "weir_config_reloads_total", "Reloads of the configuration, by result: accepted or rejected.";
@@ -24,11 +26,13 @@ names! {
     FLOW_ENDS = "weir_flow_ends_total", "Flows ended, by listener and reason.";
     FLOWS_OPEN = "weir_flows_open", "Flows relayed now, by listener.";
     FLOWS = "weir_flows_total", "Flows begun, by listener.";
+    HANDSHAKE_ERRORS = "weir_tls_handshake_errors_total", "TLS handshakes with clients that failed, by listener and reason.";
     HELD = "weir_held_total", "Requests and flows that waited for a target, by listener.";
     HOLDING = "weir_holding", "Requests and flows that wait for a target now, by listener.";
     REQUEST_DURATION = "weir_request_duration_seconds", "Time from a request's head to the end of its response, by listener.";
     REQUEST_ERRORS = "weir_request_errors_total", "Requests that weir answered with an error of its own, by listener and reason.";
     REQUESTS = "weir_requests_total", "Requests, by listener.";
+    REQUESTS_NON_COMPLIANT = "weir_requests_non_compliant_total", "Requests that are not as RFC 9112 describes them, whatever became of them, by listener.";
     RESPONSES = "weir_responses_total", "Responses, by listener, source (target or weir) and class of status.";
     RETRIES = "weir_retries_total", "Attempts on another target after a failed one, by listener.";
     RETRIES_REFUSED = "weir_retries_refused_total", "Retries that the budget did not allow, by listener.";

@@ -21,6 +21,7 @@ pub struct ListenerShard {
     pub(crate) connections: AtomicU64,
     pub(crate) connections_closed: AtomicU64,
     pub(crate) requests: AtomicU64,
+    pub(crate) requests_odd: AtomicU64,
     pub(crate) responses_of_targets: [AtomicU64; 5],
     pub(crate) responses_of_weir: [AtomicU64; 5],
     pub(crate) retries: AtomicU64,
@@ -41,6 +42,7 @@ pub struct ListenerShard {
 pub(crate) struct Reasons {
     pub(crate) request_errors: Vec<(&'static str, u64)>,
     pub(crate) flow_ends: Vec<(&'static str, u64)>,
+    pub(crate) handshake_errors: Vec<(&'static str, u64)>,
 }
 
 impl ListenerShard {
@@ -54,9 +56,19 @@ impl ListenerShard {
         add(&self.connections_closed, 1);
     }
 
+    /// A TLS handshake with a client failed.
+    pub fn handshake_failed(&self, reason: &'static str) {
+        count_reason(&mut self.lock_reasons().handshake_errors, reason);
+    }
+
     /// A request's head was read.
     pub fn request_began(&self) {
         add(&self.requests, 1);
+    }
+
+    /// A request was not as RFC 9112 describes it, whatever became of it.
+    pub fn request_was_odd(&self) {
+        add(&self.requests_odd, 1);
     }
 
     /// A response's head was sent, `status` 100 to 599.

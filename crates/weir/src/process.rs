@@ -134,6 +134,7 @@ struct ControlParts {
     memory: Option<Memory>,
     admin: Option<std::net::TcpListener>,
     listeners: Listeners,
+    tls: weir_tls::Listeners,
     table: (table::Writer, table::Reader),
     publications: watch::Sender<u64>,
     telemetry: Telemetry,
@@ -162,6 +163,7 @@ impl Process {
 
         let count = setup.workers.map_or_else(core_count, NonZeroUsize::get);
         let limit = ConnectionLimit::new(setup.connections_max);
+        let tls = weir_tls::Listeners::default();
         let mut assignment_senders = Vec::new();
         let mut workers = Vec::new();
         for number in 0..count {
@@ -170,11 +172,12 @@ impl Process {
             let seed = setup.seed.map_or_else(|| fastrand::u64(..), |seed| seed + number as u64);
             let (reader, limit, telemetry, log_writer) =
                 (reader.clone(), limit.clone(), telemetry.clone(), log_writer.clone());
-            let (publications, drain) = (publication_listener.clone(), drain_listener.clone());
+            let (publications, drain, tls) =
+                (publication_listener.clone(), drain_listener.clone(), tls.clone());
             workers.push(spawn(format!("worker-{number}"), move || {
                 let worker = Worker::new(clock, publications, drain, limit);
                 let dispatcher = Rc::new(RefCell::new(Dispatcher::new(reader, seed)));
-                Serving { worker, dispatcher, telemetry, log_writer }.run(assignments)
+                Serving { worker, dispatcher, telemetry, log_writer, tls }.run(assignments)
             })?);
         }
         let parts = ControlParts {
@@ -183,6 +186,7 @@ impl Process {
             memory,
             admin,
             listeners: Listeners::new(assignment_senders),
+            tls,
             table: (writer, reader),
             publications,
             telemetry,
@@ -246,7 +250,7 @@ async fn control(
     stopped: oneshot::Receiver<()>,
 ) {
     let (reports_sender, reports) = mpsc::channel(REPORTS_MAX);
-    let ControlParts { setup, sources, memory, admin, listeners, table, publications, telemetry, clock } =
+    let ControlParts { setup, sources, memory, admin, listeners, tls, table, publications, telemetry, clock } =
         parts;
     let remembering = memory.as_ref().map(|memory| spawn_local(memory.writing()));
     let lookups = watch::Sender::new(BTreeSet::new());
@@ -255,6 +259,7 @@ async fn control(
         table,
         publications,
         listeners,
+        tls,
         reports,
         sources: sources.settings().into_keys().collect(),
         memory,

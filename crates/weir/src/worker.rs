@@ -35,6 +35,7 @@ pub(crate) struct Serving {
     pub(crate) dispatcher: Rc<RefCell<Dispatcher>>,
     pub(crate) telemetry: Telemetry,
     pub(crate) log_writer: LogWriter,
+    pub(crate) tls: weir_tls::Listeners,
 }
 
 /// Something that serves the connections of one listener in one worker.
@@ -49,7 +50,7 @@ impl Serving {
     /// Serves what the control thread assigns, until the process ends.
     pub(crate) async fn run(self, mut assignments: UnboundedReceiver<Assignment>) {
         let exchange = Exchange::start(self.worker.clone(), self.dispatcher.clone());
-        spawn_local(announce_departures(self.worker.clone()));
+        spawn_local(announce_departures(exchange.clone()));
         let mut stops: BTreeMap<ListenerIndex, Rc<Notify>> = BTreeMap::new();
         loop {
             let assignment = tokio::select! {
@@ -130,6 +131,7 @@ impl Serving {
                 listener: listener.index,
                 exchange: exchange.clone(),
                 observer: observer(),
+                tls: self.tls.clone(),
             })),
             ListenerKind::ClassicHttp { .. } => Server::Classic(Rc::new(Classic {
                 listener: listener.index,
@@ -172,10 +174,11 @@ impl Server {
 }
 
 /// Tells the connections of every target that has left, with each publication.
-async fn announce_departures(worker: Worker) {
-    let mut publications = worker.publications.clone();
+async fn announce_departures(exchange: Rc<Exchange>) {
+    let mut publications = exchange.worker.publications.clone();
     loop {
         publications.next().await;
-        worker.departures.announce();
+        exchange.worker.departures.announce();
+        exchange.close_departed();
     }
 }

@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use weir_core::address::TargetAddr;
-use weir_core::definition::{Algorithm, ListenerKind, TargetGroup, TargetProtocol, TargetSelector};
+use weir_core::definition::{
+    Algorithm, ListenerKind, ProtocolVersion, TargetGroup, TargetProtocol, TargetSelector,
+};
 use weir_core::health::{HealthCheck, Probe, StatusMatcher, Thresholds};
 use weir_core::name::{GroupName, LoadBalancerName};
 use weir_core::target::Weight;
@@ -62,7 +64,7 @@ impl<'n> Instances<'n> {
         let port = reader.number(port_node, 1..=65_535_u16);
         let (protocol, port, load_balancer) = (protocol?, port?, load_balancer?);
         let (word, algorithm) = match protocol {
-            TargetProtocol::Http => ("http", Algorithm::LeastOutstandingRequests),
+            TargetProtocol::Http | TargetProtocol::Https => ("http", Algorithm::LeastOutstandingRequests),
             TargetProtocol::Tcp => ("tcp", Algorithm::RoundRobin),
         };
         let name = GroupName::parse(&format!("{load_balancer}-{word}-{port}"));
@@ -85,7 +87,7 @@ impl<'n> Instances<'n> {
             }
         }
         Some(match protocol {
-            TargetProtocol::Http => ListenerKind::ClassicHttp { group: name },
+            TargetProtocol::Http | TargetProtocol::Https => ListenerKind::ClassicHttp { group: name },
             TargetProtocol::Tcp => ListenerKind::ClassicTcp { group: name },
         })
     }
@@ -105,6 +107,7 @@ impl<'n> Instances<'n> {
         Some(TargetGroup {
             name,
             protocol,
+            protocol_version: ProtocolVersion::Http1,
             algorithm,
             deregistration_delay: self.deregistration_delay,
             connection_termination: true,
@@ -159,8 +162,13 @@ fn health_check_target(node: &Node, reader: &mut Reader<'_>) -> Option<(Probe, u
     let port = port.parse().ok().filter(|port: &u16| *port != 0);
     match (protocol, port, path) {
         ("HTTP", Some(port), Some(path)) if target_group::is_path(path) => {
-            let probe =
-                Probe::Http { path: path.to_owned(), matcher: StatusMatcher::ok(), user_agent: USER_AGENT };
+            let probe = Probe::Http {
+                is_tls: false,
+                version: ProtocolVersion::Http1,
+                path: path.to_owned(),
+                matcher: StatusMatcher::ok(),
+                user_agent: USER_AGENT,
+            };
             Some((probe, port))
         }
         ("TCP", Some(port), None) => Some((Probe::Tcp, port)),

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use weir_core::address::ListenAddr;
 use weir_core::definition::{
-    AccessLog, AccessLogFormat, DesyncMitigationMode, Listener, ListenerKind, LoadBalancer, RequestChecks,
+    AccessLog, AccessLogFormat, DesyncMitigationMode, HttpSettings, Listener, ListenerKind, LoadBalancer,
     TargetProtocol,
 };
 use weir_core::name::{GroupName, LoadBalancerName};
 
-use super::{Groups, action, classic, list, rule};
+use super::{Groups, action, classic, list, rule, tls};
 use crate::keys::{self, Object};
 use crate::read::{Fields, Reader, items};
 use crate::tree::{Node, Value};
@@ -40,7 +40,7 @@ pub(super) fn read<'n>(
     let fields = reader.fields(node, object)?;
     let name = name(fields, reader);
     let access_log = fields.get("access_log").and_then(|node| access_log(node, reader));
-    let request_checks = request_checks(fields, reader);
+    let http = http(fields, reader);
     let idle_timeout = match kind {
         Type::Application | Type::Classic => {
             let node = fields.get("idle_timeout");
@@ -74,7 +74,7 @@ pub(super) fn read<'n>(
             Some("add `listeners: [{ bind: \"127.0.0.1:8080\" }]`"),
         );
     }
-    Some(LoadBalancer { name: name?, idle_timeout, access_log, request_checks, listeners })
+    Some(LoadBalancer { name: name?, idle_timeout, access_log, http, listeners })
 }
 
 /// The type decides which keys there are, so it is read first.
@@ -118,8 +118,8 @@ fn access_log(node: &Node, reader: &mut Reader<'_>) -> Option<AccessLog> {
     Some(AccessLog { path, format: format.unwrap_or(AccessLogFormat::Elb) })
 }
 
-/// What HTTP requests must be like. Each kind has the keys that AWS gives it.
-fn request_checks(fields: Fields<'_>, reader: &mut Reader<'_>) -> RequestChecks {
+/// How HTTP is read. Each kind has the keys that AWS gives it.
+fn http(fields: Fields<'_>, reader: &mut Reader<'_>) -> HttpSettings {
     let modes = [
         ("monitor", DesyncMitigationMode::Monitor),
         ("defensive", DesyncMitigationMode::Defensive),
@@ -127,9 +127,15 @@ fn request_checks(fields: Fields<'_>, reader: &mut Reader<'_>) -> RequestChecks 
     ];
     let mode = fields.get("desync_mitigation_mode").and_then(|node| reader.choice(node, &modes));
     let drops = fields.get("drop_invalid_header_fields").and_then(|node| reader.boolean(node));
-    RequestChecks {
-        desync_mitigation_mode: mode.unwrap_or_default(),
-        drop_invalid_header_fields: drops.unwrap_or_default(),
+    let keep_alive = fields.get("client_keep_alive");
+    let keep_alive = keep_alive.and_then(|node| reader.duration(node, 60 * SECOND..=604_800 * SECOND));
+    let prior_knowledge = fields.get("http2_prior_knowledge").and_then(|node| reader.boolean(node));
+    let default = HttpSettings::default();
+    HttpSettings {
+        desync_mitigation_mode: mode.unwrap_or(default.desync_mitigation_mode),
+        drop_invalid_header_fields: drops.unwrap_or(default.drop_invalid_header_fields),
+        client_keep_alive: keep_alive.unwrap_or(default.client_keep_alive),
+        http2_by_prior_knowledge: prior_knowledge.unwrap_or(default.http2_by_prior_knowledge),
     }
 }
 
@@ -177,17 +183,21 @@ fn bind<'n>(
     Some(bind)
 }
 
-/// Whether the listener speaks `spoken`, the only protocol of its kind in this version.
-fn speaks(fields: Fields<'_>, spoken: &str, reader: &mut Reader<'_>) -> bool {
-    let Some(node) = fields.get("protocol") else { return true };
+/// Which of `spoken`, the protocols of its kind in this version, the listener speaks; the first unless it says so.
+fn speaks<'s>(fields: Fields<'_>, spoken: &[&'s str], reader: &mut Reader<'_>) -> Option<&'s str> {
+    let Some(node) = fields.get("protocol") else { return spoken.first().copied() };
     match reader.text(node) {
+        Some(text) if spoken.contains(&text) => spoken.iter().find(|word| **word == text).copied(),
         Some(text @ ("https" | "tls" | "udp" | "tcp_udp" | "quic" | "tcp_quic" | "ssl")) => {
             let cause = format!("{text} listeners are not supported yet by this version of weir");
-            reader.problem(node, &cause, Some(&format!("write {spoken}")));
-            false
+            reader.problem(node, &cause, Some(&format!("write {}", spoken.join(" or "))));
+            None
         }
-        Some(_) => reader.choice(node, &[(spoken, ())]).is_some(),
-        None => false,
+        Some(_) => {
+            let choices: Vec<(&str, &str)> = spoken.iter().map(|word| (*word, *word)).collect();
+            reader.choice(node, &choices)
+        }
+        None => None,
     }
 }
 
@@ -196,11 +206,14 @@ fn application(
     groups: &mut Groups<'_>,
     reader: &mut Reader<'_>,
 ) -> Option<ListenerKind<GroupName>> {
-    let is_http = speaks(fields, "http", reader);
+    let protocol = speaks(fields, &["http", "https"], reader);
+    // Without knowing what it speaks, what is written about TLS is read for its mistakes.
+    let tls = tls::read(fields, protocol, reader);
     let rules = rule::read_all(list(fields, "rules"), groups, reader);
     let default = fields.require(reader, "default_action", "{ forward: web }");
     let default_action = default.and_then(|node| action::read(node, groups, reader));
-    is_http.then_some(ListenerKind::Application { rules, default_action: default_action? })
+    protocol?;
+    Some(ListenerKind::Application { tls, rules, default_action: default_action? })
 }
 
 fn network(
@@ -208,7 +221,7 @@ fn network(
     groups: &mut Groups<'_>,
     reader: &mut Reader<'_>,
 ) -> Option<ListenerKind<GroupName>> {
-    let is_tcp = speaks(fields, "tcp", reader);
+    let protocol = speaks(fields, &["tcp"], reader);
     let node = fields.require(reader, "default_action", "{ forward: db }")?;
     let action = reader.fields(node, &keys::ACTION)?;
     for name in ["redirect", "fixed_response"] {
@@ -224,7 +237,7 @@ fn network(
         return None;
     }
     let group = groups.named(forward, TargetProtocol::Tcp, reader)?;
-    is_tcp.then_some(ListenerKind::NetworkTcp { group })
+    protocol.map(|_| ListenerKind::NetworkTcp { group })
 }
 
 #[cfg(test)]
@@ -234,7 +247,7 @@ mod tests {
     use super::*;
 
     /// What a load balancer of some type asks of requests, or the problems with its lines.
-    fn checks(kind: &str, lines: &str) -> Result<RequestChecks, String> {
+    fn checks(kind: &str, lines: &str) -> Result<HttpSettings, String> {
         let (group, rest) = match kind {
             "classic" => ("", "instances: [127.0.0.1], health_check: { target: \"TCP:80\" }"),
             "network" => ("protocol: tcp,", "idle_timeout: 60s"),
@@ -253,13 +266,13 @@ mod tests {
             "{groups}load_balancers: [{{ type: {kind}, name: edge, {rest}, {lines} listeners: [{{ {listener} }}] }}]\n"
         );
         let loaded = crate::parse(&text, Path::new("weir.yaml")).map_err(|problems| problems.to_string())?;
-        Ok(loaded.config.definitions.load_balancers[0].request_checks)
+        Ok(loaded.config.definitions.load_balancers[0].http)
     }
 
     #[test]
     fn requests_are_checked_defensively_unless_something_else_is_written() {
         for kind in ["application", "classic"] {
-            assert_eq!(checks(kind, ""), Ok(RequestChecks::default()), "{kind}");
+            assert_eq!(checks(kind, ""), Ok(HttpSettings::default()), "{kind}");
             for (word, mode) in [
                 ("monitor", DesyncMitigationMode::Monitor),
                 ("defensive", DesyncMitigationMode::Defensive),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir_core::definition::{Algorithm, TargetGroup, TargetProtocol, TargetSelector};
+use weir_core::definition::{Algorithm, ProtocolVersion, TargetGroup, TargetProtocol, TargetSelector};
 use weir_core::health::{HealthCheck, Probe, StatusMatcher, Thresholds};
 use weir_core::name::GroupName;
 
@@ -27,6 +27,10 @@ pub(super) const TIMEOUT_MIN: Duration = Duration::from_millis(50);
 /// Longest path of a health check, in bytes.
 const PATH_BYTES_MAX: usize = 1024;
 
+/// What targets, and checks of them, may speak.
+const PROTOCOLS: [(&str, TargetProtocol); 3] =
+    [("http", TargetProtocol::Http), ("https", TargetProtocol::Https), ("tcp", TargetProtocol::Tcp)];
+
 const USER_AGENT: &str = "ELB-HealthChecker/2.0";
 
 /// Reads one target group into `groups`.
@@ -47,6 +51,7 @@ pub(super) fn read<'n>(
     }
     // Without knowing what it speaks, the rest is read as HTTP for its mistakes.
     let spoken = protocol.unwrap_or(TargetProtocol::Http);
+    let protocol_version = protocol_version(fields, spoken, reader);
     let algorithm = algorithm(fields, spoken, reader);
     let mut duration = |name: &str, range, default| {
         fields.get(name).and_then(|node| reader.duration(node, range)).unwrap_or(default)
@@ -64,11 +69,12 @@ pub(super) fn read<'n>(
     };
     let connection_termination = fields.get("connection_termination").and_then(|node| reader.boolean(node));
     let minimum = fields.get("minimum_healthy_targets").and_then(|node| reader.number(node, 1..=1000));
-    let health_check = health_check(fields, spoken, reader);
+    let health_check = health_check(fields, spoken, protocol_version, reader);
     if let (Some(name), Some(protocol)) = (name, protocol) {
         groups.resolved.push(TargetGroup {
             name,
             protocol,
+            protocol_version,
             algorithm,
             deregistration_delay,
             connection_termination: connection_termination.unwrap_or(false),
@@ -99,12 +105,30 @@ fn name(fields: Fields<'_>, groups: &Groups<'_>, reader: &mut Reader<'_>) -> Opt
 }
 
 fn protocol(node: &Node, reader: &mut Reader<'_>) -> Option<TargetProtocol> {
-    if let Some(text @ ("https" | "tls" | "udp" | "tcp_udp")) = reader.text(node) {
+    if let Some(text @ ("tls" | "udp" | "tcp_udp")) = reader.text(node) {
         let cause = format!("targets that speak {text} are not supported yet by this version of weir");
-        reader.problem(node, &cause, Some("write http or tcp"));
+        reader.problem(node, &cause, Some("write http, https or tcp"));
         return None;
     }
-    reader.choice(node, &[("http", TargetProtocol::Http), ("tcp", TargetProtocol::Tcp)])
+    reader.choice(node, &PROTOCOLS)
+}
+
+fn protocol_version(
+    fields: Fields<'_>,
+    protocol: TargetProtocol,
+    reader: &mut Reader<'_>,
+) -> ProtocolVersion {
+    const VERSIONS: [(&str, ProtocolVersion); 3] = [
+        ("http1", ProtocolVersion::Http1),
+        ("http2", ProtocolVersion::Http2),
+        ("grpc", ProtocolVersion::Grpc),
+    ];
+    let Some(node) = fields.get("protocol_version") else { return ProtocolVersion::default() };
+    if !protocol.is_http() {
+        reader.problem(node, "a group of TCP targets has no version of HTTP", Some("take it out"));
+        return ProtocolVersion::default();
+    }
+    reader.choice(node, &VERSIONS).unwrap_or_default()
 }
 
 fn algorithm(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> Algorithm {
@@ -115,7 +139,7 @@ fn algorithm(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'
         ("flow_hash", Algorithm::FlowHash),
     ];
     let (choices, default) = match protocol {
-        TargetProtocol::Http => (&ANY[..3], Algorithm::RoundRobin),
+        TargetProtocol::Http | TargetProtocol::Https => (&ANY[..3], Algorithm::RoundRobin),
         TargetProtocol::Tcp => (&ANY[..], Algorithm::FlowHash),
     };
     fields.get("load_balancing_algorithm").and_then(|node| reader.choice(node, choices)).unwrap_or(default)
@@ -148,7 +172,12 @@ fn check_addresses(fields: Fields<'_>, targets: &[TargetSelector], reader: &mut 
     }
 }
 
-fn health_check(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> HealthCheck {
+fn health_check(
+    fields: Fields<'_>,
+    protocol: TargetProtocol,
+    version: ProtocolVersion,
+    reader: &mut Reader<'_>,
+) -> HealthCheck {
     let empty = Node {
         position: crate::problem::Position::default(),
         path: String::new(),
@@ -158,12 +187,13 @@ fn health_check(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reade
     let fields =
         reader.fields(node, &keys::HEALTH_CHECK).or_else(|| reader.fields(&empty, &keys::HEALTH_CHECK));
     let Some(fields) = fields else { unreachable!("an empty mapping is a mapping") };
-    let choices = [("http", TargetProtocol::Http), ("tcp", TargetProtocol::Tcp)];
-    let checked = fields.get("protocol").and_then(|node| reader.choice(node, &choices)).unwrap_or(protocol);
+    let checked = fields.get("protocol").and_then(|node| reader.choice(node, &PROTOCOLS)).unwrap_or(protocol);
     let probe = match checked {
-        TargetProtocol::Http => Probe::Http {
-            path: path(fields, reader),
-            matcher: matcher(fields, protocol, reader),
+        TargetProtocol::Http | TargetProtocol::Https => Probe::Http {
+            is_tls: checked == TargetProtocol::Https,
+            version,
+            path: path(fields, version, reader),
+            matcher: matcher(fields, protocol, version, reader),
             user_agent: USER_AGENT,
         },
         TargetProtocol::Tcp => {
@@ -219,9 +249,13 @@ pub(super) fn timing(
     (interval, timeout)
 }
 
-fn path(fields: Fields<'_>, reader: &mut Reader<'_>) -> String {
-    let Some(node) = fields.get("path") else { return "/".to_owned() };
-    let Some(text) = reader.text(node) else { return "/".to_owned() };
+fn path(fields: Fields<'_>, version: ProtocolVersion, reader: &mut Reader<'_>) -> String {
+    let default = match version {
+        ProtocolVersion::Grpc => "/AWS.ALB/healthcheck",
+        ProtocolVersion::Http1 | ProtocolVersion::Http2 => "/",
+    };
+    let Some(node) = fields.get("path") else { return default.to_owned() };
+    let Some(text) = reader.text(node) else { return default.to_owned() };
     if !is_path(text) {
         let cause = format!("{text:?} is not a path");
         reader.problem(
@@ -238,16 +272,29 @@ pub(super) fn is_path(text: &str) -> bool {
     text.starts_with('/') && text.len() <= PATH_BYTES_MAX && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-fn matcher(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> StatusMatcher {
-    let default = match protocol {
-        TargetProtocol::Http => StatusMatcher::ok(),
+fn matcher(
+    fields: Fields<'_>,
+    protocol: TargetProtocol,
+    version: ProtocolVersion,
+    reader: &mut Reader<'_>,
+) -> StatusMatcher {
+    let default = match (protocol, version) {
+        (TargetProtocol::Http | TargetProtocol::Https, ProtocolVersion::Grpc) => {
+            StatusMatcher::grpc_unimplemented()
+        }
+        (TargetProtocol::Http | TargetProtocol::Https, _) => StatusMatcher::ok(),
         // Network load balancers are content with redirects.
-        TargetProtocol::Tcp => StatusMatcher::range(200, 399),
+        (TargetProtocol::Tcp, _) => StatusMatcher::range(200, 399),
     };
     let Some(node) = fields.get("matcher") else { return default };
     let Some(text) = reader.text(node) else { return default };
-    StatusMatcher::parse(text).unwrap_or_else(|| {
-        let remedy = "write it like `200`, `200,202` or `200-299`";
+    let (parsed, remedy) = match version {
+        ProtocolVersion::Grpc => (StatusMatcher::parse_grpc(text), "write it like `12`, `0,12` or `0-99`"),
+        ProtocolVersion::Http1 | ProtocolVersion::Http2 => {
+            (StatusMatcher::parse(text), "write it like `200`, `200,202` or `200-299`")
+        }
+    };
+    parsed.unwrap_or_else(|| {
         reader.problem(node, &format!("{text:?} names no statuses"), Some(remedy));
         default
     })

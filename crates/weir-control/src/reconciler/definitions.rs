@@ -6,10 +6,9 @@ use weir_config::{Config, Loaded};
 use weir_core::address::ListenAddr;
 use weir_core::definition::Definitions;
 use weir_discovery::Shared;
-use weir_net::bind::BindError;
 use weir_telemetry::names;
 
-use super::{Origin, Reconciler};
+use super::{Origin, Reconciler, StartError};
 use crate::handle::Reloaded;
 
 impl Reconciler {
@@ -68,13 +67,15 @@ impl Reconciler {
     pub(super) fn define(
         &mut self,
         mut definitions: Definitions,
-    ) -> Result<(Vec<ListenAddr>, Vec<ListenAddr>), BindError> {
+    ) -> Result<(Vec<ListenAddr>, Vec<ListenAddr>), StartError> {
         let prepared = self.listeners.prepare(&mut definitions, &mut self.state)?;
+        let certificates = self.certificates.prepare(&definitions, &mut self.state)?;
         if let Origin::Automatic(bind) = &mut self.origin
             && let Some(listener) = definitions.load_balancers.first().and_then(|lb| lb.listeners.first())
         {
             *bind = listener.bind;
         }
+        self.certificates.commit(certificates);
         let wanted = definitions.lookups();
         self.labels.write(definitions);
         self.follow_labels();
@@ -85,6 +86,21 @@ impl Reconciler {
             }
         });
         Ok(self.listeners.commit(prepared))
+    }
+
+    /// Serves with the files of listeners as they are now.
+    pub(super) fn renew_certificates(&mut self) {
+        let problems = self.certificates.renew();
+        let result = if problems.is_empty() { "accepted" } else { "rejected" };
+        self.handle.telemetry.count(names::CERTIFICATE_RENEWALS, &[("result", result)]);
+        for problem in &problems {
+            tracing::warn!("{problem}; what was there before stays");
+            self.note("certificates", "refused", &problem.to_string());
+        }
+        if problems.is_empty() {
+            tracing::info!("certificates renewed: their files have changed");
+            self.note("certificates", "renewed", "their files have changed");
+        }
     }
 
     /// Whether load balancers and target groups are read from where several weirs share them.

@@ -31,6 +31,7 @@ fn written(ports: &[u16]) -> Definitions {
     let listener = |port: &u16| Listener {
         bind: ListenAddr(([127, 0, 0, 1], *port).into()),
         kind: ListenerKind::Application {
+            tls: None,
             rules: vec![rule.clone()],
             default_action: Action::FixedResponse(Arc::new(fixed.clone())),
         },
@@ -48,10 +49,11 @@ fn written(ports: &[u16]) -> Definitions {
             name: LoadBalancerName::parse("edge").unwrap(),
             idle_timeout: std::time::Duration::from_secs(60),
             access_log: None,
-            request_checks: crate::definition::RequestChecks::default(),
+            http: crate::definition::HttpSettings::default(),
             listeners: ports.iter().map(listener).collect(),
         }],
         target_groups: vec![group],
+        tls_tickets: None,
     }
 }
 

@@ -91,10 +91,10 @@ pub(super) fn definitions(target_groups: Vec<TargetGroup>) -> Definitions {
         name: LoadBalancerName::parse("edge").unwrap(),
         idle_timeout: Duration::from_secs(60),
         access_log: None,
-        request_checks: crate::definition::RequestChecks::default(),
+        http: crate::definition::HttpSettings::default(),
         listeners: (0..).zip(&target_groups).map(listener).collect(),
     };
-    Definitions { load_balancers: vec![load_balancer], target_groups }
+    Definitions { load_balancers: vec![load_balancer], target_groups, tls_tickets: None }
 }
 
 pub(super) fn task(id: &str, generation: &str, port: u16) -> Task {
@@ -375,6 +375,7 @@ fn targets_of_an_unused_group_are_unused() {
     let definitions = Definitions {
         load_balancers: Vec::new(),
         target_groups: control.state.definitions().target_groups.clone(),
+        tls_tickets: None,
     };
     control.tell(Event::Definitions(Arc::new(definitions)));
     assert_eq!(control.ports(), [(1, "unused")]);

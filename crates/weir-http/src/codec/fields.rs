@@ -49,6 +49,8 @@ pub(crate) enum Known {
     TransferEncoding,
     Upgrade,
     UserAgent,
+    /// What weir tells of a client's certificate: `X-Amzn-Mtls-`, and whatever follows.
+    XAmznMtls,
     XAmznTraceId,
     XForwardedFor,
     XForwardedPort,
@@ -82,9 +84,20 @@ impl Known {
             (16, _) => (b"x-forwarded-port", Self::XForwardedPort),
             (17, Some(b't')) => (b"transfer-encoding", Self::TransferEncoding),
             (17, _) => (b"x-forwarded-proto", Self::XForwardedProto),
+            (22.., Some(b'x')) => (b"x-amzn-mtls-clientcert", Self::XAmznMtls),
             _ => return Self::Other,
         };
+        let name = if known == Self::XAmznMtls { &name[..candidate.len()] } else { name };
         if is_token(name, candidate) { known } else { Self::Other }
+    }
+}
+
+impl Known {
+    /// Whether a field of this name may come after a body: it frames, routes and authorises nothing.
+    ///
+    /// Source: RFC 9110 section 6.5.1.
+    pub(crate) fn may_be_trailer(self) -> bool {
+        matches!(self, Self::Date | Self::Other)
     }
 }
 
@@ -122,6 +135,10 @@ impl KnownSet {
         self.0 & (1 << known as u32) != 0
     }
 
+    pub(crate) const fn with_all(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
     pub(crate) const fn with(self, known: Known) -> Self {
         Self(self.0 | 1 << known as u32)
     }
@@ -132,17 +149,20 @@ impl KnownSet {
 pub(crate) struct Fields<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) list: &'a [Field],
+    /// The known names in the list.
+    pub(crate) known: KnownSet,
 }
 
 impl<'a> Fields<'a> {
     /// Every value of a known name, in the order of the head.
     pub(crate) fn values(self, known: Known) -> impl Iterator<Item = &'a [u8]> {
-        let of_name = self.list.iter().filter(move |field| field.known == known);
+        let list = if self.known.has(known) { self.list } else { &[] };
+        let of_name = list.iter().filter(move |field| field.known == known);
         of_name.map(move |field| field.value.of(self.bytes))
     }
 
     /// Every field called `name`, whatever the case.
-    fn named<'n>(self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+    pub(crate) fn named<'n>(self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         let is_it = move |field: &&Field| field.name.of(self.bytes).eq_ignore_ascii_case(name.as_bytes());
         self.list.iter().filter(is_it).map(move |field| field.value.of(self.bytes))
     }
@@ -155,5 +175,34 @@ impl HeaderLines for Fields<'_> {
 
     fn first_value(&self, name: &str) -> Option<&[u8]> {
         self.named(name).next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_known_in_whatever_case_and_no_other_is() {
+        for (name, known) in [
+            ("Host", Known::Host),
+            ("TE", Known::Te),
+            ("transfer-encoding", Known::TransferEncoding),
+            ("Transfer-Encoding", Known::TransferEncoding),
+            ("CONTENT-LENGTH", Known::ContentLength),
+            ("HTTP2-Settings", Known::Http2Settings),
+            ("X-Amzn-Trace-Id", Known::XAmznTraceId),
+            ("X-Forwarded-For", Known::XForwardedFor),
+            ("X-Amzn-Mtls-Clientcert", Known::XAmznMtls),
+            ("x-amzn-mtls-clientcert-subject", Known::XAmznMtls),
+            ("x-amzn-other-name-that-is-long", Known::Other),
+            ("X-Forwarded-Fo", Known::Other),
+            ("Transfer_Encoding", Known::Other),
+            ("Content-Lengt\u{88}", Known::Other),
+            ("Hos", Known::Other),
+            ("", Known::Other),
+        ] {
+            assert_eq!(Known::of(name.as_bytes()), known, "{name}");
+        }
     }
 }

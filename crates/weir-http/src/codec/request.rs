@@ -1,295 +1,391 @@
 //! A request as listeners see it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use http_body::Body as _;
-use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE, USER_AGENT};
-use hyper::upgrade::OnUpgrade;
-use hyper::{Method, Version};
 use weir_core::address::{ClientAddr, ListenAddr};
-use weir_core::head::{Head, HeaderLines, split_host_port};
+use weir_core::definition::ProtocolVersion;
+use weir_core::head::{Head as DecisionHead, split_host_port};
+use weir_tls::Handshake;
 
-use super::headers::{HeaderText, Headers, has_token, strip_framing, strip_hop_by_hop};
+use super::edits::{Edits, HeaderText, Preset};
+use super::fields::{Known, Span};
+use super::h1::desync::Oddities;
+use super::head::Head;
 use super::phase::ConnectionState;
-use super::request_body::{BodyWatch, RequestBody};
+use super::request_body::RequestBody;
 use crate::error::RequestError;
 
 /// A request from a client, with its body still to be read.
 #[derive(Debug)]
-pub struct Request {
-    method: Method,
-    uri: hyper::Uri,
-    version: Version,
-    headers: Headers,
-    body: RequestBody,
-    upgrade: Option<Upgrade>,
+pub struct Request(Box<Parts>);
+
+/// What a request is made of. Boxed, since it moves through many hands.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) head: Head,
+    pub(crate) method: Span,
+    /// The target of the request line, as it came.
+    pub(crate) raw_target: Span,
+    pub(crate) target: Target,
+    pub(crate) version: Version,
+    /// What is odd about it; only of HTTP/1.
+    pub(crate) oddities: Oddities,
+    /// Whether the target's connection may be used again after it.
+    pub(crate) is_trusted: bool,
+    pub(crate) body: RequestBody,
+    /// The protocol that the client asks to switch to.
+    pub(crate) upgrade: Option<Span>,
+    pub(crate) edits: Edits,
     pub(crate) origin: Rc<Origin>,
-    pub(crate) connection: Arc<ConnectionState>,
+    pub(crate) connection: Rc<ConnectionState>,
+}
+
+/// The versions that requests come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    Http10,
+    Http11,
+    Http2,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// `OPTIONS *`.
+    Asterisk,
+    /// Nothing that a target could serve.
+    Invalid,
+    /// A path and a query, and an authority where the client wrote an absolute URI.
+    Resource {
+        authority: Option<Span>,
+        /// `None` for the path `/` of an absolute URI that has none.
+        path: Option<Span>,
+        query: Option<Span>,
+    },
 }
 
 /// Where requests of one connection come from, with what targets are told of it, written once.
 #[derive(Debug)]
-pub(crate) struct Origin {
+pub struct Origin {
     pub(crate) client: ClientAddr,
     pub(crate) listener: ListenAddr,
-    pub(crate) client_text: HeaderText,
-    pub(crate) port_text: HeaderText,
+    /// What was settled with the client, of a connection that speaks TLS.
+    pub(crate) handshake: Option<Handshake>,
+    /// `X-Forwarded-For`, `-Proto` and `-Port` of requests that came with no `X-Forwarded-For`.
+    pub(crate) forwarded: Rc<Preset>,
     /// The last authority that a request of this connection asked for, and the `Host` that targets were told.
-    pub(crate) host_told: RefCell<Option<(String, HeaderText)>>,
+    pub(crate) host_told: RefCell<Option<(Vec<u8>, HeaderText)>>,
 }
 
 impl Origin {
-    pub(super) fn new(client: ClientAddr, listener: ListenAddr) -> Rc<Self> {
-        let text = client.ip().to_canonical().to_string();
-        let client_text = HeaderText::new(text).expect("an address is visible characters");
-        let port_text = HeaderText(listener.port().into());
-        Rc::new(Self { client, listener, client_text, port_text, host_told: RefCell::default() })
+    pub(super) fn new(client: ClientAddr, listener: ListenAddr, handshake: Option<Handshake>) -> Rc<Self> {
+        let scheme = if handshake.is_some() { "https" } else { "http" };
+        let forwarded = Preset::new(&[
+            (Known::XForwardedFor, "X-Forwarded-For", &client.ip().to_canonical().to_string()),
+            (Known::XForwardedProto, "X-Forwarded-Proto", scheme),
+            (Known::XForwardedPort, "X-Forwarded-Port", &listener.port().to_string()),
+        ]);
+        Rc::new(Self { client, listener, handshake, forwarded, host_told: RefCell::default() })
+    }
+
+    /// What the client's side speaks: `http` or `https`.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.handshake.is_some() { "https" } else { "http" }
     }
 }
 
-/// A request to leave HTTP for another protocol, WebSocket most often.
-#[derive(Debug)]
-pub(super) struct Upgrade {
-    pub(super) protocol: HeaderValue,
-    pub(super) client: OnUpgrade,
-}
-
 impl Request {
-    pub(super) fn from_hyper(
-        mut request: hyper::Request<Incoming>,
-        origin: Rc<Origin>,
-        connection: Arc<ConnectionState>,
-    ) -> Self {
-        let protocol = asked_upgrade(&request);
-        let upgrade = protocol.map(|protocol| Upgrade { protocol, client: hyper::upgrade::on(&mut request) });
-        let (parts, body) = request.into_parts();
-        Self {
-            body: RequestBody::of_client(body, parts.method.is_idempotent()),
-            method: parts.method,
-            uri: parts.uri,
-            version: parts.version,
-            headers: Headers(parts.headers),
-            upgrade,
-            origin,
-            connection,
-        }
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Box::new(parts))
+    }
+
+    /// What it is made of.
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0
+    }
+
+    /// What it is made of, to be changed.
+    pub(crate) fn parts_mut(&mut self) -> &mut Parts {
+        &mut self.0
     }
 
     /// Whether the request can be forwarded at all.
     ///
     /// # Errors
-    /// The [`RequestError`] that it is to be refused with: its method, its host or its framing.
+    /// The [`RequestError`] that it is to be refused with: its method, its target, its host, or what it says of its
+    /// connection.
     pub fn check(&self) -> Result<(), RequestError> {
-        if self.method == Method::CONNECT || self.method == Method::TRACE {
-            return Err(RequestError::MethodNotAllowed);
+        let parts = &*self.0;
+        match parts.head.bytes(parts.method) {
+            b"CONNECT" | b"TRACE" => return Err(RequestError::MethodNotAllowed),
+            b"OPTIONS" => {}
+            _ if parts.target == Target::Asterisk => return Err(RequestError::TargetInvalid),
+            _ => {}
         }
-        let mut hosts = self.headers.0.get_all(HOST).iter();
+        let authority = match parts.target {
+            Target::Invalid => return Err(RequestError::TargetInvalid),
+            Target::Asterisk => None,
+            Target::Resource { authority, .. } => authority,
+        };
+        if authority.is_some_and(|authority| !is_host(parts.head.bytes(authority))) {
+            return Err(RequestError::HostInvalid);
+        }
+        let fields = parts.head.fields();
+        let mut hosts = fields.values(Known::Host);
         match (hosts.next(), hosts.next()) {
-            (Some(host), None) if is_host(host.as_bytes()) => {}
+            (Some(host), None) if is_host(host) => {}
             // HTTP/1.0 knows no Host; the listener's own address takes its place.
-            (None, _) if self.version < Version::HTTP_11 || self.uri.authority().is_some() => {}
+            (None, _) if parts.version == Version::Http10 => {}
             _ => return Err(RequestError::HostInvalid),
         }
-        let mut codings = self.headers.0.get_all(TRANSFER_ENCODING).iter();
-        match (codings.next(), codings.next()) {
-            (None, _) => Ok(()),
-            (Some(_), _) if self.version < Version::HTTP_11 => Err(RequestError::TransferCodingAmbiguous),
-            (Some(_), Some(_)) => Err(RequestError::TransferCodingAmbiguous),
-            (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-            (Some(_), None) => Err(RequestError::TransferCodingUnknown),
+        for value in fields.values(Known::Connection) {
+            let mut names = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            if names.any(|name| NEVER_OF_THE_CONNECTION.iter().any(|n| name.eq_ignore_ascii_case(n))) {
+                return Err(RequestError::ConnectionFieldInvalid);
+            }
         }
+        Ok(())
     }
 
     /// What decisions see of it.
-    pub fn head(&self) -> Head<'_> {
+    pub fn head(&self) -> DecisionHead<'_> {
+        let parts = &*self.0;
         let (host, _) = split_host_port(self.authority());
-        Head {
-            scheme: "http",
-            method: self.method.as_str(),
+        // One look at whether the whole line is text is cheaper than one at each part.
+        let line = parts.head.text(Span { start: 0, end: parts.raw_target.end });
+        let part = |span: Span| line.get(span.start as usize..span.end as usize).unwrap_or("");
+        let (path, query) = match parts.target {
+            Target::Asterisk => ("*", None),
+            Target::Invalid => (part(parts.raw_target), None),
+            Target::Resource { path, query, .. } => (path.map_or("/", part), query.map(part)),
+        };
+        DecisionHead {
+            scheme: parts.origin.scheme(),
+            method: part(parts.method),
             host,
-            port: self.origin.listener.port(),
-            path: self.uri.path(),
-            query: self.uri.query(),
-            headers: &self.headers,
+            port: parts.origin.listener.port(),
+            path,
+            query,
+            headers: &parts.head,
         }
     }
 
-    /// The host and port that the client asked for: an absolute URI's, else the `Host` header's.
+    /// The host and port that the client asked for: an absolute URI's, else the `Host` field's.
     pub(crate) fn authority(&self) -> &str {
-        match self.uri.authority() {
-            Some(authority) => authority.as_str(),
-            None => self.headers.0.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or(""),
+        // Checked to be made of letters, digits and a few signs.
+        std::str::from_utf8(self.authority_bytes()).unwrap_or("")
+    }
+
+    /// The same, as it came.
+    pub(crate) fn authority_bytes(&self) -> &[u8] {
+        let parts = &*self.0;
+        match parts.target {
+            Target::Resource { authority: Some(authority), .. } => parts.head.bytes(authority),
+            _ => parts.head.first(Known::Host).unwrap_or(b""),
         }
     }
 
     /// The client's address.
     pub fn client(&self) -> ClientAddr {
-        self.origin.client
+        self.0.origin.client
     }
 
     /// The listener's address, with the port that the client connected to.
     pub fn listener(&self) -> ListenAddr {
-        self.origin.listener
-    }
-
-    /// A header's first value.
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers.first_value(name)
+        self.0.origin.listener
     }
 
     /// The `User-Agent`, for the access log.
     pub(crate) fn user_agent(&self) -> Option<&str> {
-        self.headers.0.get(USER_AGENT).and_then(|agent| agent.to_str().ok())
+        std::str::from_utf8(self.0.head.first(Known::UserAgent)?).ok()
     }
 
     /// The version, as the access log writes it.
     pub(crate) fn version(&self) -> &'static str {
-        if self.version < Version::HTTP_11 { "HTTP/1.0" } else { "HTTP/1.1" }
+        match self.0.version {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+            Version::Http2 => "HTTP/2.0",
+        }
     }
 
-    /// Whether another attempt on another target is safe after this one was written: the method is idempotent
-    /// (RFC 9110 section 9.2.2). Of its body, only what is remembered can be sent again.
-    pub(super) fn is_repeatable(&self) -> bool {
-        self.upgrade.is_none() && self.method.is_idempotent()
-    }
-
-    /// Whether the beginning of its body is still known, so that it can be sent.
-    pub(super) fn is_whole(&self) -> bool {
-        self.body.again().is_some()
-    }
-
-    /// Something to look at its body with.
-    pub(super) fn watch_body(&self) -> BodyWatch {
-        self.body.watch()
+    /// Whether another attempt on another target is safe after this one was written: the method is idempotent. Of its
+    /// body, only what is remembered can be sent again.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.0.upgrade.is_none() && self.is_idempotent()
     }
 
     /// Whether the method may be sent on a connection that the target may be closing at this moment.
     pub(crate) fn is_idempotent(&self) -> bool {
-        self.method.is_idempotent()
+        is_idempotent(self.0.head.bytes(self.0.method))
     }
 
-    /// Counts the bytes of its body as they pass; `None` without a body.
-    pub(crate) fn received_bytes(&self) -> Option<Rc<Cell<u64>>> {
-        self.body.received_bytes()
+    /// What AWS's access logs call it.
+    pub(crate) fn kind(&self) -> &'static str {
+        let parts = &*self.0;
+        let is_secure = parts.origin.handshake.is_some();
+        match (parts.version, is_secure) {
+            (_, true) if parts.upgrade.is_some() => "wss",
+            (_, false) if parts.upgrade.is_some() => "ws",
+            (Version::Http2, _) if self.is_grpc() => "grpcs",
+            (Version::Http2, _) => "h2",
+            (_, true) => "https",
+            (_, false) => "http",
+        }
     }
 
-    /// The header lines, to be told to the target.
-    pub(crate) fn headers(&self) -> &Headers {
-        &self.headers
+    fn is_grpc(&self) -> bool {
+        let kind = self.0.head.fields().named("content-type").next();
+        kind.is_some_and(|kind| kind.len() >= GRPC.len() && kind[..GRPC.len()].eq_ignore_ascii_case(GRPC))
     }
 
-    /// The header lines, to be changed toward the target.
-    pub(crate) fn headers_mut(&mut self) -> &mut Headers {
-        &mut self.headers
-    }
-
-    /// Makes it a request for the target: hop-by-hop headers and framing taken away, framing re-created.
+    /// Whether targets that speak `version` understand it.
     ///
-    /// `keep` asks for a copy of the head, from which the request can be made again.
-    pub(super) fn toward_target(mut self, keep: bool) -> Outgoing {
-        strip_hop_by_hop(&mut self.headers.0);
-        strip_framing(&mut self.headers.0);
-        if let Some(upgrade) = &self.upgrade {
-            self.headers.0.insert(UPGRADE, upgrade.protocol.clone());
-            self.headers.0.insert(hyper::header::CONNECTION, HeaderValue::from_static("upgrade"));
-        }
-        if self.body.is_empty() {
-            // A method that usually has a body says that it has none.
-            if self.method == Method::POST || self.method == Method::PUT || self.method == Method::PATCH {
-                self.headers.0.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    /// Source: Application Load Balancer, "Target groups", "Protocol version": its table of client and target.
+    pub(crate) fn suits(&self, version: ProtocolVersion) -> bool {
+        let parts = &*self.0;
+        match (version, parts.version) {
+            (ProtocolVersion::Http1, Version::Http2) => !self.is_grpc(),
+            (ProtocolVersion::Http1, Version::Http10 | Version::Http11) => true,
+            (_, Version::Http10 | Version::Http11) => false,
+            // WebSocket goes to targets by the upgrade of HTTP/1.1 only.
+            (ProtocolVersion::Http2 | ProtocolVersion::Grpc, Version::Http2) if parts.upgrade.is_some() => {
+                false
             }
-        } else {
-            match self.body.size_hint().exact() {
-                Some(bytes) => self.headers.0.insert(CONTENT_LENGTH, HeaderValue::from(bytes)),
-                None => self.headers.0.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
-            };
+            (ProtocolVersion::Http2, Version::Http2) => true,
+            (ProtocolVersion::Grpc, Version::Http2) => parts.head.bytes(parts.method) == b"POST",
         }
-        let uri = origin_form(self.uri);
-        let again = keep.then(|| self.body.again()).flatten().map(|body| Self {
-            method: self.method.clone(),
-            uri: uri.clone(),
-            version: self.version,
-            headers: Headers(self.headers.0.clone()),
-            body,
-            upgrade: None,
-            origin: self.origin.clone(),
-            connection: self.connection.clone(),
-        });
-        let mut request = hyper::Request::new(self.body);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = self.headers.0;
-        Outgoing {
-            request,
-            again,
-            upgrade: self.upgrade,
-            rest: Rest { version: self.version, origin: self.origin, connection: self.connection },
-        }
+    }
+
+    /// Sets a field toward the target, in place of all of its name.
+    pub(crate) fn set(&mut self, known: Known, name: &'static str, value: HeaderText) {
+        self.0.edits.set(known, name, value);
     }
 }
 
-/// A request on its way to a target.
-pub(super) struct Outgoing {
-    pub(super) request: hyper::Request<RequestBody>,
-    pub(super) again: Option<Request>,
-    pub(super) upgrade: Option<Upgrade>,
-    pub(super) rest: Rest,
+/// What the content type of every gRPC call begins with.
+const GRPC: &[u8] = b"application/grpc";
+
+/// Whether a method may be sent twice. Source: RFC 9110 section 9.2.2.
+pub(crate) fn is_idempotent(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"PUT" | b"DELETE" | b"OPTIONS" | b"TRACE")
 }
 
-/// What is needed, besides the message, to make a request again that was never written.
-pub(super) struct Rest {
-    version: Version,
-    origin: Rc<Origin>,
-    pub(super) connection: Arc<ConnectionState>,
-}
+/// Fields that a client must not call a matter of its connection: they frame or route the message.
+const NEVER_OF_THE_CONNECTION: [&[u8]; 3] = [b"content-length", b"host", b"transfer-encoding"];
 
-impl Rest {
-    /// The request again, from the message that was never written.
-    pub(super) fn unwritten(self, request: hyper::Request<RequestBody>, upgrade: Option<Upgrade>) -> Request {
-        let (parts, body) = request.into_parts();
-        Request {
-            method: parts.method,
-            uri: parts.uri,
-            version: self.version,
-            headers: Headers(parts.headers),
-            body,
-            upgrade,
-            origin: self.origin,
-            connection: self.connection,
+impl Target {
+    /// Reads a request line's target, `span` of `bytes`.
+    pub(crate) fn parse(bytes: &[u8], span: Span) -> Self {
+        let target = span.of(bytes);
+        let part = |from: usize, to: usize| Span::new(span.start as usize + from, span.start as usize + to);
+        // Text is what rules are made of.
+        if !target.is_ascii() && std::str::from_utf8(target).is_err() {
+            return Self::Invalid;
+        }
+        let (authority, path_start) = match target {
+            b"*" => return Self::Asterisk,
+            [b'/', ..] => (None, 0),
+            _ => {
+                let Some(start) = authority_start(target) else { return Self::Invalid };
+                let length = target[start..].iter().position(|byte| matches!(byte, b'/' | b'?'));
+                let end = length.map_or(target.len(), |length| start + length);
+                (Some(part(start, end)), end)
+            }
+        };
+        // A fragment is never sent.
+        if target.contains(&b'#') {
+            return Self::Invalid;
+        }
+        let mark = target[path_start..].iter().position(|byte| *byte == b'?').map(|at| path_start + at);
+        let path_end = mark.unwrap_or(target.len());
+        Self::Resource {
+            authority,
+            path: (path_end > path_start).then(|| part(path_start, path_end)),
+            query: mark.map(|mark| part(mark + 1, target.len())),
         }
     }
 }
 
-/// The protocol that a request asks to switch to. `h2c` is never honoured: it would smuggle requests past the rules.
-fn asked_upgrade(request: &hyper::Request<Incoming>) -> Option<HeaderValue> {
-    let protocol = request.headers().get(UPGRADE)?;
-    let asked = request.version() == Version::HTTP_11
-        && has_token(request.headers(), hyper::header::CONNECTION, "upgrade")
-        && !protocol.as_bytes().to_ascii_lowercase().windows(3).any(|w| w == b"h2c");
-    asked.then(|| protocol.clone())
-}
-
-/// What a request line toward a target has: path and query.
-fn origin_form(uri: hyper::Uri) -> hyper::Uri {
-    if uri.authority().is_none() {
-        return uri;
-    }
-    let mut parts = hyper::http::uri::Parts::default();
-    parts.path_and_query = uri.into_parts().path_and_query;
-    hyper::Uri::from_parts(parts).expect("path and query alone are a URI")
+/// Where the authority of an absolute `http` or `https` URI begins.
+fn authority_start(target: &[u8]) -> Option<usize> {
+    let is_scheme =
+        |scheme: &[u8]| target.len() > scheme.len() && target[..scheme.len()].eq_ignore_ascii_case(scheme);
+    [&b"http://"[..], b"https://"].into_iter().find(|scheme| is_scheme(scheme)).map(<[u8]>::len)
 }
 
 /// Whether a `Host` value is one host with an optional port.
 fn is_host(value: &[u8]) -> bool {
-    !value.is_empty() && value.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~[]:%!$&'()*+;=".contains(b))
+    !value.is_empty() && value.iter().all(|byte| OF_HOSTS[*byte as usize])
 }
+
+/// Which bytes hosts are made of.
+static OF_HOSTS: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0_u8);
+    while byte < 0x80 {
+        let is_sign = matches!(
+            byte,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b'['
+                | b']'
+                | b':'
+                | b'%'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b';'
+                | b'='
+        );
+        table[byte as usize] = byte.is_ascii_alphanumeric() || is_sign;
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn shown(text: &str) -> String {
+        let target = Target::parse(text.as_bytes(), Span::new(0, text.len()));
+        let show = |span: Option<Span>| {
+            span.map_or("-".to_owned(), |span| String::from_utf8_lossy(span.of(text.as_bytes())).into_owned())
+        };
+        match target {
+            Target::Resource { authority, path, query } => {
+                format!("{} {} {}", show(authority), show(path), show(query))
+            }
+            Target::Asterisk => "*".to_owned(),
+            Target::Invalid => "invalid".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_target_is_a_path_with_a_query_or_an_absolute_uri() {
+        for (text, expected) in [
+            ("/", "- / -"),
+            ("/x?y=1?z", "- /x y=1?z"),
+            ("/x?", "- /x "),
+            ("http://a.example:80/x?y", "a.example:80 /x y"),
+            ("HTTPS://a.example", "a.example - -"),
+            ("http://a.example?y", "a.example - y"),
+            ("*", "*"),
+            ("x", "invalid"),
+            ("ftp://a/", "invalid"),
+            ("/x#y", "invalid"),
+            ("http://", "invalid"),
+        ] {
+            assert_eq!(shown(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn a_host_is_one_host_with_an_optional_port() {
@@ -299,11 +395,5 @@ mod tests {
         for bad in ["", "a,b", "u@h", "h/x", "a b", "h?x", "h#x"] {
             assert!(!is_host(bad.as_bytes()), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_request_line_toward_a_target_has_only_path_and_query() {
-        assert_eq!(origin_form("http://a.example:80/x?y=1".parse().unwrap()).to_string(), "/x?y=1");
-        assert_eq!(origin_form("/x".parse().unwrap()).to_string(), "/x");
     }
 }

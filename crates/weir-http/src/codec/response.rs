@@ -1,25 +1,38 @@
 //! A response as listeners see it.
 
-use bytes::Bytes;
-use hyper::StatusCode;
-use hyper::body::Incoming;
-use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION, SERVER, UPGRADE};
-use weir_core::lease::Lease;
 use weir_core::rule::FixedResponse;
 use weir_telemetry::ResponseSource;
 
-use super::client::TargetConnection;
-use super::headers::strip_hop_by_hop;
-use super::response_body::ResponseBody;
+use super::edits::{Edits, HeaderText};
+use super::fields::{Known, Span};
+use super::head::Head;
+use super::response_body::{Content, ResponseBody};
 use crate::record::Record;
 
 /// The `Server` of responses that weir makes.
-const SERVER_NAME: HeaderValue = HeaderValue::from_static("weir");
+const SERVER_NAME: HeaderText = HeaderText::from_static("weir");
+
+/// The status of an exchange that goes on as a tunnel.
+pub(crate) const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// A response on its way to a client.
 #[derive(Debug)]
-pub struct Response {
-    inner: hyper::Response<ResponseBody>,
+pub struct Response(Box<Parts>);
+
+/// What a response is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) status: u16,
+    /// Of a target's response.
+    pub(crate) head: Option<Head>,
+    /// Where its own reason is in that, if it gave one.
+    pub(crate) reason: Option<Span>,
+    pub(crate) edits: Edits,
+    /// Bytes of the body, where that is known; also of one that may not follow.
+    pub(crate) length: Option<u64>,
+    pub(crate) body: ResponseBody,
+    /// Whether the client's connection ends with it.
+    pub(crate) closes: bool,
     source: ResponseSource,
 }
 
@@ -27,9 +40,9 @@ impl Response {
     /// The response of a fixed-response action.
     pub fn fixed(fixed: &FixedResponse) -> Self {
         let body = fixed.content_type.map_or("", |_| fixed.body.as_str());
-        let mut response = Self::generated(fixed.status, Bytes::copy_from_slice(body.as_bytes()));
+        let mut response = Self::generated(fixed.status, body.as_bytes().to_vec());
         if let Some(content_type) = fixed.content_type {
-            response.inner.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            response.0.edits.set(Known::Other, "Content-Type", HeaderText::from_static(content_type));
         }
         response
     }
@@ -37,11 +50,11 @@ impl Response {
     /// The response of a redirect action.
     pub fn redirect(status: u16, location: &str) -> Self {
         let mut response = Self::error(status);
-        // A location with a byte that headers may not have was not made by a valid rule from a valid request.
-        match HeaderValue::from_str(location) {
-            Ok(location) => response.inner.headers_mut().insert(LOCATION, location),
-            Err(_) => return Self::error(400),
-        };
+        // A location with a byte that fields may not have was not made by a valid rule from a valid request.
+        match HeaderText::new(location) {
+            Some(location) => response.0.edits.set(Known::Other, "Location", location),
+            None => return Self::error(400),
+        }
         response
     }
 
@@ -52,86 +65,117 @@ impl Response {
             "<html>\r\n<head><title>{status} {reason}</title></head>\r\n<body>\r\n\
              <center><h1>{status} {reason}</h1></center>\r\n</body>\r\n</html>\r\n"
         );
-        let mut response = Self::generated(status, Bytes::from(page));
-        response.inner.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+        let mut response = Self::generated(status, page.into_bytes());
+        response.0.edits.set(Known::Other, "Content-Type", HeaderText::from_static("text/html"));
         response
     }
 
-    fn generated(status: u16, body: Bytes) -> Self {
-        let length = body.len();
-        let mut inner = hyper::Response::new(ResponseBody::generated(body));
-        *inner.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        inner.headers_mut().insert(SERVER, SERVER_NAME);
-        inner.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-        Self { inner, source: ResponseSource::Weir }
+    fn generated(status: u16, body: Vec<u8>) -> Self {
+        let mut edits = Edits::default();
+        edits.set(Known::Server, "Server", SERVER_NAME);
+        Self(Box::new(Parts {
+            status,
+            head: None,
+            reason: None,
+            edits,
+            length: Some(body.len() as u64),
+            body: ResponseBody::new(Content::Generated { bytes: body, sent: 0 }),
+            closes: false,
+            source: ResponseSource::Weir,
+        }))
     }
 
-    /// A target's response; the lease ends with its body.
-    pub(super) fn from_target(
-        response: hyper::Response<Incoming>,
-        connection: TargetConnection,
-        lease: Lease,
+    /// A target's response; the lease ends with its body. `length` may be that of a body that must not follow.
+    pub(crate) fn from_target(
+        status: u16,
+        head: Head,
+        reason: Option<Span>,
+        length: Option<u64>,
+        content: Content,
     ) -> Self {
-        let mut inner = response.map(|incoming| ResponseBody::from_target(incoming, connection, lease));
-        strip_hop_by_hop(inner.headers_mut());
-        *inner.version_mut() = hyper::Version::HTTP_11;
-        Self { inner, source: ResponseSource::Target }
+        Self(Box::new(Parts {
+            status,
+            head: Some(head),
+            reason,
+            edits: Edits::default(),
+            length,
+            body: ResponseBody::new(content),
+            closes: false,
+            source: ResponseSource::Target,
+        }))
     }
 
-    /// A target's agreement to switch protocols, on its way to the client.
-    pub(super) fn switching(response: hyper::Response<Incoming>) -> Self {
-        let upgrade = response.headers().get(UPGRADE).cloned();
-        let mut inner = response.map(|_| ResponseBody::generated(Bytes::new()));
-        strip_hop_by_hop(inner.headers_mut());
-        if let Some(protocol) = upgrade {
-            inner.headers_mut().insert(UPGRADE, protocol);
-            inner.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        }
-        Self { inner, source: ResponseSource::Target }
+    /// What it is made of.
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0
+    }
+
+    /// What it is made of, to be changed.
+    pub(crate) fn parts_mut(&mut self) -> &mut Parts {
+        &mut self.0
+    }
+
+    /// What it is made of.
+    pub(crate) fn into_parts(self) -> Parts {
+        *self.0
     }
 
     /// The status.
     pub fn status(&self) -> u16 {
-        self.inner.status().as_u16()
+        self.0.status
     }
 
     /// Who made it.
     pub fn source(&self) -> ResponseSource {
-        self.source
+        self.0.source
     }
 
     /// Asks that the connection be closed after this response.
     pub fn close_connection(&mut self) {
-        if self.inner.status() != StatusCode::SWITCHING_PROTOCOLS {
-            self.inner.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+        self.0.closes = true;
     }
 
     /// Hands over the request's record: it is written when the body has ended.
     #[must_use]
     pub fn finish_with(mut self, record: Record) -> Self {
-        self.inner.body_mut().finish_with(record);
+        self.0.body.finish_with(record);
         self
-    }
-
-    pub(super) fn into_hyper(self) -> hyper::Response<ResponseBody> {
-        self.inner
     }
 }
 
+/// Whether a body follows a response's head. Source: RFC 9112 section 6.3.
+pub(crate) fn may_have_body(status: u16, is_head: bool) -> bool {
+    const NO_CONTENT: u16 = 204;
+    const NOT_MODIFIED: u16 = 304;
+    !is_head && status >= 200 && !matches!(status, NO_CONTENT | NOT_MODIFIED)
+}
+
 /// The reason phrase, as load balancers of this family write it (nginx's).
-fn reason_phrase(status: u16) -> &'static str {
+pub(crate) fn reason_phrase(status: u16) -> &'static str {
     match status {
+        101 => "Switching Protocols",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
         301 => "Moved Permanently",
         302 => "Found",
         400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
         405 => "Not Allowed",
         408 => "Request Time-out",
+        413 => "Request Entity Too Large",
+        414 => "Request-URI Too Large",
         463 => "Too Many Forwarded Addresses",
+        464 => "Incompatible Protocol",
+        500 => "Internal Server Error",
         501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Temporarily Unavailable",
         504 => "Gateway Time-out",
+        505 => "HTTP Version Not Supported",
         507 => "Insufficient Storage",
         _ => "Error",
     }
@@ -143,8 +187,7 @@ mod tests {
 
     #[test]
     fn the_page_of_a_503_has_the_observed_length() {
-        use http_body::Body as _;
-        let length = |status| Response::error(status).inner.body().size_hint().exact();
+        let length = |status| Response::error(status).0.length;
         assert_eq!(length(503), Some(162));
         assert_eq!(length(502), Some(122));
     }

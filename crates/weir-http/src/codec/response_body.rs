@@ -1,49 +1,38 @@
 //! A response's body on its way to the client.
 
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use weir_core::lease::Lease;
-
-use super::client::TargetConnection;
+use super::h1::body::{BodyError, Piece};
+use super::h1::target::TargetBody;
+use super::h2;
 use crate::record::Record;
 
 /// A response's body on its way to the client.
 #[derive(Debug)]
 pub(crate) struct ResponseBody {
     content: Content,
-    /// Written to the log when the body ends or is dropped.
+    /// Written to the log when it is dropped.
     record: Option<Record>,
 }
 
 #[derive(Debug)]
-enum Content {
-    Generated(Option<Bytes>),
-    FromTarget {
-        incoming: Incoming,
-        /// Goes back to its pool when the body has ended in order.
-        connection: Option<TargetConnection>,
-        /// The target counts as in use until the body ends.
-        _lease: Lease,
-    },
+pub(crate) enum Content {
+    /// Made by weir: what of it is still to be sent.
+    Generated { bytes: Vec<u8>, sent: usize },
+    /// From a target that speaks HTTP/1.1.
+    Http1(TargetBody),
+    /// From a target that speaks HTTP/2.
+    Http2(Box<h2::target::TargetBody>),
 }
 
 impl ResponseBody {
-    /// A body that weir made.
-    pub(super) fn generated(bytes: Bytes) -> Self {
-        Self { content: Content::Generated(Some(bytes).filter(|bytes| !bytes.is_empty())), record: None }
+    pub(crate) fn new(content: Content) -> Self {
+        Self { content, record: None }
     }
 
-    /// A body that a target sends.
-    pub(super) fn from_target(incoming: Incoming, connection: TargetConnection, lease: Lease) -> Self {
-        let mut connection = Some(connection);
-        if incoming.is_end_stream() {
-            release(&mut connection);
-        }
-        Self { content: Content::FromTarget { incoming, connection, _lease: lease }, record: None }
+    /// What of it there is.
+    pub(crate) fn into_content(self) -> Content {
+        self.content
     }
 
     /// Hands over the request's record, to be finished with the body.
@@ -51,62 +40,69 @@ impl ResponseBody {
         self.record = Some(record);
     }
 
-    fn count(&mut self, bytes: usize) {
-        if let Some(record) = &mut self.record {
-            record.sent(bytes);
-        }
+    /// Takes the record out, of an exchange that goes on as a tunnel.
+    pub(crate) fn take_record(&mut self) -> Option<Record> {
+        self.record.take()
     }
-}
 
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
+    /// Gives the next bytes to `take`, which says how many it has taken.
+    ///
+    /// # Errors
+    /// [`BodyError`], of the target.
+    pub(crate) fn poll_piece(
+        &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = match &mut self.content {
-            Content::Generated(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
-            Content::FromTarget { incoming, connection, .. } => {
-                let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
-                if frame.is_none() || incoming.is_end_stream() {
-                    release(connection);
-                }
-                frame
+        take: &mut dyn FnMut(&[u8]) -> usize,
+    ) -> Poll<Result<Piece, BodyError>> {
+        let Self { content, record } = self;
+        let mut count = |bytes: &[u8]| {
+            let taken = take(bytes);
+            if let Some(record) = record {
+                record.sent(taken);
             }
+            taken
         };
-        match &frame {
-            Some(Ok(frame)) => self.count(frame.data_ref().map_or(0, Bytes::len)),
-            Some(Err(_)) => {
-                if let Some(record) = &mut self.record {
-                    record.cut_short();
-                }
+        let piece = match content {
+            Content::Generated { bytes, sent } if *sent < bytes.len() => {
+                *sent += count(&bytes[*sent..]);
+                Ok(Piece::Data)
             }
-            None => {}
+            Content::Generated { .. } => Ok(Piece::End),
+            Content::Http1(body) => ready!(body.poll_piece(cx, &mut count)),
+            Content::Http2(body) => ready!(body.poll_piece(cx, &mut count)),
+        };
+        if piece.is_err()
+            && let Some(record) = record
+        {
+            record.cut_short();
         }
-        Poll::Ready(frame)
+        Poll::Ready(piece)
     }
 
-    fn is_end_stream(&self) -> bool {
+    /// Whether all of it has been given.
+    pub(crate) fn has_ended(&self) -> bool {
         match &self.content {
-            Content::Generated(bytes) => bytes.is_none(),
-            Content::FromTarget { incoming, .. } => incoming.is_end_stream(),
+            Content::Generated { bytes, sent } => *sent == bytes.len(),
+            Content::Http1(body) => body.has_ended(),
+            Content::Http2(body) => body.has_ended(),
         }
     }
 
-    fn size_hint(&self) -> SizeHint {
+    /// Goes on with the request, while the client takes none of the answer.
+    pub(crate) fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        match &mut self.content {
+            Content::Generated { .. } => {}
+            Content::Http1(body) => body.poll_upload(cx),
+            Content::Http2(body) => body.poll_upload(cx),
+        }
+    }
+
+    /// The trailers that may be passed on, once it has ended: whole lines.
+    pub(crate) fn trailers(&self) -> &[u8] {
         match &self.content {
-            Content::Generated(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
-            Content::FromTarget { incoming, .. } => incoming.size_hint(),
+            Content::Generated { .. } => &[],
+            Content::Http1(body) => body.trailers(),
+            Content::Http2(body) => body.trailers(),
         }
-    }
-}
-
-fn release(connection: &mut Option<TargetConnection>) {
-    if let Some(connection) = connection.take() {
-        connection.release();
     }
 }

@@ -8,7 +8,8 @@ use serde_json::json;
 use weir_core::time::Timestamp;
 
 use super::{Details, Inner, wall_time};
-use crate::codec::headers::HeaderText;
+use crate::codec::edits::HeaderText;
+use crate::codec::h1::desync::Reason;
 
 /// Longest user agent in a line, in bytes.
 const USER_AGENT_BYTES_MAX: usize = 8 * 1024;
@@ -20,7 +21,7 @@ pub(super) fn application(record: &Inner, details: &Details, now: Timestamp, lin
     let [dispatch, target, response] = record.durations(now).map(|d| seconds(d, 3));
     let target_addr = details.target.as_ref().map(|target| target.addr.to_string());
     let fields: [&dyn Display; 18] = [
-        &"http",
+        &details.kind,
         &humantime::format_rfc3339_micros(wall_time()),
         &format_args!("app/{}", record.observer.load_balancer),
         &details.client,
@@ -34,8 +35,8 @@ pub(super) fn application(record: &Inner, details: &Details, now: Timestamp, lin
         &record.sent_bytes,
         &Quoted(&details.request_line),
         &Quoted(cut(&details.user_agent)),
-        &"-",
-        &"-",
+        &details.handshake.as_ref().map_or("-", |handshake| handshake.suite),
+        &details.handshake.as_ref().map_or("-", |handshake| handshake.version.as_str()),
         &or_dash(details.target.as_ref().map(|target| &target.group)),
         &Quoted(details.trace_id.as_ref().map_or("-", HeaderText::as_str)),
     ];
@@ -50,8 +51,8 @@ pub(super) fn application(record: &Inner, details: &Details, now: Timestamp, lin
         &Quoted(details.error_reason.unwrap_or("-")),
         &Quoted(target_addr.as_deref().unwrap_or("-")),
         &Quoted(&details.target_status.map_or("-".to_owned(), |status| status.to_string())),
-        &Quoted("-"),
-        &Quoted("-"),
+        &Quoted(details.oddities.class().as_str().unwrap_or("-")),
+        &Quoted(details.oddities.gravest().map_or("-", Reason::as_str)),
         &"-",
         &Quoted("-"),
         &Quoted("-"),
@@ -90,7 +91,12 @@ pub(super) fn json(record: &Inner, details: &Details, now: Timestamp, line: &mut
     let object = json!({
         "time": humantime::format_rfc3339_micros(wall_time()).to_string(),
         "load_balancer": record.observer.load_balancer,
+        "type": details.kind,
         "client": details.client,
+        "tls_version": details.handshake.as_ref().map(|handshake| handshake.version.as_str()),
+        "tls_cipher": details.handshake.as_ref().map(|handshake| handshake.suite),
+        "tls_key_exchange": details.handshake.as_ref().and_then(|handshake| handshake.key_exchange),
+        "server_name": details.handshake.as_ref().and_then(|handshake| handshake.server_name.as_deref()),
         "target": details.target.as_ref().map(|target| target.addr.to_string()),
         "target_id": details.target.as_ref().map(|target| target.id.to_string()),
         "target_group": details.target.as_ref().map(|target| target.group.to_string()),
@@ -110,6 +116,8 @@ pub(super) fn json(record: &Inner, details: &Details, now: Timestamp, line: &mut
         "redirect_url": details.redirect_url,
         "trace_id": details.trace_id.as_ref().map(HeaderText::as_str),
         "error_reason": details.error_reason,
+        "classification": details.oddities.class().as_str(),
+        "classification_reasons": details.oddities.reasons().collect::<Vec<_>>(),
         "cut_short": record.is_cut_short,
     });
     serde_json::to_writer(line, &object).expect("writing to memory succeeds");

@@ -37,11 +37,19 @@ pub(crate) fn check(path: &Path, shared: Option<&Path>) -> anyhow::Result<ExitCo
     })
 }
 
+/// Says that a configuration is good, unless files that it names are not.
 fn good(name: &str, loaded: &Loaded) -> ExitCode {
     for warning in &loaded.warnings {
         complain(&warning.to_string());
     }
     let definitions = &loaded.config.definitions;
+    let unusable = weir_control::unusable_files(definitions);
+    if !unusable.is_empty() {
+        for problem in unusable {
+            complain(&format!("error: {problem}"));
+        }
+        return ExitCode::from(1);
+    }
     say(&format!(
         "{name}: good, {} load balancers, {} target groups, {} warnings",
         definitions.load_balancers.len(),

@@ -17,8 +17,9 @@ use tokio::task::spawn_local;
 use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::{self, Message};
 use weir_core::address::ListenAddr;
+use weir_core::definition::HttpSettings;
 use weir_core::rule::FixedResponse;
-use weir_http::{Answer, Connection, Request, Response, serve};
+use weir_http::{Answer, Client, Connection, Origin, Request, RequestError, Response, serve};
 use weir_net::accept::{ConnectionLimit, accept};
 use weir_net::clock::Clock;
 use weir_net::drain::Drain;
@@ -84,10 +85,14 @@ async fn work(options: Options) -> anyhow::Result<()> {
     spawn_local(accept(http, limit.clone(), std::future::pending(), move |accepted| {
         let (worker, text) = (http_server.clone(), text.clone());
         let running = worker.tasks.begin();
-        let connection =
-            Connection { client: accepted.client, listener, idle_timeout: Duration::from_secs(75) };
+        let connection = Connection {
+            client: accepted.client,
+            listener,
+            settings: HttpSettings::default(),
+            idle_timeout: Duration::from_secs(75),
+        };
         spawn_local(async move {
-            serve(accepted.stream, connection, &worker, text).await;
+            serve(Client::Plain(accepted.stream), connection, &worker, text).await;
             drop(running);
         });
     }));
@@ -167,5 +172,9 @@ impl Answer for Text {
         }
         let body = format!("{} {} {}\n", self.0, head.method, head.path);
         Response::fixed(&FixedResponse { status: 200, content_type: Some("text/plain"), body })
+    }
+
+    fn refuse(&self, _: &Origin, error: RequestError) -> Response {
+        Response::error(error.status())
     }
 }

@@ -167,7 +167,7 @@ impl Reason {
 
 /// Everything that is odd about a request: a bit for each [`Reason`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Oddities(u32);
+pub struct Oddities(u32);
 
 impl Oddities {
     /// One reason alone.

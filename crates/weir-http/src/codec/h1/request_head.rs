@@ -7,6 +7,7 @@
 //! Source: RFC 9112 sections 2 to 6; Application Load Balancer, "Desync mitigation mode" and "Quotas".
 
 use super::super::fields::{Field, Known, Span};
+pub(crate) use super::super::request::Version;
 use super::desync::{Oddities, Reason};
 use framing::Framer;
 use reader::{Reader, Stop};
@@ -29,13 +30,6 @@ pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a request line, or of a field with its folded lines, and of the line end. Source: "Quotas", "Size of a
 /// request line" and "Size of a single header", 16 K.
 pub(crate) const LINE_BYTES_MAX: usize = 16 * 1024;
-
-/// The versions that requests are read in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Version {
-    Http10,
-    Http11,
-}
 
 /// How the body of a message is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +59,7 @@ pub(crate) struct RequestHead {
 
 /// Why bytes are no head that can be forwarded, whatever the mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HeadError {
+pub enum HeadError {
     /// A field of more than [`LINE_BYTES_MAX`]: 400.
     FieldTooLong,
     /// More than [`HEAD_BYTES_MAX`]: 400.

@@ -1,0 +1,148 @@
+//! Changes to a head, applied while it is written.
+
+use std::rc::Rc;
+
+use super::fields::{Known, KnownSet};
+
+/// A field's value, cheap to copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderText {
+    /// Known beforehand.
+    Static(&'static str),
+    /// Made for one connection or one request: bytes that a field may have.
+    Shared(Rc<[u8]>),
+}
+
+impl HeaderText {
+    /// A value known beforehand.
+    pub(crate) const fn from_static(text: &'static str) -> Self {
+        Self::Static(text)
+    }
+
+    /// `text` as a value; `None` when it has bytes that a field may not have.
+    pub(crate) fn new(text: &str) -> Option<Self> {
+        let is_clean = text.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
+        is_clean.then(|| Self::Shared(text.as_bytes().into()))
+    }
+
+    /// The value as it is written.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Static(text) => text.as_bytes(),
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    /// The value as text; empty when it is none.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or("")
+    }
+}
+
+/// Fields that are the same for every request of a connection, written beforehand.
+#[derive(Debug)]
+pub(crate) struct Preset {
+    known: KnownSet,
+    /// Whole lines.
+    lines: Box<[u8]>,
+}
+
+impl Preset {
+    /// These fields, each of another name.
+    pub(crate) fn new(fields: &[(Known, &str, &str)]) -> Rc<Self> {
+        let known = fields.iter().fold(KnownSet::default(), |set, (known, _, _)| set.with(*known));
+        let lines: Vec<u8> = fields
+            .iter()
+            .flat_map(|(_, name, value)| [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat())
+            .collect();
+        Rc::new(Self { known, lines: lines.into() })
+    }
+}
+
+/// A field that is set in place of all of its name.
+#[derive(Clone, Debug)]
+pub(crate) struct Edit {
+    known: Known,
+    pub(crate) name: &'static str,
+    pub(crate) value: HeaderText,
+}
+
+/// Fields that are set, in the order in which they are written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Edits {
+    list: Vec<Edit>,
+    preset: Option<Rc<Preset>>,
+    /// The known names among them.
+    known: KnownSet,
+    /// Whether any of them has another name than the known ones.
+    has_others: bool,
+}
+
+impl Edits {
+    /// Sets a field in place of all of its name, or of its kind; once for each name.
+    pub(crate) fn set(&mut self, known: Known, name: &'static str, value: HeaderText) {
+        debug_assert_eq!(known, Known::of(name.as_bytes()));
+        if self.list.capacity() == 0 {
+            // What a listener tells every target.
+            self.list.reserve_exact(4);
+        }
+        self.list.push(Edit { known, name, value });
+        self.known = self.known.with(known);
+        self.has_others |= known == Known::Other;
+    }
+
+    /// Sets fields that are the same for every request of a connection.
+    pub(crate) fn preset(&mut self, preset: Rc<Preset>) {
+        self.known = self.known.with_all(preset.known);
+        self.preset = Some(preset);
+    }
+
+    /// The preset fields, as whole lines.
+    pub(crate) fn preset_lines(&self) -> &[u8] {
+        self.preset.as_ref().map_or(&[], |preset| &preset.lines)
+    }
+
+    /// Whether a field that came is replaced.
+    pub(crate) fn replaces(&self, known: Known, name: &[u8]) -> bool {
+        match known {
+            Known::Other => {
+                self.has_others
+                    && self.list.iter().any(|edit| name.eq_ignore_ascii_case(edit.name.as_bytes()))
+            }
+            known => self.known.has(known),
+        }
+    }
+
+    /// The value that a known field is set to.
+    pub(crate) fn get(&self, known: Known) -> Option<&HeaderText> {
+        let edit = self.list.iter().find(|edit| edit.known == known)?;
+        Some(&edit.value)
+    }
+
+    /// The fields that are set one by one.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Edit> {
+        self.list.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_is_set_replaces_all_of_its_name() {
+        let mut edits = Edits::default();
+        edits.set(Known::XForwardedProto, "X-Forwarded-Proto", HeaderText::from_static("http"));
+        edits.set(Known::Other, "Strict-Transport-Security", HeaderText::from_static("max-age=1"));
+        assert!(edits.replaces(Known::XForwardedProto, b"x-forwarded-proto"));
+        assert!(edits.replaces(Known::Other, b"strict-TRANSPORT-security"));
+        assert!(!edits.replaces(Known::Other, b"x-other"));
+        assert!(!edits.replaces(Known::Host, b"host"));
+    }
+
+    #[test]
+    fn a_value_with_bytes_that_would_end_the_field_is_none() {
+        assert!(HeaderText::new("a\r\nb").is_none());
+        assert!(HeaderText::new("a\tb ü").is_some());
+    }
+}

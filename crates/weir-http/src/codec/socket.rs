@@ -1,0 +1,99 @@
+//! A socket of an exchange.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use weir_net::relay::RelaySide;
+use weir_tls::{ClientStream, TargetStream};
+
+/// A connection's socket, with or without TLS.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Plain(TcpStream),
+    Client(Box<ClientStream<TcpStream>>),
+    Target(Box<TargetStream<TcpStream>>),
+}
+
+impl Socket {
+    /// The TCP connection beneath.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Client(stream) => stream.get_ref().0,
+            Self::Target(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// Whether it speaks TLS.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        !matches!(self, Self::Plain(_))
+    }
+
+    /// Whether nothing has come, not even the end, as far as the worker's event loop has heard: the kernel is asked only
+    /// if that has heard something.
+    pub(crate) fn is_silent(&mut self) -> bool {
+        match self {
+            Self::Plain(stream) => {
+                stream.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+            // What comes may be TLS's own affair.
+            Self::Client(stream) => is_silent(stream),
+            Self::Target(stream) => is_silent(stream),
+        }
+    }
+}
+
+impl RelaySide for Socket {
+    fn halves(&mut self) -> (impl AsyncRead + Unpin, impl AsyncWrite + Unpin) {
+        tokio::io::split(self)
+    }
+
+    fn reset_at_end(&mut self) {
+        // Nothing is left to say when it cannot be arranged: the socket is closed either way.
+        let _ = self.tcp().set_zero_linger();
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Client(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Target(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Client(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Target(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Client(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Target(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Client(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Target(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+fn is_silent(stream: &mut (impl AsyncRead + Unpin)) -> bool {
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    Pin::new(stream).poll_read(&mut cx, &mut ReadBuf::new(&mut [0])).is_pending()
+}

@@ -1,0 +1,75 @@
+//! What a handshake has settled.
+
+use std::sync::Arc;
+
+use rustls::{HandshakeKind, ServerConnection};
+use weir_core::ssl_policy::TlsVersion;
+
+use crate::certificate::ServerCertificate;
+use crate::client_certificate::ClientCertificate;
+use crate::provider::{suite_of, version_of};
+
+/// A protocol that a client and a server agree on while they shake hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Alpn {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+impl Alpn {
+    /// Its identifier: `h2`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "h2",
+        }
+    }
+
+    pub(crate) fn of(identifier: Option<&[u8]>) -> Option<Self> {
+        [Self::Http1, Self::Http2].into_iter().find(|alpn| Some(alpn.as_str().as_bytes()) == identifier)
+    }
+}
+
+/// What a client and a listener have settled.
+#[derive(Clone, Debug)]
+pub struct Handshake {
+    /// The version; [`TlsVersion::as_str`] is what AWS logs.
+    pub version: TlsVersion,
+    /// The suite, as OpenSSL and AWS's logs write it: `ECDHE-RSA-AES128-GCM-SHA256`.
+    pub suite: &'static str,
+    /// The group that keys were exchanged in: `X25519MLKEM768`. None when a TLS 1.2 session was resumed.
+    pub key_exchange: Option<&'static str>,
+    /// The protocol that both want; `None` when the client asked for none.
+    pub alpn: Option<Alpn>,
+    /// The host that the client asked for, in lower case.
+    pub server_name: Option<Box<str>>,
+    /// The certificate that was chosen for it.
+    pub certificate: Arc<ServerCertificate>,
+    /// Whether an earlier session was resumed, so that no certificate was shown.
+    pub is_resumed: bool,
+    /// What the client showed, where it was asked.
+    pub client_certificate: Option<Arc<ClientCertificate>>,
+}
+
+impl Handshake {
+    pub(crate) fn of(
+        connection: &ServerConnection,
+        certificate: Arc<ServerCertificate>,
+        client_certificate: Option<Arc<ClientCertificate>>,
+    ) -> Self {
+        let version = connection.protocol_version().expect("a handshake that ended has a version");
+        let suite = connection.negotiated_cipher_suite().expect("a handshake that ended has a suite");
+        Self {
+            version: version_of(version),
+            suite: suite_of(suite),
+            key_exchange: connection.negotiated_key_exchange_group().and_then(|group| group.name().as_str()),
+            alpn: Alpn::of(connection.alpn_protocol()),
+            server_name: connection.server_name().map(|name| name.to_ascii_lowercase().into()),
+            certificate,
+            is_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+            client_certificate,
+        }
+    }
+}
