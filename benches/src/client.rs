@@ -54,6 +54,11 @@ impl Client {
         }
     }
 
+    /// Whether its connection is over, because of HTTP/2's orderly end.
+    pub(crate) fn has_left(&self) -> bool {
+        matches!(self, Self::Http2(client) if client.has_left())
+    }
+
     /// Takes what has come: adds the outcomes of requests that have ended, and appends to `out` what the protocol wants
     /// said about it.
     pub(crate) fn hear(&mut self, bytes: &[u8], out: &mut Vec<u8>, outcomes: &mut Vec<Outcome>) {

@@ -38,6 +38,8 @@ pub(crate) struct Http2 {
     next_stream: u32,
     /// Streams that wait for the end of their response; few, so that looking through them is cheapest.
     asked: Vec<Asked>,
+    /// Whether the peer wants new requests on another connection.
+    is_leaving: bool,
     /// Bytes of bodies since the connection's window was last opened.
     unacknowledged_bytes: u32,
 }
@@ -52,11 +54,26 @@ struct Asked {
 
 impl Http2 {
     pub(crate) fn new(body_bytes: usize) -> Self {
-        Self { body_bytes, heard: Vec::new(), next_stream: 1, asked: Vec::new(), unacknowledged_bytes: 0 }
+        Self {
+            body_bytes,
+            heard: Vec::new(),
+            next_stream: 1,
+            asked: Vec::new(),
+            is_leaving: false,
+            unacknowledged_bytes: 0,
+        }
     }
 
-    /// Appends one more request to `out`, and before the first one the preface.
+    /// Whether the peer wants new requests on another connection, and has answered all on this one.
+    pub(crate) fn has_left(&self) -> bool {
+        self.is_leaving && self.asked.is_empty()
+    }
+
+    /// Appends one more request to `out`, and before the first one the preface; nothing once the peer wants no more.
     pub(crate) fn ask(&mut self, out: &mut Vec<u8>) {
+        if self.is_leaving {
+            return;
+        }
         let is_first = self.next_stream == 1;
         if is_first {
             out.extend_from_slice(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
@@ -91,7 +108,13 @@ impl Http2 {
         match frame.kind {
             SETTINGS if frame.flags & ACK == 0 => say(out, SETTINGS, ACK, 0, &[]),
             PING if frame.flags & ACK == 0 => say(out, PING, ACK, 0, frame.payload),
-            GOAWAY => outcomes.extend(self.asked.drain(..).map(|_| Err(()))),
+            GOAWAY => {
+                self.is_leaving = true;
+                let last = frame.payload.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+                let asked = self.asked.len();
+                self.asked.retain(|asked| asked.stream <= last);
+                outcomes.extend((self.asked.len()..asked).map(|_| Err(())));
+            }
             DATA | HEADERS | RST_STREAM => {
                 let Some(at) = self.asked.iter().position(|asked| asked.stream == frame.stream) else {
                     return;
@@ -198,6 +221,22 @@ mod tests {
         }
         // 404, and a body that is too short, are wrong.
         assert!(matches!(outcomes[..], [Ok(_), Err(()), Err(())]));
+    }
+
+    #[test]
+    fn what_a_peer_takes_before_it_wants_no_more_is_waited_for() {
+        let mut client = Http2::new(128);
+        let (mut out, mut outcomes) = (Vec::new(), Vec::new());
+        (0..2).for_each(|_| client.ask(&mut out));
+        let mut heard = Vec::new();
+        say(&mut heard, GOAWAY, 0, 0, &[1_u32.to_be_bytes(), 0_u32.to_be_bytes()].concat());
+        client.hear(&heard, &mut out, &mut outcomes);
+        assert!(matches!(outcomes[..], [Err(())]) && !client.has_left());
+        out.clear();
+        client.ask(&mut out);
+        client.hear(&answer(1, 0x88, &[b'y'; 128]), &mut out, &mut outcomes);
+        assert!(matches!(outcomes[..], [Err(()), Ok(_)]) && client.has_left());
+        assert!(out.is_empty());
     }
 
     #[test]

@@ -159,12 +159,15 @@ impl Generator {
                     }
                 }
                 match heard {
-                    Heard::Answers(count) if !scenario.is_short() => self.ask(token, count)?,
-                    Heard::Answers(_) => {
-                        if let Some(stream) = self.streams.remove(&token) {
-                            stream.transport.close();
+                    Heard::Answers(count) => {
+                        if scenario.is_short() || self.has_left(token) {
+                            if let Some(stream) = self.streams.remove(&token) {
+                                stream.transport.close();
+                            }
+                            self.open_client(proxy, scenario)?;
+                        } else {
+                            self.ask(token, count)?;
                         }
-                        self.open_client(proxy, scenario)?;
                     }
                     Heard::End => self.open_client(proxy, scenario)?,
                     Heard::Nothing => {}
@@ -236,6 +239,11 @@ impl Generator {
         self.epoll.watch(&transport, token)?;
         self.streams.insert(token, Stream { transport, end });
         Ok(token)
+    }
+
+    fn has_left(&self, token: u64) -> bool {
+        let stream = self.streams.get(&token);
+        stream.is_some_and(|stream| matches!(&stream.end, End::Client(client) if client.has_left()))
     }
 
     /// Has a client ask so many times more.
