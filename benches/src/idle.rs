@@ -58,7 +58,7 @@ struct Row {
 
 impl Row {
     fn read(generator: &mut Generator, proxy: &Proxy) -> anyhow::Result<Self> {
-        let before = generator.target_side();
+        let before = generator.target_side()?;
         let start = settled(proxy);
         let mut idle = [0; 2];
         let mut clients = 0;
@@ -67,10 +67,10 @@ impl Row {
             clients = count;
             *resident = settled(proxy);
         }
-        let target_side = generator.target_side() - before;
+        let target_side = generator.target_side()? - before;
         generator.ask_all()?;
         let after_all = settled(proxy);
-        let target_side_after_all = generator.target_side() - before;
+        let target_side_after_all = generator.target_side()? - before;
         generator.leave();
         Ok(Self { name: proxy.name.clone(), start, idle, target_side, after_all, target_side_after_all })
     }

@@ -117,9 +117,18 @@ impl Generator {
         Ok(self.backends.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?)
     }
 
-    /// Connections that the proxy keeps to the backends.
-    pub(crate) fn target_side(&self) -> usize {
-        self.streams.values().filter(|stream| matches!(stream.end, End::Backend(_))).count()
+    /// Connections that proxies keep to the backends, once nothing comes any more.
+    pub(crate) fn target_side(&mut self) -> anyhow::Result<usize> {
+        loop {
+            let tokens = self.epoll.wait(100)?;
+            if tokens.is_empty() {
+                break;
+            }
+            for token in tokens {
+                self.advance(token)?;
+            }
+        }
+        Ok(self.streams.values().filter(|stream| matches!(stream.end, End::Backend(_))).count())
     }
 
     /// Closes every client connection.
@@ -207,6 +216,7 @@ impl Generator {
         self.hear_all(clients.len())
     }
 
+    /// Hears so many answers, which have to be right.
     fn hear_all(&mut self, count: usize) -> anyhow::Result<()> {
         let mut heard_at = now();
         while self.outcomes.len() < count {

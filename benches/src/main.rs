@@ -45,19 +45,19 @@ struct Arguments {
 #[derive(Clone, Debug, clap::Args)]
 struct Comparison {
     /// Rounds; in each every proxy runs once between two runs of the floor relay.
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, global = true, default_value_t = 6)]
     rounds: usize,
     /// Seconds that each run is measured.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, global = true, default_value_t = 1.0)]
     seconds: f64,
     /// What is measured.
-    #[arg(long, value_enum, default_value = "http-128")]
+    #[arg(long, global = true, value_enum, default_value = "http-128")]
     scenario: Vec<Scenario>,
     /// The weir to measure.
-    #[arg(long, default_value = "target/release/weir")]
+    #[arg(long, global = true, default_value = "target/release/weir")]
     weir: PathBuf,
     /// Print JSON.
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 
