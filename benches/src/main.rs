@@ -54,7 +54,7 @@ struct Comparison {
     #[arg(long, global = true, value_enum, default_value = "http-128")]
     scenario: Vec<Scenario>,
     /// The weir to measure.
-    #[arg(long, global = true, default_value = "target/release/weir")]
+    #[arg(long, global = true, overrides_with = "weir", default_value = "target/release/weir")]
     weir: PathBuf,
     /// Print JSON.
     #[arg(long, global = true)]
