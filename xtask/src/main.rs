@@ -12,6 +12,8 @@ cargo xtask test          everything that weir promises: unit, property and end-
 cargo xtask check         formatting, clippy, documentation, dependencies
 cargo xtask instructions  what a request costs, in instructions and system calls, and whether that is within its bounds
 cargo xtask soak          72 simulated hours of everything that can happen to targets; WEIR_SOAK_SEED=n for other ones
+cargo xtask fuzz          ten million requests that nobody sent, read by weir's codec and by hyper; a number takes so many
+                          million, and WEIR_FUZZ_SEED=n other ones
 cargo xtask rolling       containers come and go under load: what fails, waits, is repeated; letters choose phases,
                           and `haproxy` and `nginx` show what happens with those in weir's place
 cargo xtask bench         weir beside nginx and HAProxy, interleaved and paired; what follows goes to the bench
@@ -25,6 +27,8 @@ fn main() -> ExitCode {
         Some((command, [])) if command == "instructions" => instructions(),
         Some((command, rest)) if command == "rolling" => rolling(rest),
         Some((command, [])) if command == "soak" => soak(),
+        Some((command, [])) if command == "fuzz" => fuzz("10"),
+        Some((command, [millions])) if command == "fuzz" => fuzz(millions),
         Some((command, rest)) if command == "bench" => bench(rest),
         _ => {
             step::say(HELP);
@@ -79,6 +83,14 @@ fn soak() -> Result<(), Failed> {
     step::cargo_with(
         &["test", "--locked", "--release", "--package", "weir-core", "soak"],
         &[("WEIR_SOAK_MINUTES", "4320")],
+    )
+}
+
+/// The codec and hyper side by side, at length.
+fn fuzz(millions: &str) -> Result<(), Failed> {
+    step::cargo_with(
+        &["test", "--locked", "--release", "--package", "weir-http", "fuzz"],
+        &[("WEIR_FUZZ_MILLIONS", millions)],
     )
 }
 

@@ -95,7 +95,7 @@ impl Application {
             }
             Outcome::Respond(fixed) => return Ok(Response::fixed(&fixed)),
             Outcome::Unavailable { group: Some(group), why: Unavailable::Hold(limit) } => {
-                (group, self.exchange.hold(group, limit, record).await?)
+                (group, Box::pin(self.exchange.hold(group, limit, record)).await?)
             }
             Outcome::Unavailable { .. } => return Err(RequestError::NoTarget),
         };

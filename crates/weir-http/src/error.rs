@@ -94,9 +94,6 @@ impl RequestError {
     /// Source: Application Load Balancer, "Troubleshoot": HTTP 400, 405, 408, 463, 501, 502, 503, 504, 507.
     pub fn status(&self) -> u16 {
         match self {
-            Self::BodyBrokenOff | Self::ConnectionFieldInvalid | Self::HostInvalid | Self::TargetInvalid => {
-                400
-            }
             Self::BodyTimedOut => 408,
             Self::MethodNotAllowed => 405,
             Self::TooManyForwarders => 463,
@@ -104,7 +101,12 @@ impl RequestError {
             Self::HeadInvalid(HeadError::RequestLineTooLong) => 414,
             Self::HeadInvalid(HeadError::TransferCodingUnknown) => 501,
             Self::HeadInvalid(HeadError::VersionUnknown) => 505,
-            Self::HeadInvalid(_) | Self::Desync(_) => 400,
+            Self::BodyBrokenOff
+            | Self::ConnectionFieldInvalid
+            | Self::Desync(_)
+            | Self::HeadInvalid(_)
+            | Self::HostInvalid
+            | Self::TargetInvalid => 400,
             Self::ProtocolMismatch => 464,
             Self::DialFailed(DialError::TimedOut)
             | Self::TargetHandshakeFailed(HandshakeError::Deadline)

@@ -130,7 +130,7 @@ impl Exchange {
             }
             _retry = Some(Counted::new(&budget, |budget| &budget.retries));
             failures.push(failed.serial);
-            lease = match self.pick_another(group, &failures, record).await {
+            lease = match Box::pin(self.pick_another(group, &failures, record)).await {
                 Ok(lease) => lease,
                 Err(_) => return Err(error),
             };
@@ -142,7 +142,7 @@ impl Exchange {
     async fn attempt(&self, request: Request, speech: Speech, lease: Lease) -> Result<Response, Unanswered> {
         match self.targets.connect(lease.target(), speech, &request).await {
             Ok(Link::Http1(connection)) => connection.send(request, lease).await,
-            Ok(Link::Http2(stream)) => stream.send(request, lease).await,
+            Ok(Link::Http2(stream)) => Box::pin(stream.send(request, lease)).await,
             Err(error) => Err(Unanswered { error, request: Some(request) }),
         }
     }

@@ -21,15 +21,15 @@ pub const FORWARDERS_MAX: usize = 30;
 /// # Errors
 /// [`RequestError::TooManyForwarders`].
 pub fn tell_client(request: &mut Request) -> Result<(), RequestError> {
-    let parts = request.parts();
-    let forwarded_for = match parts.head.first(Known::XForwardedFor) {
-        // What most requests need is the same for all of a connection's.
-        None => parts.origin.client_text.clone(),
-        Some(_) => forwarded_for(request)?,
-    };
-    let (scheme, port) = (request.parts().origin.scheme(), request.parts().origin.port_text.clone());
+    let origin = request.parts().origin.clone();
+    if request.parts().head.first(Known::XForwardedFor).is_none() {
+        request.parts_mut().edits.preset(origin.forwarded.clone());
+        return Ok(());
+    }
+    let port = HeaderText::Shared(origin.listener.port().to_string().into_bytes().into());
+    let forwarded_for = forwarded_for(request)?;
     request.set(Known::XForwardedFor, "X-Forwarded-For", forwarded_for);
-    request.set(Known::XForwardedProto, "X-Forwarded-Proto", HeaderText::from_static(scheme));
+    request.set(Known::XForwardedProto, "X-Forwarded-Proto", HeaderText::from_static(origin.scheme()));
     request.set(Known::XForwardedPort, "X-Forwarded-Port", port);
     Ok(())
 }
@@ -92,7 +92,7 @@ fn root(epoch_seconds: u64, random: &mut fastrand::Rng) -> HeaderText {
     let (label, id) = text.split_at_mut(LABEL.len());
     label.copy_from_slice(LABEL);
     id.copy_from_slice(&identifier(epoch_seconds, random));
-    HeaderText::Shared(std::str::from_utf8(&text).expect("an identifier is ASCII").into())
+    HeaderText::Shared(text[..].into())
 }
 
 /// What came with a request, with a root or a `Self` of ours before it.
@@ -106,7 +106,7 @@ fn joined(came: &str, epoch_seconds: u64, random: &mut fastrand::Rng) -> HeaderT
         text.push(';');
         text.push_str(field);
     }
-    HeaderText::Shared(text.into())
+    HeaderText::Shared(text.into_bytes().into())
 }
 
 fn identifier(epoch_seconds: u64, random: &mut fastrand::Rng) -> [u8; ID_BYTES] {

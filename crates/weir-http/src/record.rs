@@ -78,7 +78,7 @@ struct Inner {
     is_cut_short: bool,
     has_waited: bool,
     /// Only where there is a log to write it to.
-    details: Option<Details>,
+    details: Option<Box<Details>>,
 }
 
 /// What only the access log wants to know.
@@ -112,21 +112,21 @@ impl Record {
         if !request.parts().oddities.is_empty() {
             observer.shard.request_was_odd();
         }
-        let details = observer.log.is_some().then(|| Details::of(request));
+        let details = observer.log.is_some().then(|| Box::new(Details::of(request)));
         Self::new(observer, Some(request.parts().connection.clone()), details)
     }
 
     /// Begins the record of something that was no request.
     fn begin_refused(observer: &Rc<Observer>, origin: &Origin) -> Self {
         observer.shard.request_began();
-        let details = observer.log.is_some().then(|| Details::refused(origin));
+        let details = observer.log.is_some().then(|| Box::new(Details::refused(origin)));
         Self::new(observer, None, details)
     }
 
     fn new(
         observer: &Rc<Observer>,
         connection: Option<Rc<ConnectionState>>,
-        details: Option<Details>,
+        details: Option<Box<Details>>,
     ) -> Self {
         Self(Box::new(Inner {
             observer: observer.clone(),

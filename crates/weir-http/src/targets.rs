@@ -75,7 +75,8 @@ impl Targets {
         Self { clock, departures, tls: TargetSide::new(), idle: Rc::default(), shared: Rc::default() }
     }
 
-    /// A way to `target` for a request: the connection used last, if one is ready, else a new one.
+    /// A way to `target` for a request: the connection used last, if one is ready, else a new one. What is rare has a box
+    /// of its own here, so that the common case has a small future.
     ///
     /// # Errors
     /// [`RequestError::DialFailed`], [`RequestError::TargetHandshakeFailed`].
@@ -89,15 +90,15 @@ impl Targets {
             if let Some(connection) = self.take(target.serial, request.is_idempotent()) {
                 return Ok(Link::Http1(connection));
             }
-            let socket = self.open(target, speech, request).await?;
+            let socket = Box::pin(self.open(target, speech, request)).await?;
             let pool = Pool { targets: self.clone(), serial: target.serial };
             return Ok(Link::Http1(TargetConnection::new(socket, self.departures.of(target), pool)));
         }
         if let Some(stream) = self.stream(target.serial) {
             return Ok(Link::Http2(stream));
         }
-        let socket = self.open(target, speech, request).await?;
-        let connection = SharedConnection::begin(socket, self.departures.of(target)).await?;
+        let socket = Box::pin(self.open(target, speech, request)).await?;
+        let connection = Box::pin(SharedConnection::begin(socket, self.departures.of(target))).await?;
         let stream = connection.stream().ok_or(RequestError::TargetClosedEarly)?;
         let shared = Shared { connection, used: self.clock.now() };
         self.shared.borrow_mut().entry(target.serial).or_default().push(shared);
@@ -157,7 +158,8 @@ impl Targets {
         });
         self.shared.borrow_mut().retain(|_, connections| {
             connections.retain(|Shared { connection, used }| {
-                !connection.is_closed() && !(connection.is_idle() && now.since(*used) >= IDLE_TIMEOUT)
+                let is_worn = connection.is_idle() && now.since(*used) >= IDLE_TIMEOUT;
+                !connection.is_closed() && !is_worn
             });
             !connections.is_empty()
         });

@@ -18,7 +18,8 @@ impl Drain {
 
     /// Whether the process is ending.
     pub fn has_begun(&self) -> bool {
-        *self.0.borrow()
+        // Nothing but the beginning is ever said: that something was is one look at a number.
+        self.0.has_changed().unwrap_or_else(|_| *self.0.borrow())
     }
 
     /// Completes when the process begins to end.

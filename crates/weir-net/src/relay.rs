@@ -59,7 +59,7 @@ pub trait RelaySide {
     fn halves(&mut self) -> (impl AsyncRead + Unpin, impl AsyncWrite + Unpin);
 
     /// Makes its end a reset, as far as that can be arranged.
-    fn reset_at_end(&self);
+    fn reset_at_end(&mut self);
 }
 
 impl RelaySide for TcpStream {
@@ -67,7 +67,7 @@ impl RelaySide for TcpStream {
         self.split()
     }
 
-    fn reset_at_end(&self) {
+    fn reset_at_end(&mut self) {
         // Nothing is left to say when it cannot be arranged: the socket is closed either way.
         let _ = self.set_zero_linger();
     }

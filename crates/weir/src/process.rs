@@ -177,7 +177,7 @@ impl Process {
             workers.push(spawn(format!("worker-{number}"), move || {
                 let worker = Worker::new(clock, publications, drain, limit);
                 let dispatcher = Rc::new(RefCell::new(Dispatcher::new(reader, seed)));
-                Serving { worker, dispatcher, tls, telemetry, log_writer }.run(assignments)
+                Serving { worker, dispatcher, telemetry, log_writer, tls }.run(assignments)
             })?);
         }
         let parts = ControlParts {

@@ -165,19 +165,6 @@ impl Drop for Buffer {
     }
 }
 
-/// Takes the first `count` bytes out of a buffer; the rest stays, without a buffer if there is none.
-pub(crate) fn split_off_front(slot: &mut Option<Buffer>, count: usize) -> Buffer {
-    match slot {
-        Some(buffer) if buffer.len() > count => {
-            let mut front = Buffer::borrow();
-            front.append(&buffer.data()[..count]);
-            buffer.consume(count);
-            front
-        }
-        _ => slot.take().unwrap_or_else(Buffer::borrow),
-    }
-}
-
 /// Reads into a buffer that is borrowed for it: when nothing comes and nothing is in it, it goes back at once.
 ///
 /// Gives how many bytes came, 0 at the socket's end.
@@ -209,14 +196,5 @@ mod tests {
         assert!(buffer.make_room(2 * BUFFER_BYTES));
         buffer.append(b"z");
         assert_eq!(&buffer.data()[BUFFER_BYTES - 2..], b"xyz");
-    }
-
-    #[test]
-    fn a_head_is_split_off_whether_or_not_something_follows_it() {
-        let mut slot = Some(Buffer::borrow());
-        slot.as_mut().unwrap().append(b"headbody");
-        assert_eq!(split_off_front(&mut slot, 4).data(), b"head");
-        assert_eq!(split_off_front(&mut slot, 4).data(), b"body");
-        assert!(slot.is_none(), "no buffer is kept for nothing");
     }
 }

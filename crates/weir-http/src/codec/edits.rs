@@ -9,8 +9,8 @@ use super::fields::{Known, KnownSet};
 pub enum HeaderText {
     /// Known beforehand.
     Static(&'static str),
-    /// Made for one connection or one request.
-    Shared(Rc<str>),
+    /// Made for one connection or one request: bytes that a field may have.
+    Shared(Rc<[u8]>),
 }
 
 impl HeaderText {
@@ -22,15 +22,40 @@ impl HeaderText {
     /// `text` as a value; `None` when it has bytes that a field may not have.
     pub(crate) fn new(text: &str) -> Option<Self> {
         let is_clean = text.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
-        is_clean.then(|| Self::Shared(text.into()))
+        is_clean.then(|| Self::Shared(text.as_bytes().into()))
     }
 
-    /// The value as text.
-    pub fn as_str(&self) -> &str {
+    /// The value as it is written.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         match self {
-            Self::Static(text) => text,
-            Self::Shared(text) => text,
+            Self::Static(text) => text.as_bytes(),
+            Self::Shared(bytes) => bytes,
         }
+    }
+
+    /// The value as text; empty when it is none.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or("")
+    }
+}
+
+/// Fields that are the same for every request of a connection, written beforehand.
+#[derive(Debug)]
+pub(crate) struct Preset {
+    known: KnownSet,
+    /// Whole lines.
+    lines: Box<[u8]>,
+}
+
+impl Preset {
+    /// These fields, each of another name.
+    pub(crate) fn new(fields: &[(Known, &str, &str)]) -> Rc<Self> {
+        let known = fields.iter().fold(KnownSet::default(), |set, (known, _, _)| set.with(*known));
+        let lines: Vec<u8> = fields
+            .iter()
+            .flat_map(|(_, name, value)| [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat())
+            .collect();
+        Rc::new(Self { known, lines: lines.into() })
     }
 }
 
@@ -46,6 +71,7 @@ pub(crate) struct Edit {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Edits {
     list: Vec<Edit>,
+    preset: Option<Rc<Preset>>,
     /// The known names among them.
     known: KnownSet,
     /// Whether any of them has another name than the known ones.
@@ -58,11 +84,22 @@ impl Edits {
         debug_assert_eq!(known, Known::of(name.as_bytes()));
         if self.list.capacity() == 0 {
             // What a listener tells every target.
-            self.list.reserve_exact(6);
+            self.list.reserve_exact(4);
         }
         self.list.push(Edit { known, name, value });
         self.known = self.known.with(known);
         self.has_others |= known == Known::Other;
+    }
+
+    /// Sets fields that are the same for every request of a connection.
+    pub(crate) fn preset(&mut self, preset: Rc<Preset>) {
+        self.known = self.known.with_all(preset.known);
+        self.preset = Some(preset);
+    }
+
+    /// The preset fields, as whole lines.
+    pub(crate) fn preset_lines(&self) -> &[u8] {
+        self.preset.as_ref().map_or(&[], |preset| &preset.lines)
     }
 
     /// Whether a field that came is replaced.
@@ -82,6 +119,7 @@ impl Edits {
         Some(&edit.value)
     }
 
+    /// The fields that are set one by one.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Edit> {
         self.list.iter()
     }

@@ -135,6 +135,10 @@ impl KnownSet {
         self.0 & (1 << known as u32) != 0
     }
 
+    pub(crate) const fn with_all(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
     pub(crate) const fn with(self, known: Known) -> Self {
         Self(self.0 | 1 << known as u32)
     }

@@ -3,14 +3,20 @@
 
 mod asked;
 pub(crate) mod body;
+#[cfg(test)]
+mod cases;
 mod chunks;
 pub(crate) mod client_side;
 pub(crate) mod desync;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod request_head;
 pub(super) mod response_head;
 mod sending;
 pub(crate) mod server;
 pub(crate) mod target;
-mod tunnel;
+#[cfg(test)]
+mod testing;
+pub(super) mod tunnel;
 mod upload;
 pub(super) mod write;

@@ -5,6 +5,7 @@ mod head;
 mod outflow;
 pub(crate) mod preface;
 pub(crate) mod server;
+mod stream_io;
 pub(crate) mod target;
 
 /// Streams that a peer may have open at a time. Source: Application Load Balancer: "up to 128 requests in parallel".

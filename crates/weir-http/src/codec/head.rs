@@ -39,7 +39,8 @@ pub(crate) fn give_back(mut list: Vec<Field>) {
 /// A head, with the spans of its fields.
 #[derive(Debug)]
 pub(crate) struct Head {
-    bytes: Buffer,
+    /// As many as there are: a head is held for as long as its target takes to answer, a buffer is not.
+    bytes: Box<[u8]>,
     list: Vec<Field>,
     /// The known names among its fields: most that are asked for are not there.
     known: KnownSet,
@@ -47,19 +48,19 @@ pub(crate) struct Head {
 
 impl Head {
     /// A head from its bytes and the fields that were found in them.
-    pub(crate) fn new(bytes: Buffer, list: Vec<Field>) -> Self {
+    pub(crate) fn new(bytes: &[u8], list: Vec<Field>) -> Self {
         let known = list.iter().fold(KnownSet::default(), |set, field| set.with(field.known));
-        Self { bytes, list, known }
+        Self { bytes: bytes.into(), list, known }
     }
 
     /// All of its bytes.
     pub(crate) fn whole(&self) -> &[u8] {
-        self.bytes.data()
+        &self.bytes
     }
 
     /// What a span of it spans.
     pub(crate) fn bytes(&self, span: Span) -> &[u8] {
-        span.of(self.bytes.data())
+        span.of(&self.bytes)
     }
 
     /// A span as text; empty when it is not UTF-8.
@@ -69,7 +70,7 @@ impl Head {
 
     /// Its fields.
     pub(crate) fn fields(&self) -> Fields<'_> {
-        Fields { bytes: self.bytes.data(), list: &self.list, known: self.known }
+        Fields { bytes: &self.bytes, list: &self.list, known: self.known }
     }
 
     /// The first value of a known name.
@@ -82,6 +83,17 @@ impl Head {
         const PLAIN: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
         let is_plain = |value: &[u8]| PLAIN.iter().any(|plain| value.eq_ignore_ascii_case(plain));
         self.fields().values(Known::Connection).any(|value| !is_plain(value))
+    }
+
+    /// Takes a head out of the beginning of what has come; the rest stays, without a buffer if there is none.
+    pub(crate) fn take(input: &mut Option<Buffer>, count: usize, list: Vec<Field>) -> Self {
+        let buffer = input.as_mut().expect("a head is in it");
+        let head = Self::new(&buffer.data()[..count], list);
+        buffer.consume(count);
+        if buffer.is_empty() {
+            *input = None;
+        }
+        head
     }
 
     /// Whether a comma-separated field has `token`, whatever its case.

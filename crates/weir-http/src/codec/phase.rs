@@ -37,6 +37,8 @@ pub(crate) struct ConnectionState {
     waker: RefCell<Option<Waker>>,
     /// Bytes that have come of the body of the request under way.
     received_bytes: Cell<u64>,
+    /// Whether the guard has looked since this was asked last.
+    has_looked: Cell<bool>,
     /// Whether the connection has gone on for as long as it may.
     is_old: Cell<bool>,
 }
@@ -51,6 +53,7 @@ impl ConnectionState {
             has_expired: Cell::new(false),
             waker: RefCell::default(),
             received_bytes: Cell::new(0),
+            has_looked: Cell::new(false),
             is_old: Cell::new(false),
         }
     }
@@ -114,9 +117,16 @@ impl ConnectionState {
     /// The guard's look: whether nothing has moved for a whole timeout. Bytes of a head do not count: a head must be
     /// complete in time, however steadily it drips in.
     pub(crate) fn is_silent(&self) -> bool {
+        self.has_looked.set(true);
         let has_moved = self.has_moved.replace(false) && self.phase() != Phase::ReadingHead;
         self.silent_looks.set(if has_moved { 0 } else { self.silent_looks.get() + 1 });
         self.silent_looks.get() >= LOOKS_PER_TIMEOUT
+    }
+
+    /// Whether it is time to see whether the client has gone away: at once where it is held, and with every look of the
+    /// guard elsewhere, since one that has ended its side may still want its answer.
+    pub(crate) fn should_look_for_client(&self) -> bool {
+        self.has_looked.replace(false) || self.phase() == Phase::Held
     }
 
     /// The longest silence of the connection.

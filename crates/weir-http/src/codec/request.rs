@@ -8,7 +8,7 @@ use weir_core::definition::ProtocolVersion;
 use weir_core::head::{Head as DecisionHead, split_host_port};
 use weir_tls::Handshake;
 
-use super::edits::{Edits, HeaderText};
+use super::edits::{Edits, HeaderText, Preset};
 use super::fields::{Known, Span};
 use super::h1::desync::Oddities;
 use super::head::Head;
@@ -72,23 +72,21 @@ pub struct Origin {
     pub(crate) listener: ListenAddr,
     /// What was settled with the client, of a connection that speaks TLS.
     pub(crate) handshake: Option<Handshake>,
-    pub(crate) client_text: HeaderText,
-    pub(crate) port_text: HeaderText,
+    /// `X-Forwarded-For`, `-Proto` and `-Port` of requests that came with no `X-Forwarded-For`.
+    pub(crate) forwarded: Rc<Preset>,
     /// The last authority that a request of this connection asked for, and the `Host` that targets were told.
     pub(crate) host_told: RefCell<Option<(Vec<u8>, HeaderText)>>,
 }
 
 impl Origin {
     pub(super) fn new(client: ClientAddr, listener: ListenAddr, handshake: Option<Handshake>) -> Rc<Self> {
-        let text = |text: String| HeaderText::Shared(text.into());
-        Rc::new(Self {
-            client,
-            listener,
-            handshake,
-            client_text: text(client.ip().to_canonical().to_string()),
-            port_text: text(listener.port().to_string()),
-            host_told: RefCell::default(),
-        })
+        let scheme = if handshake.is_some() { "https" } else { "http" };
+        let forwarded = Preset::new(&[
+            (Known::XForwardedFor, "X-Forwarded-For", &client.ip().to_canonical().to_string()),
+            (Known::XForwardedProto, "X-Forwarded-Proto", scheme),
+            (Known::XForwardedPort, "X-Forwarded-Port", &listener.port().to_string()),
+        ]);
+        Rc::new(Self { client, listener, handshake, forwarded, host_told: RefCell::default() })
     }
 
     /// What the client's side speaks: `http` or `https`.
@@ -133,14 +131,15 @@ impl Request {
         if authority.is_some_and(|authority| !is_host(parts.head.bytes(authority))) {
             return Err(RequestError::HostInvalid);
         }
-        let mut hosts = parts.head.fields().values(Known::Host);
+        let fields = parts.head.fields();
+        let mut hosts = fields.values(Known::Host);
         match (hosts.next(), hosts.next()) {
             (Some(host), None) if is_host(host) => {}
             // HTTP/1.0 knows no Host; the listener's own address takes its place.
             (None, _) if parts.version == Version::Http10 => {}
             _ => return Err(RequestError::HostInvalid),
         }
-        for value in parts.head.fields().values(Known::Connection) {
+        for value in fields.values(Known::Connection) {
             let mut names = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
             if names.any(|name| NEVER_OF_THE_CONNECTION.iter().any(|n| name.eq_ignore_ascii_case(n))) {
                 return Err(RequestError::ConnectionFieldInvalid);
@@ -227,10 +226,10 @@ impl Request {
         let parts = &*self.0;
         let is_secure = parts.origin.handshake.is_some();
         match (parts.version, is_secure) {
-            (Version::Http2, _) if self.is_grpc() => "grpcs",
-            (Version::Http2, _) => "h2",
             (_, true) if parts.upgrade.is_some() => "wss",
             (_, false) if parts.upgrade.is_some() => "ws",
+            (Version::Http2, _) if self.is_grpc() => "grpcs",
+            (Version::Http2, _) => "h2",
             (_, true) => "https",
             (_, false) => "http",
         }
@@ -250,6 +249,10 @@ impl Request {
             (ProtocolVersion::Http1, Version::Http2) => !self.is_grpc(),
             (ProtocolVersion::Http1, Version::Http10 | Version::Http11) => true,
             (_, Version::Http10 | Version::Http11) => false,
+            // WebSocket goes to targets by the upgrade of HTTP/1.1 only.
+            (ProtocolVersion::Http2 | ProtocolVersion::Grpc, Version::Http2) if parts.upgrade.is_some() => {
+                false
+            }
             (ProtocolVersion::Http2, Version::Http2) => true,
             (ProtocolVersion::Grpc, Version::Http2) => parts.head.bytes(parts.method) == b"POST",
         }
@@ -314,8 +317,38 @@ fn authority_start(target: &[u8]) -> Option<usize> {
 
 /// Whether a `Host` value is one host with an optional port.
 fn is_host(value: &[u8]) -> bool {
-    !value.is_empty() && value.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~[]:%!$&'()*+;=".contains(b))
+    !value.is_empty() && value.iter().all(|byte| OF_HOSTS[*byte as usize])
 }
+
+/// Which bytes hosts are made of.
+static OF_HOSTS: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0_u8);
+    while byte < 0x80 {
+        let is_sign = matches!(
+            byte,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b'['
+                | b']'
+                | b':'
+                | b'%'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b';'
+                | b'='
+        );
+        table[byte as usize] = byte.is_ascii_alphanumeric() || is_sign;
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -27,6 +27,11 @@ impl Socket {
         }
     }
 
+    /// Whether it speaks TLS.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        !matches!(self, Self::Plain(_))
+    }
+
     /// Whether nothing has come, not even the end, as far as the worker's event loop has heard: the kernel is asked only
     /// if that has heard something.
     pub(crate) fn is_silent(&mut self) -> bool {
@@ -46,8 +51,9 @@ impl RelaySide for Socket {
         tokio::io::split(self)
     }
 
-    fn reset_at_end(&self) {
-        self.tcp().reset_at_end();
+    fn reset_at_end(&mut self) {
+        // Nothing is left to say when it cannot be arranged: the socket is closed either way.
+        let _ = self.tcp().set_zero_linger();
     }
 }
 

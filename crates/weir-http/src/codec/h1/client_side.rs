@@ -42,6 +42,11 @@ impl ClientSide {
         }
     }
 
+    /// The socket, and what has come and has not been read.
+    pub(super) fn into_parts(self) -> (Socket, Option<Buffer>) {
+        (self.socket.into_inner(), self.input.into_inner())
+    }
+
     /// A request's head has been read: what follows is its body.
     pub(super) fn begin_body(&self, body: Decoder, expects_continue: bool) {
         self.owed.set(if expects_continue && !body.is_done() { CONTINUE.len() } else { 0 });

@@ -7,7 +7,7 @@
 //! Source: RFC 9112 sections 2 to 6; Application Load Balancer, "Desync mitigation mode" and "Quotas".
 
 use super::super::fields::{Field, Known, Span};
-use super::super::request::Version;
+pub(crate) use super::super::request::Version;
 use super::desync::{Oddities, Reason};
 use framing::Framer;
 use reader::{Reader, Stop};

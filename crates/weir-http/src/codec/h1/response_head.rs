@@ -5,6 +5,10 @@ use super::super::head::has_token;
 use super::super::response::may_have_body;
 use super::body::Decoder;
 use super::chunks::Chunks;
+use super::request_head::scan;
+
+#[cfg(test)]
+mod beside_httparse;
 
 /// Bytes of a response's head.
 ///
@@ -45,57 +49,149 @@ pub(crate) struct Malformed;
 /// [`Malformed`].
 pub(crate) fn parse(bytes: &[u8], fields: &mut Vec<Field>) -> Result<Option<ResponseHead>, Malformed> {
     fields.clear();
-    let mut lines = [const { std::mem::MaybeUninit::uninit() }; FIELDS_MAX];
-    let mut response = httparse::Response::new(&mut []);
-    let config = httparse::ParserConfig::default();
-    let end = match config.parse_response_with_uninit_headers(&mut response, bytes, &mut lines) {
-        Ok(httparse::Status::Complete(end)) => end,
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Err(_) => return Err(Malformed),
-    };
-    let start = bytes.as_ptr() as usize;
-    let span = |part: &[u8]| {
-        // A part that the parser made up, such as an empty reason, is nowhere in the bytes.
-        let at = (part.as_ptr() as usize).wrapping_sub(start);
-        if at + part.len() > bytes.len() { Span::default() } else { Span::new(at, at + part.len()) }
-    };
-    let is_http_10 = response.version == Some(0);
+    match read(bytes, fields) {
+        Ok(head) => Ok(Some(head)),
+        Err(Stop::Incomplete) => Ok(None),
+        Err(Stop::Malformed) => Err(Malformed),
+    }
+}
+
+/// Why reading stops before the end of a head.
+enum Stop {
+    Incomplete,
+    Malformed,
+}
+
+impl From<Malformed> for Stop {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+fn read(bytes: &[u8], fields: &mut Vec<Field>) -> Result<ResponseHead, Stop> {
+    let line = status_line(bytes)?;
     let (mut length, mut is_chunked) = (None, false);
     let (mut says_close, mut says_keep_alive) = (false, false);
-    for line in response.headers.iter() {
-        let known = Known::of(line.name.as_bytes());
-        match known {
+    let mut at = line.next;
+    while let Some(field) = field_line(bytes, &mut at)? {
+        let value = field.value.of(bytes);
+        match field.known {
             Known::ContentLength => {
-                let bytes = content_length(line.value)?;
-                if length.is_some_and(|length| length != bytes) {
-                    return Err(Malformed);
+                let told = content_length(value)?;
+                if length.is_some_and(|length| length != told) {
+                    return Err(Stop::Malformed);
                 }
-                length = Some(bytes);
+                length = Some(told);
             }
-            Known::TransferEncoding if is_chunked || is_http_10 => return Err(Malformed),
-            Known::TransferEncoding if line.value.eq_ignore_ascii_case(b"chunked") => is_chunked = true,
-            Known::TransferEncoding => return Err(Malformed),
+            Known::TransferEncoding
+                if !is_chunked && !line.is_http_10 && value.eq_ignore_ascii_case(b"chunked") =>
+            {
+                is_chunked = true;
+            }
+            Known::TransferEncoding => return Err(Stop::Malformed),
             Known::Connection => {
-                says_close |= has_token(line.value, "close");
-                says_keep_alive |= has_token(line.value, "keep-alive");
+                says_close |= has_token(value, "close");
+                says_keep_alive |= has_token(value, "keep-alive");
             }
             _ => {}
         }
-        fields.push(Field { name: span(line.name.as_bytes()), value: span(line.value), known });
+        if fields.len() == FIELDS_MAX {
+            return Err(Stop::Malformed);
+        }
+        fields.push(field);
     }
     let framing = match (length, is_chunked) {
-        (Some(_), true) => return Err(Malformed),
+        (Some(_), true) => return Err(Stop::Malformed),
         (Some(bytes), false) => Framing::Length(bytes),
         (None, true) => Framing::Chunked,
         (None, false) => Framing::UntilClose,
     };
-    Ok(Some(ResponseHead {
-        status: response.code.ok_or(Malformed)?,
-        reason: span(response.reason.unwrap_or("").as_bytes()),
-        framing,
-        keeps_alive: !says_close && (!is_http_10 || says_keep_alive),
-        end,
-    }))
+    let keeps_alive = !says_close && (!line.is_http_10 || says_keep_alive);
+    Ok(ResponseHead { status: line.status, reason: line.reason, framing, keeps_alive, end: at })
+}
+
+struct StatusLine {
+    is_http_10: bool,
+    status: u16,
+    reason: Span,
+    /// Where the fields begin.
+    next: usize,
+}
+
+/// Reads `HTTP/1.1 200 OK`; what follows the status may be missing.
+fn status_line(bytes: &[u8]) -> Result<StatusLine, Stop> {
+    const VERSION: &[u8] = b"HTTP/1.";
+    const REASON_AT: usize = VERSION.len() + "1 200 ".len();
+    let known = bytes.len().min(VERSION.len());
+    if bytes[..known] != VERSION[..known] {
+        return Err(Stop::Malformed);
+    }
+    let Some([minor, b' ', status @ ..]) = bytes.get(VERSION.len()..REASON_AT - 1) else {
+        return Err(if bytes.len() < REASON_AT { Stop::Incomplete } else { Stop::Malformed });
+    };
+    if !matches!(minor, b'0' | b'1') || !status.iter().all(u8::is_ascii_digit) || status[0] == b'0' {
+        return Err(Stop::Malformed);
+    }
+    let status = status.iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
+    let behind = REASON_AT - 1;
+    let reason_start = behind + usize::from(bytes.get(behind) == Some(&b' '));
+    let (end, next) = line_end(bytes, reason_start)?;
+    if end > behind && reason_start == behind {
+        return Err(Stop::Malformed);
+    }
+    Ok(StatusLine { is_http_10: *minor == b'0', status, reason: Span::new(reason_start, end), next })
+}
+
+/// Reads a field and goes on to the next line; `None` at the empty line, which is read, too.
+#[inline]
+fn field_line(bytes: &[u8], at: &mut usize) -> Result<Option<Field>, Stop> {
+    let (start, colon) = (*at, scan::token_end(bytes, *at));
+    match bytes.get(colon) {
+        None => return Err(Stop::Incomplete),
+        Some(b':') if colon > start => {}
+        Some(b'\r' | b'\n') if colon == start => {
+            let (end, next) = line_end(bytes, start)?;
+            debug_assert_eq!(end, start);
+            *at = next;
+            return Ok(None);
+        }
+        Some(_) => return Err(Stop::Malformed),
+    }
+    let mut value_start = colon + 1;
+    while matches!(bytes.get(value_start), Some(b' ' | b'\t')) {
+        value_start += 1;
+    }
+    let (mut end, next) = line_end(bytes, value_start)?;
+    // A line that begins with a space would go on with this one: no target needs that.
+    if matches!(bytes.get(next).ok_or(Stop::Incomplete)?, b' ' | b'\t') {
+        return Err(Stop::Malformed);
+    }
+    while end > value_start && matches!(bytes[end - 1], b' ' | b'\t') {
+        end -= 1;
+    }
+    *at = next;
+    let (name, value) = (Span::new(start, colon), Span::new(value_start.min(end), end));
+    Ok(Some(Field { name, value, known: Known::of(name.of(bytes)) }))
+}
+
+/// Where a line's text ends, and where the next line begins. A line may end without CR; it may have no other control
+/// byte than HT.
+#[inline]
+fn line_end(bytes: &[u8], start: usize) -> Result<(usize, usize), Stop> {
+    let mut at = scan::plain_end(bytes, start);
+    loop {
+        match bytes.get(at) {
+            Some(b'\r') => match bytes.get(at + 1) {
+                Some(b'\n') => return Ok((at, at + 2)),
+                Some(_) => return Err(Stop::Malformed),
+                None => return Err(Stop::Incomplete),
+            },
+            Some(b'\n') => return Ok((at, at + 1)),
+            Some(b'\t' | 0x80..) => at = scan::plain_end(bytes, at + 1),
+            Some(_) => return Err(Stop::Malformed),
+            None => return Err(Stop::Incomplete),
+        }
+    }
 }
 
 /// A `Content-Length`: digits and nothing else.
@@ -170,9 +266,30 @@ mod tests {
             "HTTP/1.1 200 OK|X : a||",
             "HTTP/1.1 200 OK|X: a| b||",
             "ICY 200 OK||",
+            "HTTP/2.0 200 OK||",
+            "HTTP/1.2 200 OK||",
+            "HTTP/1.1 2000 OK||",
+            "HTTP/1.1 20 OK||",
+            "HTTP/1.1 099 OK||",
+            "HTTP/1.1 200OK||",
+            "HTTP/1.1 200 O\u{1}K||",
+            "HTTP/1.1 200 OK|: a||",
+            "HTTP/1.1 200 OK|X||",
         ] {
             assert!(parsed(head).is_err(), "{head:?}");
         }
+    }
+
+    #[test]
+    fn a_head_in_pieces_is_whole_only_with_its_last_byte() {
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: \u{fc}\t1 \r\nY:\r\n\r\n".as_bytes();
+        for count in 0..head.len() {
+            assert_eq!(parse(&head[..count], &mut Vec::new()), Ok(None), "{count}");
+        }
+        let mut fields = Vec::new();
+        assert_eq!(parse(head, &mut fields).unwrap().unwrap().end, head.len());
+        let values: Vec<&[u8]> = fields.iter().map(|field| field.value.of(head)).collect();
+        assert_eq!(values, [&b"5"[..], "\u{fc}\t1".as_bytes(), b""]);
     }
 
     #[test]

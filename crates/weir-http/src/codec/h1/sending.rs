@@ -27,7 +27,8 @@ pub(super) enum BodyState {
 pub(super) struct Sending<'a> {
     pub(super) client: &'a ClientSide,
     pub(super) body: &'a mut ResponseBody,
-    pub(super) output: Buffer,
+    /// What has been put together and not been written; none while nothing is.
+    pub(super) output: Option<Buffer>,
     pub(super) delimiter: Delimiter,
     pub(super) has_trailers: bool,
     pub(super) state: BodyState,
@@ -38,27 +39,30 @@ impl Sending<'_> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Sent> {
         loop {
             self.fill(cx);
-            if self.output.is_empty() {
-                match self.client.poll_flush(cx) {
-                    Poll::Ready(Ok(())) => {}
+            if let Some(output) = &mut self.output {
+                match self.client.poll_write(output, cx) {
+                    Poll::Ready(Ok(())) => self.output = None,
                     Poll::Ready(Err(_)) => return Poll::Ready(Sent::ClientGone),
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        // A client may want to send all of its body before it reads.
+                        self.body.poll_upload(cx);
+                        return Poll::Pending;
+                    }
                 }
-                return match self.state {
-                    BodyState::Flowing => Poll::Pending,
-                    BodyState::Ended => Poll::Ready(Sent::Whole),
-                    BodyState::CutShort => Poll::Ready(Sent::CutShort),
-                };
+                if self.state == BodyState::Flowing {
+                    continue;
+                }
             }
-            match self.client.poll_write(&mut self.output, cx) {
+            match self.client.poll_flush(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(Sent::ClientGone),
-                Poll::Pending => {
-                    // A client may want to send all of its body before it reads.
-                    self.body.poll_upload(cx);
-                    return Poll::Pending;
-                }
+                Poll::Pending => return Poll::Pending,
             }
+            return match self.state {
+                BodyState::Flowing => Poll::Pending,
+                BodyState::Ended => Poll::Ready(Sent::Whole),
+                BodyState::CutShort => Poll::Ready(Sent::CutShort),
+            };
         }
     }
 
@@ -66,7 +70,7 @@ impl Sending<'_> {
     fn fill(&mut self, cx: &mut Context<'_>) {
         let is_chunked = self.delimiter == Delimiter::Chunks;
         while self.state == BodyState::Flowing {
-            let output = &mut self.output;
+            let output = self.output.get_or_insert_with(Buffer::borrow);
             let Some(room) = room_for_data(output) else { return };
             let piece = self.body.poll_piece(cx, &mut |bytes| {
                 let taken = bytes.len().min(room);
@@ -87,7 +91,12 @@ impl Sending<'_> {
                     }
                 }
                 Poll::Ready(Err(_)) => self.state = BodyState::CutShort,
-                Poll::Pending => return,
+                Poll::Pending => {
+                    if output.is_empty() {
+                        self.output = None;
+                    }
+                    return;
+                }
             }
         }
     }

@@ -10,7 +10,7 @@ use weir_core::definition::HttpSettings;
 use weir_net::relay::RelaySide as _;
 use weir_net::worker::Worker;
 
-use super::super::buffer::{Buffer, split_off_front};
+use super::super::buffer::Buffer;
 use super::super::edits::Edits;
 use super::super::head::{Head, borrow_list, give_back, may_end_head};
 use super::super::phase::{ConnectionState, Phase};
@@ -70,8 +70,8 @@ pub(crate) async fn serve<A: Answer>(
     let session = Session { client: client.clone(), origin, settings: connection.settings, worker, answer };
     let ended = guarded(session, &client.state, connection.settings.client_keep_alive, worker).await;
     match ended {
-        Ended::Closed => {}
-        Ended::Cut => client.socket.borrow().reset_at_end(),
+        Ended::Closed => part(&client).await,
+        Ended::Cut => client.socket.borrow_mut().reset_at_end(),
         Ended::HeadTooSlow => {
             refuse_slow_head(&client).await;
             linger(&client).await;
@@ -80,7 +80,9 @@ pub(crate) async fn serve<A: Answer>(
         Ended::Switched(tunnel) => {
             // Whatever shared the client's side was part of the exchange, which has ended.
             if let Ok(client) = Rc::try_unwrap(client) {
-                tunnel.run(client, worker).await;
+                let idle_timeout = client.state.idle_timeout();
+                let (socket, first) = client.into_parts();
+                tunnel.run(socket, first, idle_timeout, worker).await;
             }
         }
     }
@@ -98,7 +100,7 @@ async fn guarded<A: Answer>(
     let mut session = pin!(session.run());
     let mut guard = pin!(tokio::time::sleep(look));
     let mut drained = pin!(drain_after_lead(worker));
-    let (mut awaits_drain, mut is_draining) = (false, false);
+    let (mut awaits_drain, mut is_draining, mut is_set) = (false, false, false);
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = session.as_mut().poll(cx) {
@@ -112,7 +114,12 @@ async fn guarded<A: Answer>(
             if is_draining && state.phase() == Phase::BetweenRequests {
                 return Poll::Ready(Ended::Closed);
             }
-            if guard.as_mut().poll(cx).is_pending() {
+            // A timer that is set wakes this task: until then a look at it is enough.
+            if is_set && !guard.is_elapsed() {
+                return Poll::Pending;
+            }
+            is_set = guard.as_mut().poll(cx).is_pending();
+            if is_set {
                 return Poll::Pending;
             }
             guard.as_mut().reset(tokio::time::Instant::now() + look);
@@ -183,8 +190,7 @@ impl<A: Answer> Session<'_, A> {
                         if self.settings.drop_invalid_header_fields {
                             request_head::drop_invalid(input.data(), &mut fields);
                         }
-                        let head = Head::new(split_off_front(slot, line.end), fields);
-                        return Poll::Ready(Ok(Some((head, line))));
+                        return Poll::Ready(Ok(Some((Head::take(slot, line.end, fields), line))));
                     }
                     Ok(None) if input.make_room(HEAD_BYTES_MAX) => give_back(fields),
                     Ok(None) => return Poll::Ready(Err(HeadError::HeadTooLarge)),
@@ -224,7 +230,8 @@ impl<A: Answer> Session<'_, A> {
             let mut answering = pin!(self.answer.answer(request));
             poll_fn(|cx| match answering.as_mut().poll(cx) {
                 Poll::Ready(response) => Poll::Ready(Some(response)),
-                Poll::Pending => client.poll_gone(cx).map(|()| None),
+                Poll::Pending if client.state.should_look_for_client() => client.poll_gone(cx).map(|()| None),
+                Poll::Pending => Poll::Pending,
             })
             .await
         };
@@ -300,7 +307,7 @@ impl<A: Answer> Session<'_, A> {
             let mut sending = Sending {
                 client,
                 body: &mut response.parts_mut().body,
-                output,
+                output: Some(output),
                 delimiter,
                 has_trailers: asked.accepts_trailers,
                 state: if delimiter == Delimiter::Nothing { BodyState::Ended } else { BodyState::Flowing },
@@ -343,6 +350,13 @@ async fn refuse_slow_head(client: &ClientSide) {
     output.append(ANSWER);
     // The client is slow or gone; it gets its answer if it can take it at once.
     let _ = tokio::time::timeout(LINGER, poll_fn(|cx| client.poll_write(&mut output, cx))).await;
+}
+
+/// Says over TLS that the end is no accident; without TLS the kernel says it.
+async fn part(client: &ClientSide) {
+    if client.socket.borrow().is_encrypted() {
+        let _ = tokio::time::timeout(LINGER, poll_fn(|cx| client.poll_shutdown(cx))).await;
+    }
 }
 
 /// Says that nothing more will come, and reads on for a while: a close with bytes unread would be a reset, and the

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use weir_core::lease::Lease;
 use weir_net::departures::Departure;
 
-use super::super::buffer::{Buffer, poll_fill, split_off_front};
+use super::super::buffer::{Buffer, poll_fill};
 use super::super::fields::{Field, Known};
 use super::super::head::{Head, borrow_list, give_back, may_end_head};
 use super::super::phase::{ConnectionState, Phase};
@@ -82,7 +82,7 @@ impl TargetConnection {
         state.enter(Phase::Answering);
         match answer {
             Ok(line) => {
-                let head = Head::new(split_off_front(&mut self.input, line.end), fields);
+                let head = Head::take(&mut self.input, line.end, fields);
                 if line.status == SWITCHING_PROTOCOLS && !agrees(&request, &head) {
                     return Err(Unanswered { error: RequestError::TargetMalformed, request: None });
                 }
@@ -181,8 +181,10 @@ impl TargetConnection {
     /// Gives it back to the pool it came from, for the next request.
     fn release(self: Box<Self>) {
         self.departure.forget();
-        let pool = self.pool.clone();
-        pool.put(self);
+        if !self.has_left() {
+            let pool = self.pool.clone();
+            pool.put(self);
+        }
     }
 }
 

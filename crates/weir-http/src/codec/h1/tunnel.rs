@@ -1,19 +1,21 @@
 //! A tunnel: what an upgraded connection becomes once the target has agreed.
 
+use std::io;
+use std::time::Duration;
+
 use tokio::io::AsyncWriteExt;
 use weir_core::lease::Lease;
-use weir_net::relay::Relay;
+use weir_net::relay::{Relay, RelaySide};
 use weir_net::worker::Worker;
 
 use super::super::buffer::Buffer;
 use super::super::response;
 use super::super::response_body::Content;
-use super::client_side::ClientSide;
 use super::target::TargetConnection;
 use crate::record::Record;
 
 /// An exchange that has switched protocols.
-pub(super) struct Tunnel {
+pub(in super::super) struct Tunnel {
     target: Box<TargetConnection>,
     /// The target counts as in use as long as the tunnel lives.
     lease: Lease,
@@ -23,23 +25,27 @@ pub(super) struct Tunnel {
 
 impl Tunnel {
     /// The tunnel that a response with 101 begins.
-    pub(super) fn of(mut response: response::Parts) -> Option<Self> {
+    pub(in super::super) fn of(mut response: response::Parts) -> Option<Self> {
         let record = response.body.take_record();
         let Content::Http1(body) = response.body.into_content() else { return None };
         let (target, lease) = body.into_tunnel()?;
         Some(Self { target, lease, record })
     }
 
-    /// Relays bytes both ways until both sides have ended.
-    pub(super) async fn run(self, client: ClientSide, worker: &Worker) {
+    /// Relays bytes both ways until both sides have ended. `from_client` has come right behind the request.
+    pub(in super::super) async fn run(
+        self,
+        mut client: impl RelaySide,
+        from_client: Option<Buffer>,
+        idle_timeout: Duration,
+        worker: &Worker,
+    ) {
         let Self { target, lease, record } = self;
-        let idle_timeout = client.state.idle_timeout();
-        let (from_client, from_target) = (client.input.into_inner(), target.input);
-        let (mut client, mut target) = (client.socket.into_inner(), target.socket);
+        let (mut target, from_target) = (target.socket, target.input);
         // Bytes that came right behind the heads go first.
         let first = async {
-            target.write_all(from_client.as_ref().map_or(&[], Buffer::data)).await?;
-            client.write_all(from_target.as_ref().map_or(&[], Buffer::data)).await
+            write(&mut target, from_client.as_ref()).await?;
+            write(&mut client, from_target.as_ref()).await
         };
         if first.await.is_err() {
             return;
@@ -52,4 +58,11 @@ impl Tunnel {
             record.sent(summary.from_target_bytes as usize);
         }
     }
+}
+
+async fn write(to: &mut impl RelaySide, bytes: Option<&Buffer>) -> io::Result<()> {
+    let Some(bytes) = bytes else { return Ok(()) };
+    let (_, mut writer) = to.halves();
+    writer.write_all(bytes.data()).await?;
+    writer.flush().await
 }

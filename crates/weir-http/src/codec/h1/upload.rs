@@ -17,15 +17,23 @@ use super::write::{append_chunk, append_last_chunk, room_for_data};
 #[derive(Debug)]
 pub(crate) struct Upload {
     body: RequestBody,
-    output: Buffer,
-    /// Whether all of the body is in the output, or has been written.
-    is_filled: bool,
+    /// What has been put together and not been written; none while nothing is.
+    output: Option<Buffer>,
+    state: State,
     /// Whether the target has taken a byte.
     pub(super) has_begun: bool,
     /// Whether what was written may still wait to be encrypted and sent.
     is_unflushed: bool,
-    /// Whether the target takes no more: it may still answer.
-    is_refused: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// More of the body is to come.
+    Filling,
+    /// All of the body is in the output, or has been written.
+    Filled,
+    /// The target takes no more: it may still answer.
+    Refused,
 }
 
 /// The client broke its body off.
@@ -35,18 +43,18 @@ pub(super) struct BrokenOff;
 impl Upload {
     /// An upload that begins with the head in `output`.
     pub(super) fn new(output: Buffer, body: RequestBody) -> Self {
-        let is_filled = body.framing() == Framing::None;
-        Self { body, output, is_filled, has_begun: false, is_unflushed: false, is_refused: false }
+        let state = if body.framing() == Framing::None { State::Filled } else { State::Filling };
+        Self { body, output: Some(output), state, has_begun: false, is_unflushed: false }
     }
 
     /// Whether all of the request has been written.
     pub(super) fn is_complete(&self) -> bool {
-        self.is_filled && self.output.is_empty() && !self.is_unflushed
+        self.state == State::Filled && self.output.is_none() && !self.is_unflushed
     }
 
     /// Whether nothing is left to be done, in order or not.
     pub(super) fn has_ended(&self) -> bool {
-        self.is_complete() || self.is_refused
+        self.is_complete() || self.state == State::Refused
     }
 
     /// The body, for another attempt.
@@ -64,7 +72,7 @@ impl Upload {
             match self.write(socket, cx) {
                 Poll::Ready(Ok(())) if is_waiting => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => self.is_refused = true,
+                Poll::Ready(Err(_)) => self.state = State::Refused,
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -74,8 +82,8 @@ impl Upload {
     /// Takes of the body what has come and fits; whether it waits for the client.
     fn fill(&mut self, cx: &mut Context<'_>) -> Result<bool, BrokenOff> {
         let is_chunked = self.body.framing() == Framing::Chunked;
-        while !self.is_filled {
-            let output = &mut self.output;
+        while self.state == State::Filling {
+            let output = self.output.get_or_insert_with(Buffer::borrow);
             let Some(room) = room_for_data(output) else { return Ok(false) };
             let piece = self.body.poll_piece(cx, &mut |bytes| {
                 let taken = bytes.len().min(room);
@@ -89,24 +97,33 @@ impl Upload {
             match piece {
                 Poll::Ready(Ok(Piece::Data)) => {}
                 Poll::Ready(Ok(Piece::End)) => {
-                    self.is_filled = true;
+                    self.state = State::Filled;
                     if is_chunked {
-                        self.body.with_trailers(|trailers| append_last_chunk(&mut self.output, trailers));
+                        self.body.with_trailers(|trailers| append_last_chunk(output, trailers));
                     }
                 }
                 Poll::Ready(Err(_)) => return Err(BrokenOff),
-                Poll::Pending => return Ok(true),
+                Poll::Pending => {
+                    if output.is_empty() {
+                        self.output = None;
+                    }
+                    return Ok(true);
+                }
             }
         }
         Ok(false)
     }
 
     fn write(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let before = self.output.len();
-        let written = self.output.poll_write(Pin::new(socket), cx);
-        let has_written = self.output.len() < before;
-        (self.has_begun, self.is_unflushed) = (self.has_begun | has_written, self.is_unflushed | has_written);
-        ready!(written)?;
+        if let Some(output) = &mut self.output {
+            let before = output.len();
+            let written = output.poll_write(Pin::new(socket), cx);
+            if output.len() < before {
+                (self.has_begun, self.is_unflushed) = (true, true);
+            }
+            ready!(written)?;
+            self.output = None;
+        }
         if self.is_unflushed {
             ready!(Pin::new(socket).poll_flush(cx))?;
             self.is_unflushed = false;

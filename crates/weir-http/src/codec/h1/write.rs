@@ -67,8 +67,9 @@ pub(super) fn append_request_head(output: &mut Buffer, request: &Parts) {
         }
     };
     output.append_all([method, b" ", path, mark, query, b" HTTP/1.1\r\n"]);
-    append_fields(output, head, &request.edits);
+    // With `Host` in front, as RFC 9110 section 7.2 would have it.
     append_edits(output, &request.edits);
+    append_fields(output, head, &request.edits);
     match request.body.framing() {
         Framing::Length(bytes) => append_length(output, bytes),
         Framing::Chunked => output.append(b"Transfer-Encoding: chunked\r\n"),
@@ -85,21 +86,35 @@ pub(super) fn append_request_head(output: &mut Buffer, request: &Parts) {
     output.append(b"\r\n");
 }
 
-/// Whether a field is not passed on: it concerns only the connection it came on, or is replaced.
-pub(in super::super) fn stays_behind(head: &Head, edits: &Edits, field: &Field) -> bool {
-    let name = head.bytes(field.name);
-    OF_THE_CONNECTION.has(field.known)
-        || edits.replaces(field.known, name)
-        || (head.nominates() && is_nominated(head, field.known, name))
+/// What of a head is passed on.
+pub(in super::super) struct PassedOn<'a> {
+    head: &'a Head,
+    edits: &'a Edits,
+    /// Whether `Connection` may name other fields as its own.
+    has_nominated: bool,
+}
+
+impl<'a> PassedOn<'a> {
+    pub(in super::super) fn of(head: &'a Head, edits: &'a Edits) -> Self {
+        Self { head, edits, has_nominated: head.nominates() }
+    }
+
+    /// Whether a field is: it concerns not only the connection it came on, and is not replaced.
+    pub(in super::super) fn has(&self, field: &Field) -> bool {
+        let name = self.head.bytes(field.name);
+        !(OF_THE_CONNECTION.has(field.known)
+            || self.edits.replaces(field.known, name)
+            || (self.has_nominated && is_nominated(self.head, field.known, name)))
+    }
 }
 
 /// Appends the fields that are passed on.
 pub(super) fn append_fields(output: &mut Buffer, head: &Head, edits: &Edits) {
-    let fields = head.fields();
+    let (fields, passed_on) = (head.fields(), PassedOn::of(head, edits));
     // Fields that follow each other, and are written as they came, are copied in one go.
     let (mut run_start, mut run_end) = (0, 0);
     for field in fields.list {
-        if stays_behind(head, edits, field) {
+        if !passed_on.has(field) {
             continue;
         }
         let (start, end) = (field.name.start as usize, field.value.end as usize + 2);
@@ -124,8 +139,9 @@ pub(super) fn append_fields(output: &mut Buffer, head: &Head, edits: &Edits) {
 /// Appends the fields that are set.
 pub(super) fn append_edits(output: &mut Buffer, edits: &Edits) {
     for edit in edits.iter() {
-        append_field(output, edit.name.as_bytes(), edit.value.as_str().as_bytes());
+        append_field(output, edit.name.as_bytes(), edit.value.as_bytes());
     }
+    output.append(edits.preset_lines());
 }
 
 /// Appends one field.

@@ -5,7 +5,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use super::super::buffer::Buffer;
 use super::super::edits::Edits;
 use super::super::fields::{Field, Known, Span};
-use super::super::h1::write::stays_behind;
+use super::super::h1::write::PassedOn;
 use super::super::head::{Head, borrow_list};
 
 /// A head that is being made.
@@ -57,7 +57,7 @@ impl Lines {
     }
 
     pub(super) fn into_head(self) -> Head {
-        Head::new(self.bytes, self.list)
+        Head::new(self.bytes.data(), self.list)
     }
 }
 
@@ -65,15 +65,16 @@ impl Lines {
 pub(super) fn field_map(head: Option<&Head>, edits: &Edits) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(16);
     if let Some(head) = head {
-        let fields = head.fields();
+        let (fields, passed_on) = (head.fields(), PassedOn::of(head, edits));
         for field in fields.list {
-            if !stays_behind(head, edits, field) {
+            if passed_on.has(field) {
                 append(&mut map, field.name.of(fields.bytes), field.value.of(fields.bytes));
             }
         }
     }
+    append_lines(&mut map, edits.preset_lines());
     for edit in edits.iter() {
-        append(&mut map, edit.name.as_bytes(), edit.value.as_str().as_bytes());
+        append(&mut map, edit.name.as_bytes(), edit.value.as_bytes());
     }
     map
 }
@@ -102,13 +103,18 @@ pub(super) fn trailer_lines(map: &HeaderMap) -> Vec<u8> {
 /// Trailers from lines; `None` if there are none.
 pub(super) fn trailer_map(lines: &[u8]) -> Option<HeaderMap> {
     let mut map = HeaderMap::new();
+    append_lines(&mut map, lines);
+    (!map.is_empty()).then_some(map)
+}
+
+/// Appends fields from whole lines.
+fn append_lines(map: &mut HeaderMap, lines: &[u8]) {
     for line in lines.split(|byte| *byte == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if let Some(colon) = line.iter().position(|byte| *byte == b':') {
-            append(&mut map, &line[..colon], line[colon + 1..].trim_ascii());
+            append(map, &line[..colon], line[colon + 1..].trim_ascii());
         }
     }
-    (!map.is_empty()).then_some(map)
 }
 
 #[cfg(test)]

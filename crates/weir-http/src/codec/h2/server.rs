@@ -6,7 +6,10 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use h2::ext::Protocol;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{HeaderValue, Method, header};
@@ -17,21 +20,26 @@ use super::super::edits::Edits;
 use super::super::fields::Known;
 use super::super::h1::desync::Oddities;
 use super::super::h1::request_head::Framing;
+use super::super::h1::tunnel::Tunnel;
 use super::super::phase::ConnectionState;
 use super::super::request::{Origin, Parts, Request, Target, Version, is_idempotent};
 use super::super::request_body::{RequestBody, Source};
-use super::super::response::{Response, may_have_body};
+use super::super::response::{Response, SWITCHING_PROTOCOLS, may_have_body};
 use super::super::socket::Socket;
 use super::super::{Answer, Connection, date};
 use super::body::RecvBody;
 use super::head::{Lines, field_map};
 use super::outflow::Outflow;
+use super::stream_io::StreamIo;
 use crate::error::RequestError;
 
 /// Requests of one connection, after which it is to be replaced by another.
 ///
 /// Source: Application Load Balancer: a GOAWAY after 10,000 requests.
 const REQUESTS_MAX: u32 = 10_000;
+
+/// The one protocol that a stream may become a tunnel of.
+const WEBSOCKET: &str = "websocket";
 
 /// How long a client may take until it has said how it wants to speak.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
@@ -45,7 +53,8 @@ fn settings() -> Builder {
         .max_header_list_size(super::HEAD_BYTES_MAX)
         .max_send_buffer_size(super::SEND_BUFFER_BYTES)
         .max_pending_accept_reset_streams(super::PENDING_RESETS_MAX)
-        .max_local_error_reset_streams(Some(super::LOCAL_RESETS_MAX));
+        .max_local_error_reset_streams(Some(super::LOCAL_RESETS_MAX))
+        .enable_connect_protocol();
     builder
 }
 
@@ -76,7 +85,8 @@ pub(crate) async fn serve<A: Answer + 'static>(
                     streams.push(state.clone());
                     own.sent();
                     let stream = Stream { origin: origin.clone(), state, worker: worker.clone(), respond };
-                    spawn_local(stream.run(request, answer.clone()));
+                    // In a box: the runtime moves a task's future about before it comes to rest.
+                    spawn_local(Box::pin(stream.run(request, answer.clone())));
                     requests += 1;
                     if requests == REQUESTS_MAX && !is_ending {
                         is_ending = true;
@@ -135,7 +145,11 @@ impl Stream {
         let _running = self.worker.tasks.begin();
         self.state.begin_request();
         let is_head = request.method() == Method::HEAD;
-        let response = match self.request(request) {
+        let (request, tunnel) = match self.request(request) {
+            Ok((request, tunnel)) => (Ok(request), tunnel),
+            Err(error) => (Err(error), None),
+        };
+        let response = match request {
             Err(error) => Some(answer.refuse(&self.origin, error)),
             Ok(request) => {
                 let mut answering = pin!(answer.answer(request));
@@ -147,14 +161,37 @@ impl Stream {
                 .await
             }
         };
-        if let Some(response) = response {
-            self.send(response, is_head).await;
+        match (response, tunnel) {
+            (Some(response), Some(from_client)) if response.status() == SWITCHING_PROTOCOLS => {
+                Box::pin(self.tunnel(response, from_client)).await;
+            }
+            (Some(response), _) => self.send(response, is_head).await,
+            (None, _) => {}
         }
     }
 
-    /// The request, in the form that all codecs share.
-    fn request(&self, request: http::Request<RecvStream>) -> Result<Request, RequestError> {
+    /// Goes on as a tunnel, to which the target has agreed. Source: RFC 8441 section 5.
+    async fn tunnel(mut self, response: Response, from_peer: RecvBody) {
+        let parts = response.into_parts();
+        let mut head = http::Response::new(());
+        let mut map = field_map(parts.head.as_ref(), &parts.edits);
+        map.remove(header::SEC_WEBSOCKET_ACCEPT);
+        *head.headers_mut() = map;
+        let Some(tunnel) = Tunnel::of(parts) else { return };
+        if let Ok(to_peer) = self.respond.send_response(head, false) {
+            let client = StreamIo { from_peer, to_peer };
+            tunnel.run(client, None, self.state.idle_timeout(), &self.worker).await;
+        }
+    }
+
+    /// The request, in the form that all codecs share; and, of one that asks for a tunnel, what is to be sent through it.
+    fn request(
+        &self,
+        request: http::Request<RecvStream>,
+    ) -> Result<(Request, Option<RecvBody>), RequestError> {
         let (head, stream) = request.into_parts();
+        let protocol = head.extensions.get::<Protocol>().map(Protocol::as_str);
+        let is_websocket = head.method == Method::CONNECT && protocol == Some(WEBSOCKET);
         let authority = head.uri.authority().map(http::uri::Authority::as_str);
         let host = head.headers.get(header::HOST).map(HeaderValue::as_bytes);
         // What is routed on is what is sent, and there is one of it.
@@ -164,7 +201,8 @@ impl Stream {
             return Err(RequestError::HostInvalid);
         }
         let mut lines = Lines::new();
-        let method = lines.part(head.method.as_str().as_bytes());
+        // Toward targets it is the upgrade of HTTP/1.1.
+        let method = lines.part(if is_websocket { b"GET" } else { head.method.as_str().as_bytes() });
         lines.part(b" ");
         let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let raw_target = lines.part(path.as_bytes());
@@ -173,34 +211,44 @@ impl Stream {
             lines.field(Known::Host, b"Host", authority.as_bytes());
         }
         lines.fields(&head.headers);
+        let upgrade = is_websocket.then(|| {
+            lines.field(
+                Known::Other,
+                b"Sec-WebSocket-Key",
+                STANDARD.encode(fastrand::u128(..).to_ne_bytes()).as_bytes(),
+            );
+            lines.field(Known::Upgrade, b"Upgrade", WEBSOCKET.as_bytes())
+        });
         let framing = match head.headers.get(header::CONTENT_LENGTH) {
-            _ if stream.is_end_stream() => Framing::None,
+            _ if is_websocket || stream.is_end_stream() => Framing::None,
             Some(length) => content_length(length).map_or(Framing::Chunked, Framing::Length),
             None => Framing::Chunked,
         };
-        let body = match framing {
-            Framing::None => RequestBody::empty(),
+        let stream = RecvBody::new(stream);
+        let (body, tunnel) = match framing {
+            Framing::None => (RequestBody::empty(), Some(stream).filter(|_| is_websocket)),
             framing => {
                 let is_repeatable = is_idempotent(head.method.as_str().as_bytes());
-                let source = Source::Http2(Box::new(RecvBody::new(stream)), self.state.clone());
-                RequestBody::new(source, framing, is_repeatable)
+                let source = Source::Http2(Box::new(stream), self.state.clone());
+                (RequestBody::new(source, framing, is_repeatable), None)
             }
         };
         let head = lines.into_head();
-        Ok(Request::new(Parts {
+        let request = Request::new(Parts {
             target: Target::parse(head.whole(), raw_target),
             method,
             raw_target,
             version: Version::Http2,
             oddities: Oddities::default(),
             is_trusted: true,
-            upgrade: None,
+            upgrade,
             head,
             body,
             edits: Edits::default(),
             origin: self.origin.clone(),
             connection: self.state.clone(),
-        }))
+        });
+        Ok((request, tunnel))
     }
 
     async fn send(mut self, mut response: Response, is_head: bool) {
@@ -213,7 +261,7 @@ impl Stream {
         if let Some(bytes) = parts.length.filter(|_| parts.status != 204) {
             map.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
         }
-        if !map.contains_key(header::DATE) {
+        if parts.head.as_ref().is_none_or(|head| head.first(Known::Date).is_none()) {
             let clock = self.worker.clock;
             let value = date::with(clock.wall_seconds(clock.now()), HeaderValue::from_str);
             map.insert(header::DATE, value.expect("a date is visible characters"));

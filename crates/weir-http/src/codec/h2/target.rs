@@ -13,6 +13,7 @@ use tokio::task::spawn_local;
 use weir_core::lease::Lease;
 use weir_net::departures::Departure;
 
+use super::super::edits::HeaderText;
 use super::super::fields::Known;
 use super::super::h1::body::{BodyError, Piece};
 use super::super::h1::request_head::Framing;
@@ -127,9 +128,8 @@ impl Stream {
             Ok(()) => sender.send_request(message, is_empty),
             Err(error) => Err(error),
         };
-        let (mut response, stream) = match sent {
-            Ok(sent) => sent,
-            Err(_) => return Err(self.unanswered(Failure::Unsent, body, request)),
+        let Ok((mut response, stream)) = sent else {
+            return Err(self.unanswered(Failure::Unsent, body, request));
         };
         let mut upload = Upload { body, outflow: (!is_empty).then(|| Outflow::new(stream)) };
         let answer = poll_fn(|cx| poll_answer(&mut response, &mut upload, &state, cx)).await;
@@ -280,7 +280,7 @@ fn message(request: &Parts, framing: Framing, scheme: &'static str) -> http::Req
     let head = &request.head;
     let mut message = http::Request::new(());
     *message.method_mut() = http::Method::from_bytes(head.bytes(request.method)).unwrap_or_default();
-    let host = request.edits.get(Known::Host).map(|host| host.as_str().as_bytes());
+    let host = request.edits.get(Known::Host).map(HeaderText::as_bytes);
     let authority = host.or_else(|| head.first(Known::Host)).unwrap_or(b"");
     let path = match request.target {
         Target::Asterisk | Target::Invalid => b"*",

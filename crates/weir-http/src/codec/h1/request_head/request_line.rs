@@ -54,7 +54,8 @@ impl Reader<'_> {
         let (start, end) = (self.at, scan::token_end(self.bytes, self.at));
         match self.byte(end)? {
             b' ' if end > start => {}
-            b'\r' | b'\n' if end > start => return Err(self.refuse(Reason::MissingUri)),
+            b'\n' => return Err(self.refuse(Reason::MissingUri)),
+            b'\r' if self.byte(end + 1)? == b'\n' => return Err(self.refuse(Reason::MissingUri)),
             _ => return Err(self.refuse(Reason::BadMethod)),
         }
         self.at = end + 1;

@@ -113,7 +113,7 @@ fn the_first_wrong_byte_of_something_else_is_enough() {
 fn two_empty_lines_before_the_request_line_are_forgiven_and_no_more() {
     let read = read(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n");
     assert_eq!((read.line.as_str(), read.end, read.reasons.len()), ("GET / 1.1", 22, 0));
-    is_malformed(b"\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n", Reason::BadMethod);
+    is_malformed(b"\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n", Reason::MissingUri);
     is_malformed(b"\rGET / HTTP/1.1\r\n\r\n", Reason::BadMethod);
 }
 
