@@ -29,6 +29,7 @@ mod head;
 pub(crate) mod phase;
 pub(crate) mod request;
 mod request_body;
+mod request_target;
 pub(crate) mod response;
 mod response_body;
 pub(crate) mod socket;

@@ -147,14 +147,18 @@ impl Exchange {
                 Ok(response) => return Ok(response),
                 Err(unanswered) => unanswered,
             },
-            Ok(Link::Http2(stream)) => return Box::pin(stream.send(request, lease)).await,
+            Ok(Link::Http2(stream)) => match Box::pin(stream.send(request, lease)).await {
+                Ok(response) => return Ok(response),
+                Err(unanswered) => unanswered,
+            },
             Err(error) => return Err(Unanswered { error, request: Some(request), stale: None }),
         };
         let Unanswered { request: Some(request), stale: Some(lease), .. } = unanswered else {
             return Err(unanswered);
         };
         match Box::pin(self.targets.connect_anew(lease.target(), speech, &request)).await {
-            Ok(connection) => Box::pin(connection.send(request, lease)).await,
+            Ok(Link::Http1(connection)) => Box::pin(connection.send(request, lease)).await,
+            Ok(Link::Http2(stream)) => Box::pin(stream.send(request, lease)).await,
             Err(error) => Err(Unanswered { error, request: Some(request), stale: None }),
         }
     }

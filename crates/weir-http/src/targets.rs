@@ -86,24 +86,17 @@ impl Targets {
         speech: Speech,
         request: &Request,
     ) -> Result<Link, RequestError> {
-        if speech.version == ProtocolVersion::Http1 {
-            if let Some(connection) = self.take(target.serial, request.is_idempotent()) {
-                return Ok(Link::Http1(connection));
-            }
-            return Ok(Link::Http1(Box::pin(self.connect_anew(target, speech, request)).await?));
+        let kept = match speech.version {
+            ProtocolVersion::Http1 => self.take(target.serial, request.is_idempotent()).map(Link::Http1),
+            ProtocolVersion::Http2 | ProtocolVersion::Grpc => self.stream(target.serial).map(Link::Http2),
+        };
+        match kept {
+            Some(link) => Ok(link),
+            None => Box::pin(self.connect_anew(target, speech, request)).await,
         }
-        if let Some(stream) = self.stream(target.serial) {
-            return Ok(Link::Http2(stream));
-        }
-        let socket = Box::pin(self.open(target, speech, request)).await?;
-        let connection = Box::pin(SharedConnection::begin(socket, self.departures.of(target))).await?;
-        let stream = connection.stream().ok_or(RequestError::TargetClosedEarly)?;
-        let shared = Shared { connection, used: self.clock.now() };
-        self.shared.borrow_mut().entry(target.serial).or_default().push(shared);
-        Ok(Link::Http2(stream))
     }
 
-    /// A new connection to a target that speaks HTTP/1.1.
+    /// A way to `target` on a new connection.
     ///
     /// # Errors
     /// [`RequestError::DialFailed`], [`RequestError::TargetHandshakeFailed`].
@@ -112,10 +105,18 @@ impl Targets {
         target: &Arc<Target>,
         speech: Speech,
         request: &Request,
-    ) -> Result<Box<TargetConnection>, RequestError> {
+    ) -> Result<Link, RequestError> {
         let socket = self.open(target, speech, request).await?;
-        let pool = Pool { targets: self.clone(), serial: target.serial };
-        Ok(TargetConnection::new(socket, self.departures.of(target), pool))
+        let departure = self.departures.of(target);
+        if speech.version == ProtocolVersion::Http1 {
+            let pool = Pool { targets: self.clone(), serial: target.serial };
+            return Ok(Link::Http1(TargetConnection::new(socket, departure, pool)));
+        }
+        let connection = SharedConnection::begin(socket, departure).await?;
+        let stream = connection.stream().ok_or(RequestError::TargetClosedEarly)?;
+        let shared = Shared { connection, used: self.clock.now() };
+        self.shared.borrow_mut().entry(target.serial).or_default().push(shared);
+        Ok(Link::Http2(stream))
     }
 
     /// Dials, and shakes hands where the group's targets speak TLS.

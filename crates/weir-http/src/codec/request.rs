@@ -14,6 +14,7 @@ use super::h1::desync::Oddities;
 use super::head::Head;
 use super::phase::ConnectionState;
 use super::request_body::RequestBody;
+use super::request_target::{Target, is_host};
 use crate::error::RequestError;
 
 /// A request from a client, with its body still to be read.
@@ -47,22 +48,6 @@ pub(crate) enum Version {
     Http10,
     Http11,
     Http2,
-}
-
-/// What a request asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// `OPTIONS *`.
-    Asterisk,
-    /// Nothing that a target could serve.
-    Invalid,
-    /// A path and a query, and an authority where the client wrote an absolute URI.
-    Resource {
-        authority: Option<Span>,
-        /// `None` for the path `/` of an absolute URI that has none.
-        path: Option<Span>,
-        query: Option<Span>,
-    },
 }
 
 /// Where requests of one connection come from, with what targets are told of it, written once.
@@ -268,153 +253,9 @@ impl Request {
 const GRPC: &[u8] = b"application/grpc";
 
 /// Whether a method may be sent twice. Source: RFC 9110 section 9.2.2.
-pub(crate) fn is_idempotent(method: &[u8]) -> bool {
+fn is_idempotent(method: &[u8]) -> bool {
     matches!(method, b"GET" | b"HEAD" | b"PUT" | b"DELETE" | b"OPTIONS" | b"TRACE")
 }
 
 /// Fields that a client must not call a matter of its connection: they frame or route the message.
 const NEVER_OF_THE_CONNECTION: [&[u8]; 3] = [b"content-length", b"host", b"transfer-encoding"];
-
-impl Target {
-    /// Reads a request line's target, `span` of `bytes`.
-    pub(crate) fn parse(bytes: &[u8], span: Span) -> Self {
-        let target = span.of(bytes);
-        let part = |from: usize, to: usize| Span::new(span.start as usize + from, span.start as usize + to);
-        // Text is what rules are made of.
-        if !target.is_ascii() && std::str::from_utf8(target).is_err() {
-            return Self::Invalid;
-        }
-        let (authority, path_start) = match target {
-            b"*" => return Self::Asterisk,
-            [b'/', ..] => (None, 0),
-            _ => {
-                let Some(start) = authority_start(target) else { return Self::Invalid };
-                let length = target[start..].iter().position(|byte| matches!(byte, b'/' | b'?'));
-                let end = length.map_or(target.len(), |length| start + length);
-                (Some(part(start, end)), end)
-            }
-        };
-        // A fragment is never sent.
-        if target.contains(&b'#') {
-            return Self::Invalid;
-        }
-        let mark = target[path_start..].iter().position(|byte| *byte == b'?').map(|at| path_start + at);
-        let path_end = mark.unwrap_or(target.len());
-        Self::Resource {
-            authority,
-            path: (path_end > path_start).then(|| part(path_start, path_end)),
-            query: mark.map(|mark| part(mark + 1, target.len())),
-        }
-    }
-}
-
-/// Where the authority of an absolute `http` or `https` URI begins.
-fn authority_start(target: &[u8]) -> Option<usize> {
-    let is_scheme =
-        |scheme: &[u8]| target.len() > scheme.len() && target[..scheme.len()].eq_ignore_ascii_case(scheme);
-    [&b"http://"[..], b"https://"].into_iter().find(|scheme| is_scheme(scheme)).map(<[u8]>::len)
-}
-
-/// Whether a `Host` value is one host with an optional port: a name, or an address of IPv6 in brackets.
-fn is_host(value: &[u8]) -> bool {
-    let (host, port) = match value.iter().rposition(|byte| matches!(byte, b':' | b']')) {
-        Some(at) if value[at] == b':' => (&value[..at], Some(&value[at + 1..])),
-        _ => (value, None),
-    };
-    let is_host = match host {
-        [b'[', inner @ .., b']'] => {
-            !inner.is_empty() && inner.iter().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte))
-        }
-        [] => false,
-        name => name.iter().all(|byte| OF_HOSTS[*byte as usize]),
-    };
-    // A port may be missing behind its colon. Source: RFC 3986 section 3.2.3.
-    is_host && port.is_none_or(is_port)
-}
-
-fn is_port(digits: &[u8]) -> bool {
-    let number = digits.iter().try_fold(0_u32, |number, digit| {
-        digit.is_ascii_digit().then(|| (number * 10 + u32::from(digit - b'0')).min(1 << 16))
-    });
-    number.is_some_and(|number| u16::try_from(number).is_ok())
-}
-
-/// Which bytes names of hosts are made of. Source: RFC 3986 section 3.2.2.
-static OF_HOSTS: [bool; 256] = {
-    let (mut table, mut byte) = ([false; 256], 0_u8);
-    while byte < 0x80 {
-        let is_sign = matches!(
-            byte,
-            b'-' | b'.'
-                | b'_'
-                | b'~'
-                | b'%'
-                | b'!'
-                | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b';'
-                | b'='
-        );
-        table[byte as usize] = byte.is_ascii_alphanumeric() || is_sign;
-        byte += 1;
-    }
-    table
-};
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(text: &str) -> String {
-        let target = Target::parse(text.as_bytes(), Span::new(0, text.len()));
-        let show = |span: Option<Span>| {
-            span.map_or("-".to_owned(), |span| String::from_utf8_lossy(span.of(text.as_bytes())).into_owned())
-        };
-        match target {
-            Target::Resource { authority, path, query } => {
-                format!("{} {} {}", show(authority), show(path), show(query))
-            }
-            Target::Asterisk => "*".to_owned(),
-            Target::Invalid => "invalid".to_owned(),
-        }
-    }
-
-    #[test]
-    fn a_target_is_a_path_with_a_query_or_an_absolute_uri() {
-        for (text, expected) in [
-            ("/", "- / -"),
-            ("/x?y=1?z", "- /x y=1?z"),
-            ("/x?", "- /x "),
-            ("http://a.example:80/x?y", "a.example:80 /x y"),
-            ("HTTPS://a.example", "a.example - -"),
-            ("http://a.example?y", "a.example - y"),
-            ("*", "*"),
-            ("x", "invalid"),
-            ("ftp://a/", "invalid"),
-            ("/x#y", "invalid"),
-            ("http://", "invalid"),
-        ] {
-            assert_eq!(shown(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_host_is_one_host_with_an_optional_port() {
-        for good in
-            ["a.example", "a.example:8080", "a:", "[::1]:80", "[::1]", "127.0.0.1", "my_service", "a:65535"]
-        {
-            assert!(is_host(good.as_bytes()), "{good}");
-        }
-        for bad in [
-            "", "a,b", "u@h", "h/x", "a b", "h?x", "h#x", "h:80:80", "[::1", "::1", "[]", "[x]", "h:65536",
-            "h:+1", ":80", "[::1]a",
-        ] {
-            assert!(!is_host(bad.as_bytes()), "{bad}");
-        }
-    }
-}

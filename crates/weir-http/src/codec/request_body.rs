@@ -57,14 +57,14 @@ enum Remembered {
 impl RequestBody {
     /// No body.
     pub(crate) fn empty() -> Self {
-        Self::new(Source::None, Framing::None, false)
+        Self::new(Source::None, Framing::None)
     }
 
-    /// The client's body, remembered if `is_repeatable` and it is not known to be too large.
-    pub(crate) fn new(source: Source, framing: Framing, is_repeatable: bool) -> Self {
+    /// The client's body, remembered unless it is known to be too large: a target may say of any method that it has not
+    /// looked at it.
+    pub(crate) fn new(source: Source, framing: Framing) -> Self {
         let fits = !matches!(framing, Framing::Length(bytes) if bytes > REMEMBERED_BYTES_MAX as u64);
-        let remembered =
-            if is_repeatable && fits { Remembered::Bytes(Vec::new()) } else { Remembered::Nothing };
+        let remembered = if fits { Remembered::Bytes(Vec::new()) } else { Remembered::Nothing };
         let progress = if framing == Framing::None { Progress::Whole } else { Progress::Flowing };
         Self { source, framing, remembered, replayed: 0, progress }
     }

@@ -14,8 +14,9 @@ use super::super::buffer::Buffer;
 use super::super::edits::Edits;
 use super::super::head::{Head, borrow_list, give_back, may_end_head};
 use super::super::phase::{ConnectionState, Phase};
-use super::super::request::{Origin, Parts, Request, Target, Version, is_idempotent};
+use super::super::request::{Origin, Parts, Request, Version};
 use super::super::request_body::{RequestBody, Source};
+use super::super::request_target::Target;
 use super::super::response::{Response, SWITCHING_PROTOCOLS};
 use super::super::socket::Socket;
 use super::super::{Answer, Connection};
@@ -244,10 +245,7 @@ impl<A: Answer> Session<'_, A> {
     fn request(&self, head: Head, line: RequestHead, is_trusted: bool) -> Request {
         let body = match line.framing {
             Framing::None => RequestBody::empty(),
-            framing => {
-                let is_repeatable = is_idempotent(head.bytes(line.method));
-                RequestBody::new(Source::Http1(self.client.clone()), framing, is_repeatable)
-            }
+            framing => RequestBody::new(Source::Http1(self.client.clone()), framing),
         };
         Request::new(Parts {
             method: line.method,

@@ -105,7 +105,7 @@ impl TargetConnection {
                     upload,
                     decoder: line.body(is_head),
                     keeps_alive,
-                    lease,
+                    lease: Some(lease),
                     state,
                 };
                 if body.decoder.is_done() && line.status != SWITCHING_PROTOCOLS {
@@ -239,7 +239,7 @@ pub(crate) struct TargetBody {
     decoder: Decoder,
     keeps_alive: bool,
     /// The target counts as in use until the body ends.
-    lease: Lease,
+    lease: Option<Lease>,
     state: Rc<ConnectionState>,
 }
 
@@ -287,6 +287,7 @@ impl TargetBody {
 
     /// Gives the connection back if nothing is left on it, of the request or of another answer.
     fn finish(&mut self) {
+        self.lease = None;
         if let Some(connection) = self.connection.take()
             && self.keeps_alive
             && self.upload.is_complete()
@@ -298,7 +299,7 @@ impl TargetBody {
 
     /// What a tunnel is made of.
     pub(super) fn into_tunnel(mut self) -> Option<(Box<TargetConnection>, Lease)> {
-        Some((self.connection.take()?, self.lease))
+        Some((self.connection.take()?, self.lease.take()?))
     }
 }
 

@@ -4,7 +4,8 @@ use super::super::buffer::Buffer;
 use super::super::edits::Edits;
 use super::super::fields::{Field, Known, KnownSet};
 use super::super::head::Head;
-use super::super::request::{Parts, Target};
+use super::super::request::Parts;
+use super::super::request_target::Target;
 use super::super::{date, response};
 use super::request_head::Framing;
 

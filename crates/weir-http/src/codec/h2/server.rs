@@ -22,8 +22,9 @@ use super::super::h1::desync::Oddities;
 use super::super::h1::request_head::{Framing, HeadError, LINE_BYTES_MAX};
 use super::super::h1::tunnel::Tunnel;
 use super::super::phase::ConnectionState;
-use super::super::request::{Origin, Parts, Request, Target, Version, is_idempotent};
+use super::super::request::{Origin, Parts, Request, Version};
 use super::super::request_body::{RequestBody, Source};
+use super::super::request_target::Target;
 use super::super::response::{Response, SWITCHING_PROTOCOLS, may_have_body};
 use super::super::socket::Socket;
 use super::super::{Answer, Connection, date};
@@ -235,9 +236,8 @@ impl Stream {
         let (body, tunnel) = match framing {
             Framing::None => (RequestBody::empty(), Some(stream).filter(|_| is_websocket)),
             framing => {
-                let is_repeatable = is_idempotent(head.method.as_str().as_bytes());
                 let source = Source::Http2(Box::new(stream), self.state.clone());
-                (RequestBody::new(source, framing, is_repeatable), None)
+                (RequestBody::new(source, framing), None)
             }
         };
         let head = lines.into_head();

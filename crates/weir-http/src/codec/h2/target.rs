@@ -20,8 +20,9 @@ use super::super::h1::request_head::Framing;
 use super::super::h1::response_head;
 use super::super::h1::target::Unanswered;
 use super::super::phase::{ConnectionState, Phase};
-use super::super::request::{Parts, Request, Target};
+use super::super::request::{Parts, Request};
 use super::super::request_body::{Progress, RequestBody};
+use super::super::request_target::Target;
 use super::super::response::{Response, may_have_body};
 use super::super::response_body::Content;
 use super::super::socket::Socket;
@@ -129,7 +130,7 @@ impl Stream {
             Err(error) => Err(error),
         };
         let Ok((mut response, stream)) = sent else {
-            return Err(self.unanswered(Failure::Unsent, body, request));
+            return Err(self.unanswered(Failure::Unsent, body, request, lease));
         };
         let mut upload = Upload { body, outflow: (!is_empty).then(|| Outflow::new(stream)) };
         let answer = poll_fn(|cx| poll_answer(&mut response, &mut upload, &state, cx)).await;
@@ -139,7 +140,7 @@ impl Stream {
             Err(Failure::Expired) if upload.is_blocked() => {
                 Err(Unanswered::finally(RequestError::TargetTimedOut))
             }
-            Err(failure) => Err(self.unanswered(failure, upload.body, request)),
+            Err(failure) => Err(self.unanswered(failure, upload.body, request, lease)),
         }
     }
 
@@ -163,29 +164,43 @@ impl Stream {
             body: RecvBody::new(recv),
             upload,
             _stream: self,
-            _lease: lease,
+            lease: Some(lease),
             state: parts.connection.clone(),
         };
         Response::from_target(status, lines.into_head(), None, length, Content::Http2(Box::new(body)))
     }
 
-    fn unanswered(&self, failure: Failure, mut body: RequestBody, mut request: Request) -> Unanswered {
+    fn unanswered(
+        &self,
+        failure: Failure,
+        mut body: RequestBody,
+        mut request: Request,
+        lease: Lease,
+    ) -> Unanswered {
+        let is_leaving = matches!(failure, Failure::GoneAway | Failure::Unsent);
+        if is_leaving {
+            self.0.is_closed.set(true);
+        }
         let error = match failure {
             Failure::BrokenOff => RequestError::BodyBrokenOff,
             Failure::Expired if body.progress() == Progress::Whole => RequestError::TargetTimedOut,
             Failure::Expired => RequestError::BodyTimedOut,
             _ if self.0.departure.has_happened() => RequestError::DeregisteredMidRequest,
-            Failure::Lost | Failure::Refused | Failure::Unsent => RequestError::TargetClosedEarly,
+            Failure::GoneAway | Failure::Lost | Failure::Refused | Failure::Unsent => {
+                RequestError::TargetClosedEarly
+            }
         };
         let may_repeat = match failure {
             Failure::BrokenOff | Failure::Expired => false,
             Failure::Lost => request.is_repeatable(),
             // The target says that it has not looked at it. Source: RFC 9113 section 8.7.
-            Failure::Refused | Failure::Unsent => true,
+            Failure::GoneAway | Failure::Refused | Failure::Unsent => true,
         };
         let again = may_repeat && body.rewind();
         request.parts_mut().body = body;
-        Unanswered { error, request: again.then_some(request), stale: None }
+        // Another connection will do: this one has only come to its end.
+        let is_stale = again && is_leaving && !self.0.departure.has_happened();
+        Unanswered { error, request: again.then_some(request), stale: is_stale.then_some(lease) }
     }
 }
 
@@ -202,6 +217,8 @@ fn poll_answer(
         return Poll::Ready(Err(Failure::BrokenOff));
     }
     Poll::Ready(ready!(Pin::new(response).poll(cx)).map_err(|error| match error.reason() {
+        // Of those that were under way, only what the target has not looked at fails with it.
+        _ if error.is_go_away() && error.is_remote() => Failure::GoneAway,
         Some(h2::Reason::REFUSED_STREAM) => Failure::Refused,
         _ => Failure::Lost,
     }))
@@ -212,6 +229,8 @@ fn poll_answer(
 enum Failure {
     BrokenOff,
     Expired,
+    /// The target takes no more on this connection.
+    GoneAway,
     Lost,
     Refused,
     Unsent,
@@ -246,7 +265,7 @@ pub(crate) struct TargetBody {
     upload: Upload,
     _stream: Stream,
     /// The target counts as in use until the body ends.
-    _lease: Lease,
+    lease: Option<Lease>,
     state: Rc<ConnectionState>,
 }
 
@@ -263,6 +282,9 @@ impl TargetBody {
         self.poll_upload(cx);
         let piece = ready!(self.body.poll_piece(cx, take));
         self.state.sent();
+        if self.body.is_done() {
+            self.lease = None;
+        }
         Poll::Ready(piece)
     }
 
