@@ -129,8 +129,11 @@ fn dirt(request: &[u8]) -> Option<&'static str> {
         if value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f) {
             return Some("a value with control bytes");
         }
-        let letters: String =
-            name.iter().filter(|b| b.is_ascii_alphanumeric()).map(|b| b.to_ascii_lowercase() as char).collect();
+        let letters: String = name
+            .iter()
+            .filter(|b| b.is_ascii_alphanumeric())
+            .map(|b| b.to_ascii_lowercase() as char)
+            .collect();
         let is_itself =
             name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding");
         if matches!(letters.as_str(), "contentlength" | "transferencoding") && !is_itself {
