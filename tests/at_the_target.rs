@@ -39,7 +39,7 @@ impl Capture {
 
 fn capture(mut stream: TcpStream, kept: &Mutex<Vec<Vec<u8>>>) {
     let mut bytes = Vec::new();
-    let mut piece = [0; 64 * 1024];
+    let mut piece = [0; 8 * 1024];
     loop {
         while let Some(length) = request_length(&bytes) {
             kept.lock().unwrap().push(bytes.drain(..length).collect());
@@ -142,7 +142,7 @@ fn dirt(request: &[u8]) -> Option<&'static str> {
     }
     let fields = fields(head);
     let is_hop = |name: &&str| fields.contains_key(*name);
-    if ["keep-alive", "proxy-connection", "http2-settings", "te", "expect"].iter().any(|name| is_hop(&name)) {
+    if ["keep-alive", "proxy-connection", "http2-settings", "te", "expect"].iter().any(is_hop) {
         return Some("a field of another connection");
     }
     match fields.get("host") {

@@ -12,8 +12,8 @@ cargo xtask test          everything that weir promises: unit, property and end-
 cargo xtask check         formatting, clippy, documentation, dependencies
 cargo xtask instructions  what a request costs, in instructions and system calls, and whether that is within its bounds
 cargo xtask soak          72 simulated hours of everything that can happen to targets; WEIR_SOAK_SEED=n for other ones
-cargo xtask fuzz          ten million requests that nobody sent, read by weir's codec and by hyper; a number takes so many
-                          million, and WEIR_FUZZ_SEED=n other ones
+cargo xtask fuzz          ten million requests that nobody sent, read by weir's codec, by hyper and by Amazon's classifier;
+                          a number takes so many million, and WEIR_FUZZ_SEED=n other ones
 cargo xtask rolling       containers come and go under load: what fails, waits, is repeated; letters choose phases,
                           and `haproxy` and `nginx` show what happens with those in weir's place
 cargo xtask bench         weir beside nginx and HAProxy, interleaved and paired; what follows goes to the bench
@@ -86,10 +86,10 @@ fn soak() -> Result<(), Failed> {
     )
 }
 
-/// The codec and hyper side by side, at length.
+/// The codec beside hyper and beside Amazon's classifier, at length.
 fn fuzz(millions: &str) -> Result<(), Failed> {
     step::cargo_with(
-        &["test", "--locked", "--release", "--package", "weir-http", "fuzz"],
+        &["test", "--locked", "--release", "--package", "weir-http", "differ"],
         &[("WEIR_FUZZ_MILLIONS", millions)],
     )
 }
