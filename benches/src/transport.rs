@@ -193,7 +193,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (addr, server, client) =
             (listener.local_addr().unwrap(), server_config(), client_config().unwrap());
-        let served =
+        let handshakes =
             thread::spawn(move || [echo(&listener, server.clone()), echo(&listener, server.clone())]);
         for _ in 0..2 {
             let mut transport = Transport::connect(addr, Some(&client)).unwrap();
@@ -208,6 +208,6 @@ mod tests {
             assert_eq!(&bytes[..count], b"ping");
             transport.close();
         }
-        assert_eq!(served.join().unwrap(), [HandshakeKind::Full; 2]);
+        assert_eq!(handshakes.join().unwrap(), [HandshakeKind::Full; 2]);
     }
 }
