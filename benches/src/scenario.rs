@@ -117,3 +117,27 @@ impl Scenario {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn every_scenario_is_found_by_its_name() {
+        for scenario in Scenario::value_variants() {
+            assert_eq!(Scenario::from_str(scenario.name(), false).as_ref(), Ok(scenario));
+        }
+    }
+
+    #[test]
+    fn the_floor_relay_is_loaded_with_what_backends_understand() {
+        for scenario in Scenario::value_variants() {
+            let plain = scenario.plain();
+            assert!(matches!(plain.front(), Front::Http | Front::Tcp));
+            assert_eq!(plain.response(), scenario.response());
+            assert_eq!(plain.is_short(), scenario.is_short());
+        }
+    }
+}

@@ -153,3 +153,61 @@ impl ServerCertVerifier for Anybody {
         vec![SignatureScheme::ECDSA_NISTP256_SHA256]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::{HandshakeKind, ServerConfig, ServerConnection};
+
+    use super::*;
+
+    fn server_config() -> Arc<ServerConfig> {
+        let certified = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.into()], key)
+            .unwrap();
+        Arc::new(config)
+    }
+
+    /// Answers four bytes with the same, and says how the handshake went.
+    fn echo(listener: &TcpListener, config: Arc<ServerConfig>) -> HandshakeKind {
+        let mut socket = listener.accept().unwrap().0;
+        let mut connection = ServerConnection::new(config).unwrap();
+        let mut stream = rustls::Stream::new(&mut connection, &mut socket);
+        let mut bytes = [0; 4];
+        stream.read_exact(&mut bytes).unwrap();
+        stream.write_all(&bytes).unwrap();
+        assert_eq!(stream.read(&mut bytes).unwrap(), 0, "the client says that it ends");
+        connection.handshake_kind().unwrap()
+    }
+
+    #[test]
+    fn every_handshake_is_a_full_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (addr, server, client) =
+            (listener.local_addr().unwrap(), server_config(), client_config().unwrap());
+        let handshakes =
+            thread::spawn(move || [echo(&listener, server.clone()), echo(&listener, server.clone())]);
+        for _ in 0..2 {
+            let mut transport = Transport::connect(addr, Some(&client)).unwrap();
+            transport.send(b"ping").unwrap();
+            let mut bytes = [0; 16];
+            let count = loop {
+                match transport.read(&mut bytes) {
+                    Ok(count) => break count,
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                }
+            };
+            assert_eq!(&bytes[..count], b"ping");
+            transport.close();
+        }
+        assert_eq!(handshakes.join().unwrap(), [HandshakeKind::Full; 2]);
+    }
+}
