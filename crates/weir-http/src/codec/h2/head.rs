@@ -5,6 +5,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use super::super::buffer::Buffer;
 use super::super::edits::Edits;
 use super::super::fields::{Field, Known, Span};
+use super::super::h1::chunks::trailers::is_left_out;
 use super::super::h1::write::PassedOn;
 use super::super::head::{Head, borrow_list};
 
@@ -37,18 +38,22 @@ impl Lines {
         value
     }
 
-    /// Appends all fields of a map. Pieces of `Cookie` become one. Source: RFC 9113 section 8.2.3.
-    pub(super) fn fields(&mut self, map: &HeaderMap) {
+    /// Appends all fields of a map that `is_passed` by name. Pieces of `Cookie` become one.
+    ///
+    /// Source: RFC 9113 section 8.2.3.
+    pub(super) fn fields(&mut self, map: &HeaderMap, is_passed: impl Fn(Known, &[u8]) -> bool) {
         let mut cookies = Vec::new();
         for (name, value) in map {
             match Known::of(name.as_str().as_bytes()) {
+                known if !is_passed(known, name.as_str().as_bytes()) => {}
                 Known::Cookie => {
                     if !cookies.is_empty() {
                         cookies.extend_from_slice(b"; ");
                     }
                     cookies.extend_from_slice(value.as_bytes());
                 }
-                known => drop(self.field(known, name.as_str().as_bytes(), value.as_bytes())),
+                // White space around a value is no part of it; what a peer sends is malformed with it.
+                known => drop(self.field(known, name.as_str().as_bytes(), value.as_bytes().trim_ascii())),
             }
         }
         if !cookies.is_empty() {
@@ -90,7 +95,7 @@ fn append(map: &mut HeaderMap, name: &[u8], value: &[u8]) {
 pub(super) fn trailer_lines(map: &HeaderMap) -> Vec<u8> {
     let mut lines = Vec::new();
     for (name, value) in map {
-        if Known::of(name.as_str().as_bytes()).may_be_trailer() {
+        if !is_left_out(name.as_str().as_bytes()) {
             lines.extend_from_slice(name.as_str().as_bytes());
             lines.extend_from_slice(b": ");
             lines.extend_from_slice(value.as_bytes());
@@ -128,14 +133,16 @@ mod tests {
         map.append("accept", HeaderValue::from_static("*/*"));
         map.append("cookie", HeaderValue::from_static("b=2"));
         let mut lines = Lines::new();
-        lines.fields(&map);
+        lines.fields(&map, |_, _| true);
         assert_eq!(lines.into_head().whole(), b"accept: */*\r\ncookie: a=1; b=2\r\n");
     }
 
     #[test]
     fn trailers_that_frame_route_or_authorise_are_not_passed_on() {
         let mut map = HeaderMap::new();
-        for name in ["content-length", "host", "x-forwarded-for", "authorization", "grpc-status"] {
+        for name in
+            ["content-length", "content_length", "host", "x-forwarded-for", "authorization", "grpc-status"]
+        {
             map.append(name, HeaderValue::from_static("0"));
         }
         let lines = trailer_lines(&map);

@@ -19,7 +19,7 @@ use weir_net::worker::Worker;
 use super::super::edits::Edits;
 use super::super::fields::Known;
 use super::super::h1::desync::Oddities;
-use super::super::h1::request_head::Framing;
+use super::super::h1::request_head::{Framing, is_look_alike};
 use super::super::h1::tunnel::Tunnel;
 use super::super::phase::ConnectionState;
 use super::super::request::{Origin, Parts, Request, Target, Version, is_idempotent};
@@ -84,7 +84,9 @@ pub(crate) async fn serve<A: Answer + 'static>(
                     let state = Rc::new(ConnectionState::new(connection.idle_timeout));
                     streams.push(state.clone());
                     own.sent();
-                    let stream = Stream { origin: origin.clone(), state, worker: worker.clone(), respond };
+                    let (origin, worker, drops_invalid) =
+                        (origin.clone(), worker.clone(), connection.settings.drop_invalid_header_fields);
+                    let stream = Stream { origin, state, worker, drops_invalid, respond };
                     // In a box: the runtime moves a task's future about before it comes to rest.
                     spawn_local(Box::pin(stream.run(request, answer.clone())));
                     requests += 1;
@@ -137,6 +139,8 @@ struct Stream {
     origin: Rc<Origin>,
     state: Rc<ConnectionState>,
     worker: Worker,
+    /// Whether fields are left out whose names have other characters than letters, digits and hyphens.
+    drops_invalid: bool,
     respond: SendResponse<Bytes>,
 }
 
@@ -210,7 +214,11 @@ impl Stream {
         if let (Some(authority), None) = (authority, host) {
             lines.field(Known::Host, b"Host", authority.as_bytes());
         }
-        lines.fields(&head.headers);
+        lines.fields(&head.headers, |known, name| {
+            let is_valid = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+            known != Known::Other
+                || !is_look_alike(name) && (!self.drops_invalid || name.iter().all(is_valid))
+        });
         let upgrade = is_websocket.then(|| {
             lines.field(
                 Known::Other,
