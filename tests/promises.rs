@@ -19,6 +19,7 @@ mod ecs_targets;
 mod etcd_targets;
 mod file_targets;
 mod flows;
+mod grpc;
 mod guards;
 mod health_checks;
 mod hold;

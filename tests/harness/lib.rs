@@ -13,6 +13,7 @@ pub mod compose;
 pub mod docker;
 pub mod folder;
 pub mod frames;
+pub mod grpc;
 pub mod http2;
 pub mod http2_target;
 pub mod moto;
