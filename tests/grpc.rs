@@ -40,7 +40,11 @@ fn server() -> Http2Target {
             }
             "/demo.Echo/Fail" => {
                 // Without a message, the status comes with the head.
-                exchange.begin(200, &[fields[0], ("grpc-status", "5"), ("grpc-message", "no%20such%20word")], true);
+                exchange.begin(
+                    200,
+                    &[fields[0], ("grpc-status", "5"), ("grpc-message", "no%20such%20word")],
+                    true,
+                );
             }
             "/demo.Echo/FailLate" => {
                 let Some(mut stream) = exchange.begin(200, &fields, false) else { return };
@@ -163,7 +167,8 @@ fn a_deadline_reaches_the_server_and_a_client_that_gives_up_frees_it() {
 fn a_server_that_does_not_answer_in_time_is_unavailable() {
     let target = server();
     let weir = weir(&target, ", idle_timeout: 1s");
-    let reply = run(async { Http2Client::connect(weir.listener(0)).await.ask(call("Never"), &message(b"x")).await });
+    let reply =
+        run(async { Http2Client::connect(weir.listener(0)).await.ask(call("Never"), &message(b"x")).await });
     assert_eq!((reply.status, reply.header("grpc-status")), (504, "14"), "{reply:?}");
 }
 
@@ -174,7 +179,8 @@ fn weir_s_own_answers_to_calls_are_errors_that_their_clients_understand() {
         "http2_prior_knowledge: true",
         "default_action: { forward: calls }",
     ));
-    let reply = run(async { Http2Client::connect(weir.listener(0)).await.ask(call("Unary"), &message(b"x")).await });
+    let reply =
+        run(async { Http2Client::connect(weir.listener(0)).await.ask(call("Unary"), &message(b"x")).await });
     assert_eq!((reply.status, reply.header("grpc-status"), reply.body.len()), (503, "14", 0), "{reply:?}");
     assert_eq!(reply.header("grpc-message"), "unavailable");
 }
@@ -211,7 +217,10 @@ fn calls_share_connections_and_get_more_when_a_server_allows_few() {
         for _ in 0..20 {
             assert_eq!(client.ask(call("Unary"), &message(b"x")).await.header("grpc-status"), "0");
         }
-        assert!(target.connections() - before <= 1 + probes_meanwhile(), "one after the other on one connection");
+        assert!(
+            target.connections() - before <= 1 + probes_meanwhile(),
+            "one after the other on one connection"
+        );
         let mut open = Vec::new();
         for _ in 0..10 {
             open.push(client.begin(call("Unary"), false).await);
@@ -243,7 +252,10 @@ fn each_protocol_of_a_client_goes_to_the_targets_that_understand_it() {
         .enumerate()
         .map(|(at, name)| format!("{{ priority: {}, conditions: [{{ path_pattern: [/{name}] }}], actions: [{{ forward: {name} }}] }}", at + 1))
         .collect();
-    let listener = format!("rules: [{}], default_action: {{ fixed_response: {{ status_code: 404 }} }}", rules.join(", "));
+    let listener = format!(
+        "rules: [{}], default_action: {{ fixed_response: {{ status_code: 404 }} }}",
+        rules.join(", ")
+    );
     let weir = Weir::start_healthy(&application(&groups, "http2_prior_knowledge: true", &listener));
     run(async {
         let mut client = Http2Client::connect(weir.listener(0)).await;
@@ -252,8 +264,13 @@ fn each_protocol_of_a_client_goes_to_the_targets_that_understand_it() {
         {
             assert_eq!(weir.get(path).status, by_http1, "HTTP/1.1 to {path}");
             assert_eq!(client.get(path).await.status, by_get, "GET by HTTP/2 to {path}");
-            assert_eq!(client.ask(request("POST", path), b"x").await.status, by_post, "POST by HTTP/2 to {path}");
-            let call = request_with("POST", path, &[("content-type", "application/grpc"), ("te", "trailers")]);
+            assert_eq!(
+                client.ask(request("POST", path), b"x").await.status,
+                by_post,
+                "POST by HTTP/2 to {path}"
+            );
+            let call =
+                request_with("POST", path, &[("content-type", "application/grpc"), ("te", "trailers")]);
             assert_eq!(client.ask(call, b"x").await.status, by_call, "gRPC to {path}");
         }
     });

@@ -55,7 +55,8 @@ const BOUNDARIES: [(&str, &[&str]); 13] = [
     ("http-body-util", &["weir-discovery"]),
     // weir-discovery signs requests with it, and asks servers that must not need weir-tls's listeners.
     ("aws-lc-rs", &["weir-discovery", "weir-tls"]),
-    ("rustls", &["weir-discovery", "weir-tls"]),
+    // The bench loads proxies over TLS, none of ours alone.
+    ("rustls", &["weir-benches", "weir-discovery", "weir-tls"]),
     ("rustls-webpki", &["weir-tls"]),
     ("tokio-rustls", &["weir-discovery", "weir-tls"]),
     ("arc-swap", &["weir-core"]),

@@ -65,7 +65,7 @@ fn an_ambiguous_request_passes_without_what_makes_it_so_and_ends_both_connection
             connections + 1,
             "{what}: the target's connection is not used again"
         );
-        assert_eq!(weir.metric("weir_requests_non_compliant_total"), 1.0, "{what}");
+        assert!(weir.metric("weir_requests_non_compliant_total") > 0.0, "{what}: it is counted");
     }
 }
 

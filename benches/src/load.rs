@@ -1,25 +1,34 @@
 //! The generator with its two backends, in one process on one core, so that it costs no more than the floor relay.
 //!
-//! It says on standard output where its backends are, then takes lines `ADDR SECONDS` on standard input: it loads that
-//! proxy for so long after a warm-up, says `go` when the measured time begins, and a JSON line when it is over.
+//! It says on standard output where its backends are, then takes lines `ADDR SECONDS SCENARIO` on standard input: it loads
+//! that proxy for so long after a warm-up, says `go` when the measured time begins, and a JSON line when it is over.
 
 use std::collections::HashMap;
-use std::io::{BufRead, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, ErrorKind};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
+use clap::ValueEnum;
+use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::sockets::{Epoll, connect, listen, pin, ready};
-use crate::{Scenario, say};
+use crate::client::{Client, Outcome};
+use crate::say;
+use crate::scenario::{Front, Scenario};
+use crate::sockets::{Epoll, listen, pin, ready};
+use crate::transport::{Transport, client_config};
 
 /// Load before the measured time begins.
 const WARM_UP: Duration = Duration::from_millis(300);
 
 const BACKENDS: u64 = 2;
 
-/// What a short connection sends, and gets back.
-const ECHO_BYTES: usize = 128;
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Longest wait for something to be heard.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// What one run came to.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -40,71 +49,99 @@ pub(crate) struct Run {
 pub(crate) fn generate(scenario: Scenario) -> anyhow::Result<()> {
     pin(1)?;
     let mut generator = Generator::new(scenario)?;
-    let addrs: Vec<String> =
-        generator.backends.iter().map(|b| b.local_addr().map(|a| a.to_string())).collect::<Result<_, _>>()?;
+    let addrs: Vec<String> = generator.backends()?.iter().map(SocketAddr::to_string).collect();
     say(&addrs.join(" "));
     for line in std::io::stdin().lock().lines() {
         let line = line?;
-        let mut words = line.split_whitespace();
-        let (Some(addr), Some(seconds)) = (words.next(), words.next()) else { continue };
-        let run = generator.run(addr.parse()?, Duration::from_secs_f64(seconds.parse()?))?;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [addr, seconds, scenario] = words[..] else { continue };
+        let scenario = Scenario::from_str(scenario, false).map_err(anyhow::Error::msg)?;
+        let run = generator.run(addr.parse()?, Duration::from_secs_f64(seconds.parse()?), scenario)?;
         say(&serde_json::to_string(&run)?);
     }
     Ok(())
 }
 
-struct Generator {
+/// Clients and backends on one epoll.
+pub(crate) struct Generator {
+    /// What backends are asked and answer.
     scenario: Scenario,
+    tls: Arc<ClientConfig>,
     epoll: Epoll,
     backends: Vec<TcpListener>,
     streams: HashMap<u64, Stream>,
     next_token: u64,
     buffer: Vec<u8>,
-    request: Vec<u8>,
+    /// What is to be sent on one stream.
+    out: Vec<u8>,
     response: Vec<u8>,
+    /// What clients have heard since it was last taken.
+    outcomes: Vec<Outcome>,
 }
 
 struct Stream {
-    socket: TcpStream,
-    side: Side,
-    /// Bytes of the present request or response so far.
-    read: usize,
+    transport: Transport,
+    end: End,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Backend,
-    Client { sent_at: Instant },
+enum End {
+    /// A backend's, with the bytes of a request that has not come whole.
+    Backend(Vec<u8>),
+    Client(Client),
 }
 
 impl Generator {
-    fn new(scenario: Scenario) -> anyhow::Result<Self> {
+    pub(crate) fn new(scenario: Scenario) -> anyhow::Result<Self> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let backends = (0..BACKENDS).map(|_| listen(any)).collect::<Result<Vec<_>, _>>()?;
         let epoll = Epoll::new()?;
         for (token, backend) in (0..).zip(&backends) {
             epoll.watch(backend, token)?;
         }
-        let (request, response) = match scenario {
-            Scenario::Http128 | Scenario::Http4k => (http_request(), http_response(scenario)),
-            Scenario::TcpShort => (vec![b'x'; ECHO_BYTES], vec![b'y'; ECHO_BYTES]),
-        };
-        let (streams, buffer) = (HashMap::new(), vec![0; 256 * 1024]);
-        Ok(Self { scenario, epoll, backends, streams, next_token: BACKENDS, buffer, request, response })
+        Ok(Self {
+            scenario,
+            tls: client_config()?,
+            epoll,
+            backends,
+            streams: HashMap::new(),
+            next_token: BACKENDS,
+            buffer: vec![0; BUFFER_BYTES],
+            out: Vec::new(),
+            response: scenario.response(),
+            outcomes: Vec::new(),
+        })
     }
 
-    fn connections(&self) -> usize {
-        match self.scenario {
-            Scenario::Http128 | Scenario::Http4k => 64,
-            Scenario::TcpShort => 32,
+    /// Where the backends are.
+    pub(crate) fn backends(&self) -> anyhow::Result<Vec<SocketAddr>> {
+        Ok(self.backends.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?)
+    }
+
+    /// Connections that proxies keep to the backends, once nothing comes any more.
+    pub(crate) fn target_side(&mut self) -> anyhow::Result<usize> {
+        loop {
+            let tokens = self.epoll.wait(100)?;
+            if tokens.is_empty() {
+                break;
+            }
+            for token in tokens {
+                self.advance(token)?;
+            }
         }
+        Ok(self.streams.values().filter(|stream| matches!(stream.end, End::Backend(_))).count())
+    }
+
+    /// Closes every client connection.
+    pub(crate) fn leave(&mut self) {
+        self.streams.retain(|_, stream| matches!(stream.end, End::Backend(_)));
     }
 
     /// Loads `proxy`; every client connection is closed at the end.
-    fn run(&mut self, proxy: SocketAddr, measured: Duration) -> anyhow::Result<Run> {
-        self.streams.clear();
-        for _ in 0..self.connections() {
-            self.open_client(proxy)?;
+    fn run(&mut self, proxy: SocketAddr, measured: Duration, scenario: Scenario) -> anyhow::Result<Run> {
+        self.leave();
+        self.outcomes.clear();
+        for _ in 0..scenario.connections() {
+            self.open_client(proxy, scenario)?;
         }
         let begin = now() + WARM_UP;
         let mut run = Run::default();
@@ -121,24 +158,35 @@ impl Generator {
                 break;
             }
             for token in self.epoll.wait(100)? {
-                if token < BACKENDS {
-                    self.accept(token)?;
-                } else if let Some(outcome) = self.advance(token) {
-                    match outcome {
-                        Ok(latency) => {
-                            run.requests += 1;
-                            latencies.push(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX));
-                        }
-                        Err(()) => run.errors += 1,
+                let heard = self.advance(token)?;
+                for outcome in self.outcomes.drain(..) {
+                    if let Ok(latency) = outcome {
+                        run.requests += 1;
+                        latencies.push(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX));
+                    } else {
+                        run.errors += 1;
                     }
-                    self.continue_client(token, outcome.is_ok(), proxy)?;
+                }
+                match heard {
+                    Heard::Answers(count) => {
+                        if scenario.is_short() || self.has_left(token) {
+                            if let Some(stream) = self.streams.remove(&token) {
+                                stream.transport.close();
+                            }
+                            self.open_client(proxy, scenario)?;
+                        } else {
+                            self.ask(token, count)?;
+                        }
+                    }
+                    Heard::End => self.open_client(proxy, scenario)?,
+                    Heard::Nothing => {}
                 }
             }
         }
         latencies.sort_unstable();
         let quantile =
             |q: f64| latencies.get((latencies.len() as f64 * q) as usize).copied().map_or(0, u64::from);
-        self.streams.retain(|_, stream| stream.side == Side::Backend);
+        self.leave();
         Ok(Run {
             seconds: measured.as_secs_f64(),
             p50_micros: quantile(0.5),
@@ -147,123 +195,138 @@ impl Generator {
         })
     }
 
-    fn open_client(&mut self, proxy: SocketAddr) -> anyhow::Result<()> {
-        let mut stream = connect(proxy)?;
-        stream.write_all(&self.request)?;
-        self.add(stream, Side::Client { sent_at: now() })?;
-        Ok(())
-    }
-
-    fn accept(&mut self, backend: u64) -> anyhow::Result<()> {
-        while let Ok((stream, _)) = self.backends[backend as usize].accept() {
-            ready(&stream)?;
-            self.add(stream, Side::Backend)?;
+    /// Opens so many clients, a few at a time, and has each ask once; they stay.
+    pub(crate) fn gather(&mut self, proxy: SocketAddr, count: usize) -> anyhow::Result<()> {
+        const AT_A_TIME: usize = 64;
+        for at in (0..count).step_by(AT_A_TIME) {
+            let some = AT_A_TIME.min(count - at);
+            for _ in 0..some {
+                self.open_client(proxy, self.scenario)?;
+            }
+            self.hear_all(some)?;
         }
         Ok(())
     }
 
-    fn add(&mut self, stream: TcpStream, side: Side) -> anyhow::Result<()> {
+    /// Has every client ask once, all at the same time.
+    pub(crate) fn ask_all(&mut self) -> anyhow::Result<()> {
+        let clients = self.streams.iter().filter(|(_, stream)| matches!(stream.end, End::Client(_)));
+        let clients: Vec<u64> = clients.map(|(token, _)| *token).collect();
+        clients.iter().try_for_each(|token| self.ask(*token, 1))?;
+        self.hear_all(clients.len())
+    }
+
+    /// Hears so many answers, which have to be right.
+    fn hear_all(&mut self, count: usize) -> anyhow::Result<()> {
+        let mut heard_at = now();
+        while self.outcomes.len() < count {
+            for token in self.epoll.wait(100)? {
+                heard_at = now();
+                let is_end = matches!(self.advance(token)?, Heard::End);
+                anyhow::ensure!(!is_end, "a client lost its connection");
+            }
+            anyhow::ensure!(
+                now() - heard_at < SILENCE,
+                "{} answers are missing",
+                count - self.outcomes.len()
+            );
+        }
+        let is_right = self.outcomes.drain(..).all(|outcome| outcome.is_ok());
+        anyhow::ensure!(is_right, "answers were wrong");
+        Ok(())
+    }
+
+    fn open_client(&mut self, proxy: SocketAddr, scenario: Scenario) -> anyhow::Result<()> {
+        let tls = (scenario.front() == Front::Https).then_some(&self.tls);
+        let transport = Transport::connect(proxy, tls)?;
+        let token = self.add(transport, End::Client(Client::new(scenario)))?;
+        self.ask(token, scenario.streams())
+    }
+
+    fn add(&mut self, transport: Transport, end: End) -> anyhow::Result<u64> {
         let token = self.next_token;
         self.next_token += 1;
-        self.epoll.watch(&stream, token)?;
-        self.streams.insert(token, Stream { socket: stream, side, read: 0 });
+        self.epoll.watch(&transport, token)?;
+        self.streams.insert(token, Stream { transport, end });
+        Ok(token)
+    }
+
+    fn has_left(&self, token: u64) -> bool {
+        let stream = self.streams.get(&token);
+        stream.is_some_and(|stream| matches!(&stream.end, End::Client(client) if client.has_left()))
+    }
+
+    /// Has a client ask so many times more.
+    fn ask(&mut self, token: u64, count: usize) -> anyhow::Result<()> {
+        let stream = self.streams.get_mut(&token).context("a client that asks is there")?;
+        let End::Client(client) = &mut stream.end else { return Ok(()) };
+        (0..count).for_each(|_| client.ask(&mut self.out));
+        // A connection that has just been lost says so when it is read.
+        let _ = stream.transport.send(&self.out);
+        self.out.clear();
         Ok(())
     }
 
-    /// Reads what has come on one stream: a backend answers, a client reports its latency when it has all of its
-    /// answer, or an error.
-    fn advance(&mut self, token: u64) -> Option<Result<Duration, ()>> {
-        let stream = self.streams.get_mut(&token)?;
-        let count = match stream.socket.read(&mut self.buffer[stream.read..]) {
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-            Err(_) => 0,
+    /// Reads what has come on one stream: a backend answers, a client notes the outcomes.
+    fn advance(&mut self, token: u64) -> anyhow::Result<Heard> {
+        if let Some(backend) = self.backends.get(token as usize) {
+            let accepted: Vec<_> = std::iter::from_fn(|| backend.accept().ok()).collect();
+            for (stream, _) in accepted {
+                ready(&stream)?;
+                self.add(Transport::Plain(stream), End::Backend(Vec::new()))?;
+            }
+            return Ok(Heard::Nothing);
+        }
+        let Some(stream) = self.streams.get_mut(&token) else { return Ok(Heard::Nothing) };
+        let bytes = match stream.transport.read(&mut self.buffer) {
+            Ok(count) => &self.buffer[..count],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Heard::Nothing),
+            Err(_) => &[],
         };
-        if count == 0 {
-            let is_client = stream.side != Side::Backend;
-            if !is_client {
-                self.streams.remove(&token);
-            }
-            return is_client.then_some(Err(()));
-        }
-        stream.read += count;
-        let message = &self.buffer[..stream.read];
-        match stream.side {
-            Side::Backend => {
-                let is_whole = match self.scenario {
-                    Scenario::TcpShort => stream.read >= ECHO_BYTES,
-                    Scenario::Http128 | Scenario::Http4k => message.ends_with(b"\r\n\r\n"),
-                };
+        let before = self.outcomes.len();
+        let is_over = match &mut stream.end {
+            _ if bytes.is_empty() => true,
+            End::Backend(heard) => {
+                heard.extend_from_slice(bytes);
+                let is_whole = self.scenario.is_request(heard);
                 if is_whole {
-                    stream.read = 0;
-                    if stream.socket.write_all(&self.response).is_err() {
-                        self.streams.remove(&token);
-                    }
+                    heard.clear();
                 }
-                None
+                is_whole && stream.transport.send(&self.response).is_err()
             }
-            Side::Client { sent_at } => match self.scenario {
-                Scenario::TcpShort => (stream.read >= ECHO_BYTES).then(|| Ok(now() - sent_at)),
-                Scenario::Http128 | Scenario::Http4k => http_outcome(message, self.response.len())
-                    .map(|right| if right { Ok(now() - sent_at) } else { Err(()) }),
-            },
-        }
-    }
-
-    /// The next request of a client: on the same connection, or on a new one.
-    fn continue_client(&mut self, token: u64, is_fine: bool, proxy: SocketAddr) -> anyhow::Result<()> {
-        if is_fine && self.scenario != Scenario::TcpShort {
-            let Some(stream) = self.streams.get_mut(&token) else { return Ok(()) };
-            stream.read = 0;
-            stream.side = Side::Client { sent_at: now() };
-            if stream.socket.write_all(&self.request).is_ok() {
-                return Ok(());
+            End::Client(client) => {
+                client.hear(bytes, &mut self.out, &mut self.outcomes);
+                let is_over = !self.out.is_empty() && stream.transport.send(&self.out).is_err();
+                self.out.clear();
+                is_over
             }
+        };
+        let is_client = matches!(stream.end, End::Client(_));
+        if is_over {
+            self.streams.remove(&token);
         }
-        self.streams.remove(&token);
-        self.open_client(proxy)
+        Ok(match self.outcomes.len() - before {
+            _ if is_over && is_client => {
+                self.outcomes.push(Err(()));
+                Heard::End
+            }
+            0 => Heard::Nothing,
+            count => Heard::Answers(count),
+        })
     }
 }
 
-/// A backend's response.
-pub(crate) fn http_response(scenario: Scenario) -> Vec<u8> {
-    let bytes = if scenario == Scenario::Http4k { 4096 } else { 128 };
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {bytes}\r\n\r\n");
-    [head.into_bytes(), vec![b'x'; bytes]].concat()
-}
-
-/// A client's request.
-pub(crate) fn http_request() -> Vec<u8> {
-    b"GET /item?id=42 HTTP/1.1\r\nHost: bench.localhost\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n".to_vec()
-}
-
-/// Whether a response is right, once it is whole: status 200 and the body of the backend's response.
-pub(crate) fn http_outcome(message: &[u8], backend_response_bytes: usize) -> Option<bool> {
-    let head = message.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
-    let backend_head = backend_response_bytes - if backend_response_bytes > 4096 { 4096 } else { 128 };
-    let body = backend_response_bytes - backend_head;
-    if !message.starts_with(b"HTTP/1.1 200") {
-        return Some(false);
-    }
-    (message.len() >= head + body).then_some(message.len() == head + body)
+/// What has come on a stream.
+enum Heard {
+    /// Outcomes of so many requests of a client.
+    Answers(usize),
+    /// The end of a client's connection, which is an outcome too.
+    End,
+    /// Nothing that a client waits for.
+    Nothing,
 }
 
 #[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 pub(crate) fn now() -> Instant {
     Instant::now()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_response_is_right_only_when_it_is_whole_and_200() {
-        let backend = "HTTP/1.1 200 OK\r\n\r\n".len() + 128;
-        let whole = [b"HTTP/1.1 200 OK\r\nserver: x\r\n\r\n".to_vec(), vec![b'x'; 128]].concat();
-        assert_eq!(http_outcome(&whole, backend), Some(true));
-        assert_eq!(http_outcome(&whole[..whole.len() - 1], backend), None);
-        let wrong = [b"HTTP/1.1 502 No\r\n\r\n".to_vec(), vec![b'x'; 128]].concat();
-        assert_eq!(http_outcome(&wrong, backend), Some(false));
-    }
 }

@@ -3,21 +3,30 @@
 //! The method is in `benches/README.md`. The program starts itself again as the floor relay and as the generator, so
 //! that each has a process of its own.
 
+mod client;
 mod floor;
+mod http2;
+mod idle;
 mod instructions;
 mod load;
 mod peers;
+mod proxy;
 mod publish;
 mod report;
+mod scenario;
 mod schedule;
 mod sockets;
+mod transport;
 mod under_load;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use scenario::Scenario;
 
 /// weir's own allocator, so that what is timed here costs what it costs there.
 #[global_allocator]
@@ -36,44 +45,20 @@ struct Arguments {
 #[derive(Clone, Debug, clap::Args)]
 struct Comparison {
     /// Rounds; in each every proxy runs once between two runs of the floor relay.
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, global = true, default_value_t = 6)]
     rounds: usize,
     /// Seconds that each run is measured.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, global = true, default_value_t = 1.0)]
     seconds: f64,
     /// What is measured.
-    #[arg(long, value_enum, default_value = "http-128")]
+    #[arg(long, global = true, value_enum, default_value = "http-128")]
     scenario: Vec<Scenario>,
     /// The weir to measure.
-    #[arg(long, default_value = "target/release/weir")]
+    #[arg(long, global = true, overrides_with = "weir", default_value = "target/release/weir")]
     weir: PathBuf,
     /// Print JSON.
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
-}
-
-/// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Scenario {
-    /// HTTP/1.1 keep-alive, 64 connections, 128 B responses.
-    #[value(name = "http-128")]
-    Http128,
-    /// HTTP/1.1 keep-alive, 64 connections, 4 KiB responses.
-    #[value(name = "http-4k")]
-    Http4k,
-    /// TCP: connect, 128 B there and back, close; 32 at a time.
-    TcpShort,
-}
-
-impl Scenario {
-    /// Its name on the command line and in reports.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Http128 => "http-128",
-            Self::Http4k => "http-4k",
-            Self::TcpShort => "tcp-short",
-        }
-    }
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -84,7 +69,10 @@ enum Role {
     /// The backends, and the generator, told on standard input what to load and for how long.
     #[command(hide = true)]
     Load { scenario: Scenario },
-    /// User instructions that a request costs, under valgrind; fails when they exceed what is committed.
+    /// Resident memory of connections that have asked once and wait, beside the peers.
+    IdleMemory,
+    /// User instructions under valgrind and system calls under strace that a request costs; fails when they exceed what is
+    /// committed.
     Instructions,
     /// What a change of one target costs the control thread, by size and number of groups.
     Publish,
@@ -92,11 +80,22 @@ enum Role {
     PublishUnderLoad,
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Whoever stopped reading wants no more.
+            let _ = writeln!(std::io::stderr().lock(), "{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.role {
         Some(Role::Floor { listen, backends }) => floor::relay(listen, &backends),
         Some(Role::Load { scenario }) => load::generate(scenario),
+        Some(Role::IdleMemory) => idle::compare(&arguments.comparison),
         Some(Role::Instructions) => instructions::hold(&arguments.comparison),
         Some(Role::Publish) => publish::measure(),
         Some(Role::PublishUnderLoad) => under_load::compare(&arguments.comparison),
@@ -114,4 +113,14 @@ fn say(text: &str) {
 fn progress(text: &str) {
     let mut stderr = std::io::stderr().lock();
     let _ = if stderr.is_terminal() { write!(stderr, "\r\x1b[2K{text}") } else { writeln!(stderr, "{text}") };
+}
+
+/// Does something with a temporary folder of this process.
+fn in_folder<T>(purpose: &str, does: impl FnOnce(&Path) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let folder = std::env::temp_dir().join(format!("weir-{purpose}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let outcome = does(&folder);
+    // What is left in a temporary folder is the system's to tidy.
+    let _ = std::fs::remove_dir_all(&folder);
+    outcome
 }

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use crate::say;
+use crate::scenario::Scenario;
 use crate::schedule::Slice;
-use crate::{Scenario, say};
 
 /// All slices of one proxy.
 #[derive(Clone, Debug)]

@@ -7,32 +7,33 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::Context;
 
 use crate::load::Run;
-use crate::peers::{Bench, Proxy};
+use crate::peers::Bench;
+use crate::proxy::Proxy;
 use crate::report::{Measured, report};
-use crate::{Comparison, Scenario, progress, say};
+use crate::scenario::Scenario;
+use crate::transport::write_certificate;
+use crate::{Comparison, in_folder, progress, say};
 
 /// Runs every scenario and prints its report.
 pub(crate) fn compare(comparison: &Comparison) -> anyhow::Result<()> {
     ask_for_priority();
-    let folder = std::env::temp_dir().join(format!("weir-compare-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    let outcome = comparison.scenario.iter().try_for_each(|scenario| run(comparison, *scenario, &folder));
-    // What is left in a temporary folder is the system's to tidy.
-    let _ = std::fs::remove_dir_all(&folder);
-    outcome
+    in_folder("compare", |folder| {
+        write_certificate(folder)?;
+        comparison.scenario.iter().try_for_each(|scenario| run(comparison, *scenario, folder))
+    })
 }
 
 fn run(comparison: &Comparison, scenario: Scenario, folder: &std::path::Path) -> anyhow::Result<()> {
     let mut generator = Generator::start(scenario)?;
     let bench = Bench { scenario, backends: &generator.backends.clone(), folder, weir: &comparison.weir };
-    let (floor, proxies, missing) = bench.start()?;
+    let (floor, (proxies, missing)) = (bench.floor()?, bench.start());
     for problem in &missing {
         say(&format!("left out: {problem}"));
     }
     let mut measured: Vec<Measured> = proxies.iter().map(|proxy| Measured::new(&proxy.name)).collect();
     let mut floors = Measured::new(&floor.name);
     for round in 0..comparison.rounds {
-        let mut before = slice(&mut generator, &floor, comparison.seconds)?;
+        let mut before = slice(&mut generator, &floor, comparison.seconds, scenario.plain())?;
         floors.add(before.clone(), None);
         for (proxy, measured) in proxies.iter().zip(&mut measured) {
             progress(&format!(
@@ -42,8 +43,8 @@ fn run(comparison: &Comparison, scenario: Scenario, folder: &std::path::Path) ->
                 comparison.rounds,
                 proxy.name
             ));
-            let own = slice(&mut generator, proxy, comparison.seconds)?;
-            let after = slice(&mut generator, &floor, comparison.seconds)?;
+            let own = slice(&mut generator, proxy, comparison.seconds, scenario)?;
+            let after = slice(&mut generator, &floor, comparison.seconds, scenario.plain())?;
             let beside = f64::midpoint(before.cpu_micros, after.cpu_micros);
             measured.add(own, Some(beside));
             floors.add(after.clone(), None);
@@ -63,8 +64,13 @@ pub(crate) struct Slice {
     pub(crate) run: Run,
 }
 
-fn slice(generator: &mut Generator, proxy: &Proxy, seconds: f64) -> anyhow::Result<Slice> {
-    generator.load(proxy.addr, seconds)?;
+fn slice(
+    generator: &mut Generator,
+    proxy: &Proxy,
+    seconds: f64,
+    scenario: Scenario,
+) -> anyhow::Result<Slice> {
+    generator.load(proxy.addr, seconds, scenario)?;
     let before = proxy.cpu_nanos();
     let run = generator.outcome()?;
     let nanos = proxy.cpu_nanos() - before;
@@ -95,8 +101,8 @@ impl Generator {
     }
 
     /// Begins a load; returns when the measured time begins.
-    pub(crate) fn load(&mut self, addr: SocketAddr, seconds: f64) -> anyhow::Result<()> {
-        writeln!(self.stdin, "{addr} {seconds}")?;
+    pub(crate) fn load(&mut self, addr: SocketAddr, seconds: f64, scenario: Scenario) -> anyhow::Result<()> {
+        writeln!(self.stdin, "{addr} {seconds} {}", scenario.name())?;
         let mut line = String::new();
         self.stdout.read_line(&mut line)?;
         anyhow::ensure!(line.trim() == "go", "the generator failed against {addr}");

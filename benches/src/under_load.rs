@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::peers::{Bench, Proxy};
+use crate::peers::Bench;
+use crate::proxy::Proxy;
 use crate::report::median;
+use crate::scenario::Scenario;
 use crate::schedule::Generator;
-use crate::{Comparison, Scenario, progress, say};
+use crate::{Comparison, in_folder, progress, say};
 
 /// Groups that change, and targets in each.
 const GROUPS: usize = 1_000;
@@ -24,12 +26,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis
 
 /// Compares quiet and busy runs.
 pub(crate) fn compare(comparison: &Comparison) -> anyhow::Result<()> {
-    let folder = std::env::temp_dir().join(format!("weir-under-load-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    let outcome = run(comparison, &folder);
-    // What is left in a temporary folder is the system's to tidy.
-    let _ = std::fs::remove_dir_all(&folder);
-    outcome
+    in_folder("under-load", |folder| run(comparison, folder))
 }
 
 fn run(comparison: &Comparison, folder: &Path) -> anyhow::Result<()> {
@@ -73,7 +70,7 @@ fn alternate(
 
 /// CPU time of weir's worker per request, in microseconds.
 fn per_request(generator: &mut Generator, weir: &Proxy, seconds: f64) -> anyhow::Result<f64> {
-    generator.load(weir.addr, seconds)?;
+    generator.load(weir.addr, seconds, Scenario::Http128)?;
     let before = weir.worker_nanos()?;
     let run = generator.outcome()?;
     anyhow::ensure!(run.errors == 0, "{} requests failed", run.errors);

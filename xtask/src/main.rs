@@ -8,14 +8,15 @@ use std::process::ExitCode;
 use step::{Failed, cargo};
 
 const HELP: &str = "\
-cargo xtask test     everything that weir promises: unit, property and end-to-end tests, real containers among them
-cargo xtask check    formatting, clippy, documentation, dependencies
-cargo xtask soak     72 simulated hours of everything that can happen to targets; WEIR_SOAK_SEED=n for other ones
-cargo xtask fuzz     ten million requests that nobody sent, read by weir's codec and by hyper; a number takes so many
-                     million, and WEIR_FUZZ_SEED=n other ones
-cargo xtask rolling  containers come and go under load: what fails, waits, is repeated; letters choose phases,
-                     and `haproxy` and `nginx` show what happens with those in weir's place
-cargo xtask bench    weir beside nginx and HAProxy, interleaved and paired; what follows goes to the bench
+cargo xtask test          everything that weir promises: unit, property and end-to-end tests, real containers among them
+cargo xtask check         formatting, clippy, documentation, dependencies
+cargo xtask instructions  what a request costs, in instructions and system calls, and whether that is within its bounds
+cargo xtask soak          72 simulated hours of everything that can happen to targets; WEIR_SOAK_SEED=n for other ones
+cargo xtask fuzz          ten million requests that nobody sent, read by weir's codec, by hyper and by Amazon's classifier;
+                          a number takes so many million, and WEIR_FUZZ_SEED=n other ones
+cargo xtask rolling       containers come and go under load: what fails, waits, is repeated; letters choose phases,
+                          and `haproxy` and `nginx` show what happens with those in weir's place
+cargo xtask bench         weir beside nginx and HAProxy, interleaved and paired; what follows goes to the bench
 ";
 
 fn main() -> ExitCode {
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.split_first() {
         Some((command, [])) if command == "test" => test(),
         Some((command, [])) if command == "check" => check(),
+        Some((command, [])) if command == "instructions" => instructions(),
         Some((command, rest)) if command == "rolling" => rolling(rest),
         Some((command, [])) if command == "soak" => soak(),
         Some((command, [])) if command == "fuzz" => fuzz("10"),
@@ -84,19 +86,32 @@ fn soak() -> Result<(), Failed> {
     )
 }
 
-/// The codec and hyper side by side, at length.
+/// The codec beside hyper and beside Amazon's classifier, at length.
 fn fuzz(millions: &str) -> Result<(), Failed> {
     step::cargo_with(
-        &["test", "--locked", "--release", "--package", "weir-http", "fuzz"],
+        &["test", "--locked", "--release", "--package", "weir-http", "differ"],
         &[("WEIR_FUZZ_MILLIONS", millions)],
     )
 }
 
-/// Builds weir and the bench as users get them, and compares.
+/// What a request may cost: counted and not timed, so that a busy machine does not matter.
+fn instructions() -> Result<(), Failed> {
+    needs::counters()?;
+    compare(&["instructions"])
+}
+
+/// How fast, beside whom.
 fn bench(arguments: &[String]) -> Result<(), Failed> {
     needs::peers()?;
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    compare(&arguments)
+}
+
+/// Builds weir and the bench as users get them, and runs the bench.
+fn compare(arguments: &[&str]) -> Result<(), Failed> {
     cargo(&["build", "--locked", "--release"])?;
     cargo(&["build", "--locked", "--release", "--package", "weir-benches"])?;
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let weir = step::built("release/weir").display().to_string();
+    let arguments = [&["--weir", &weir], arguments].concat();
     step::run(&step::built("release/compare"), &arguments, &[])
 }

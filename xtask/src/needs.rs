@@ -70,6 +70,13 @@ pub(crate) fn peers() -> Result<(), Failed> {
     if missing.is_empty() { Ok(()) } else { install(&missing, "the bench") }
 }
 
+/// valgrind and strace, for the count of what a request costs.
+pub(crate) fn counters() -> Result<(), Failed> {
+    let counters = [("valgrind", "valgrind"), ("strace", "strace")];
+    let missing: Vec<_> = counters.into_iter().filter(|(program, _)| !has(program)).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing, "the count of what a request costs") }
+}
+
 /// cargo-deny, of the version that `deny.toml` is written for.
 pub(crate) fn cargo_deny() -> Result<(), Failed> {
     if succeeds("cargo", &["deny", "--version"]) {

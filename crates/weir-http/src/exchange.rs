@@ -109,13 +109,13 @@ impl Exchange {
             record.dispatched(&failed, at);
             let error = match self.attempt(request, speech, lease).await {
                 Ok(response) => return Ok(response),
-                Err(Unanswered { error, request: None }) => {
+                Err(Unanswered { error, request: None, .. }) => {
                     if error.culprit() != Culprit::Client {
                         failed.tally.count_failed();
                     }
                     return Err(error);
                 }
-                Err(Unanswered { error, request: Some(again) }) => {
+                Err(Unanswered { error, request: Some(again), .. }) => {
                     request = again;
                     error
                 }
@@ -139,11 +139,23 @@ impl Exchange {
         unreachable!("the loop returns at its last attempt")
     }
 
+    /// One attempt. A kept connection that its target had closed is followed by one that was not kept: that is no failure
+    /// of the target, and costs nobody's budget.
     async fn attempt(&self, request: Request, speech: Speech, lease: Lease) -> Result<Response, Unanswered> {
-        match self.targets.connect(lease.target(), speech, &request).await {
-            Ok(Link::Http1(connection)) => connection.send(request, lease).await,
-            Ok(Link::Http2(stream)) => Box::pin(stream.send(request, lease)).await,
-            Err(error) => Err(Unanswered { error, request: Some(request) }),
+        let unanswered = match self.targets.connect(lease.target(), speech, &request).await {
+            Ok(Link::Http1(connection)) => match connection.send(request, lease).await {
+                Ok(response) => return Ok(response),
+                Err(unanswered) => unanswered,
+            },
+            Ok(Link::Http2(stream)) => return Box::pin(stream.send(request, lease)).await,
+            Err(error) => return Err(Unanswered { error, request: Some(request), stale: None }),
+        };
+        let Unanswered { request: Some(request), stale: Some(lease), .. } = unanswered else {
+            return Err(unanswered);
+        };
+        match Box::pin(self.targets.connect_anew(lease.target(), speech, &request)).await {
+            Ok(connection) => Box::pin(connection.send(request, lease)).await,
+            Err(error) => Err(Unanswered { error, request: Some(request), stale: None }),
         }
     }
 

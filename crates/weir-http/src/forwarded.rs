@@ -54,7 +54,8 @@ fn forwarded_for(request: &Request) -> Result<HeaderText, RequestError> {
     let client = request.client().ip().to_canonical();
     let mut list = String::new();
     let values = request.parts().head.fields().values(Known::XForwardedFor);
-    for value in values.filter_map(|value| std::str::from_utf8(value).ok()) {
+    let values = values.filter_map(|value| std::str::from_utf8(value).ok());
+    for value in values.filter(|value| !value.is_empty()) {
         list.push_str(value);
         list.push_str(", ");
     }

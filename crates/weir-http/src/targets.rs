@@ -90,9 +90,7 @@ impl Targets {
             if let Some(connection) = self.take(target.serial, request.is_idempotent()) {
                 return Ok(Link::Http1(connection));
             }
-            let socket = Box::pin(self.open(target, speech, request)).await?;
-            let pool = Pool { targets: self.clone(), serial: target.serial };
-            return Ok(Link::Http1(TargetConnection::new(socket, self.departures.of(target), pool)));
+            return Ok(Link::Http1(Box::pin(self.connect_anew(target, speech, request)).await?));
         }
         if let Some(stream) = self.stream(target.serial) {
             return Ok(Link::Http2(stream));
@@ -103,6 +101,21 @@ impl Targets {
         let shared = Shared { connection, used: self.clock.now() };
         self.shared.borrow_mut().entry(target.serial).or_default().push(shared);
         Ok(Link::Http2(stream))
+    }
+
+    /// A new connection to a target that speaks HTTP/1.1.
+    ///
+    /// # Errors
+    /// [`RequestError::DialFailed`], [`RequestError::TargetHandshakeFailed`].
+    pub(crate) async fn connect_anew(
+        &self,
+        target: &Arc<Target>,
+        speech: Speech,
+        request: &Request,
+    ) -> Result<Box<TargetConnection>, RequestError> {
+        let socket = self.open(target, speech, request).await?;
+        let pool = Pool { targets: self.clone(), serial: target.serial };
+        Ok(TargetConnection::new(socket, self.departures.of(target), pool))
     }
 
     /// Dials, and shakes hands where the group's targets speak TLS.

@@ -10,6 +10,8 @@ pub(crate) mod client_side;
 pub(crate) mod desync;
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod oracle;
 pub(crate) mod request_head;
 pub(super) mod response_head;
 mod sending;

@@ -24,8 +24,9 @@ const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Bytes of one stream that wait to be written.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Streams that a peer has opened and reset before they were looked at (CVE-2023-44487).
-const PENDING_RESETS_MAX: usize = 20;
+/// Streams that a peer has opened and reset before they were looked at (CVE-2023-44487): a page that is left with many
+/// requests under way resets as many.
+const PENDING_RESETS_MAX: usize = 100;
 
 /// Streams that a peer makes us reset (CVE-2025-8671).
 const LOCAL_RESETS_MAX: usize = 100;

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::testing::generator::conversation;
-use super::testing::{read, smallest};
+use super::testing::{read, seeds, smallest};
 use differences::Difference;
 
 mod differences;
@@ -35,14 +35,12 @@ fn look(bytes: &[u8], seed: u64, step: usize) -> Result<Option<Difference>, Stri
 
 #[test]
 fn the_codec_and_hyper_differ_only_where_a_decision_says_so() {
-    let setting = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let count = setting("WEIR_FUZZ_MILLIONS").map_or(INPUTS, |millions| millions * 1_000_000);
-    let first = setting("WEIR_FUZZ_SEED").unwrap_or(1);
+    let seeds = seeds(INPUTS);
     // Of the many, each is split at a few places; byte by byte, all are.
-    let is_long = count > INPUTS;
+    let is_long = seeds.clone().count() as u64 > INPUTS;
     let step = if is_long { 64 } else { 1 };
     let mut seen = BTreeSet::new();
-    for seed in first..first + count {
+    for seed in seeds {
         let bytes = conversation(seed);
         match look(&bytes, seed, step) {
             Ok(difference) => seen.extend(difference),

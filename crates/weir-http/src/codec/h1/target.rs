@@ -35,6 +35,8 @@ pub(crate) struct TargetConnection {
     pub(super) input: Option<Buffer>,
     pool: Pool,
     departure: Departure,
+    /// Whether it has answered before: a request that fails on it may have met the target's own idle timeout.
+    is_reused: bool,
 }
 
 /// A request that a target did not answer.
@@ -43,12 +45,21 @@ pub(crate) struct Unanswered {
     pub(crate) error: RequestError,
     /// The request, when it may be sent again.
     pub(crate) request: Option<Request>,
+    /// The lease, when nothing is wrong but that the target had closed a connection it had kept: another one will do.
+    pub(crate) stale: Option<Lease>,
+}
+
+impl Unanswered {
+    /// The request is not to be sent again.
+    pub(crate) fn finally(error: RequestError) -> Self {
+        Self { error, request: None, stale: None }
+    }
 }
 
 impl TargetConnection {
     /// A connection that has just been established. What is under way on it ends when its target departs.
     pub(crate) fn new(socket: Socket, departure: Departure, pool: Pool) -> Box<Self> {
-        Box::new(Self { socket, input: None, pool, departure })
+        Box::new(Self { socket, input: None, pool, departure, is_reused: false })
     }
 
     /// Whether its target has left.
@@ -84,7 +95,7 @@ impl TargetConnection {
             Ok(line) => {
                 let head = Head::take(&mut self.input, line.end, fields);
                 if line.status == SWITCHING_PROTOCOLS && !agrees(&request, &head) {
-                    return Err(Unanswered { error: RequestError::TargetMalformed, request: None });
+                    return Err(Unanswered::finally(RequestError::TargetMalformed));
                 }
                 let parts = request.parts();
                 let is_head = parts.head.bytes(parts.method) == b"HEAD";
@@ -105,7 +116,7 @@ impl TargetConnection {
             }
             Err(failure) => {
                 give_back(fields);
-                Err(self.unanswered(failure, upload, request))
+                Err(self.unanswered(failure, upload, request, lease))
             }
         }
     }
@@ -130,6 +141,9 @@ impl TargetConnection {
         loop {
             match ready!(poll_fill(&mut self.input, Pin::new(&mut self.socket), cx)) {
                 Ok(1..) => {}
+                Ok(0) | Err(_) if self.input.is_some() || reading.interim > 0 => {
+                    return Poll::Ready(Err(Failure::CutShort));
+                }
                 Ok(0) | Err(_) => return Poll::Ready(Err(Failure::Closed)),
             }
             while let Some(input) = &mut self.input {
@@ -157,29 +171,35 @@ impl TargetConnection {
         }
     }
 
-    fn unanswered(&self, failure: Failure, upload: Upload, mut request: Request) -> Unanswered {
-        let has_begun = upload.has_begun;
+    fn unanswered(&self, failure: Failure, upload: Upload, mut request: Request, lease: Lease) -> Unanswered {
+        let (has_begun, is_blocked) = (upload.has_begun, upload.is_blocked());
         let mut body = upload.into_body();
         let error = match failure {
             Failure::BrokenOff => RequestError::BodyBrokenOff,
             Failure::Left => RequestError::DeregisteredMidRequest,
-            Failure::Expired if body.progress() == Progress::Whole => RequestError::TargetTimedOut,
+            // Either the answer was waited for, or the target took none of the request.
+            Failure::Expired if is_blocked || body.progress() == Progress::Whole => {
+                RequestError::TargetTimedOut
+            }
             Failure::Expired => RequestError::BodyTimedOut,
             Failure::Malformed => RequestError::TargetMalformed,
             Failure::Closed if self.departure.has_happened() => RequestError::DeregisteredMidRequest,
-            Failure::Closed => RequestError::TargetClosedEarly,
+            Failure::Closed | Failure::CutShort => RequestError::TargetClosedEarly,
         };
         let may_repeat = match failure {
-            Failure::BrokenOff | Failure::Expired | Failure::Malformed => false,
+            // With the first byte of an answer the target has said that it has looked at the request.
+            Failure::BrokenOff | Failure::CutShort | Failure::Expired | Failure::Malformed => false,
             Failure::Left | Failure::Closed => !has_begun || request.is_repeatable(),
         };
         let again = may_repeat && body.rewind();
         request.parts_mut().body = body;
-        Unanswered { error, request: again.then_some(request) }
+        let is_stale = again && self.is_reused && failure == Failure::Closed;
+        Unanswered { error, request: again.then_some(request), stale: is_stale.then_some(lease) }
     }
 
     /// Gives it back to the pool it came from, for the next request.
-    fn release(self: Box<Self>) {
+    fn release(mut self: Box<Self>) {
+        self.is_reused = true;
         self.departure.forget();
         if !self.has_left() {
             let pool = self.pool.clone();
@@ -201,7 +221,10 @@ struct Reading {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failure {
     BrokenOff,
+    /// Before a byte of an answer.
     Closed,
+    /// Within an answer's head.
+    CutShort,
     Expired,
     Left,
     Malformed,

@@ -1,5 +1,7 @@
 //! What tests of the codec share: a connection's bytes as the codec reads them, and requests that nobody sent.
 
+use std::ops::Range;
+
 use super::super::fields::Field;
 use super::chunks::{ChunkError, Chunks, Step};
 use super::desync::Oddities;
@@ -156,6 +158,13 @@ fn message(bytes: &[u8], head: &RequestHead, fields: &[Field]) -> Message {
         oddities: head.oddities,
         ..Message::default()
     }
+}
+
+/// The seeds of a run's inputs: `count` from 1 on, unless `WEIR_FUZZ_MILLIONS` and `WEIR_FUZZ_SEED` say otherwise.
+pub(super) fn seeds(count: u64) -> Range<u64> {
+    let setting = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let first = setting("WEIR_FUZZ_SEED").unwrap_or(1);
+    first..first + setting("WEIR_FUZZ_MILLIONS").map_or(count, |millions| millions * 1_000_000)
 }
 
 /// The smallest part of `bytes`, found by leaving out pieces, for which `fails` still holds.

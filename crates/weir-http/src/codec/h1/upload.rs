@@ -52,6 +52,11 @@ impl Upload {
         self.state == State::Filled && self.output.is_none() && !self.is_unflushed
     }
 
+    /// Whether something waits for the target to take it.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.output.is_some() || self.is_unflushed
+    }
+
     /// Whether nothing is left to be done, in order or not.
     pub(super) fn has_ended(&self) -> bool {
         self.is_complete() || self.state == State::Refused

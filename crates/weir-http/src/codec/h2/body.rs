@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 use h2::RecvStream;
 
 use super::super::h1::body::{BodyError, Piece};
-use super::head::trailer_lines;
+use super::head::{check_limits, trailer_lines};
 
 /// A body that a peer sends. Room for more is given to the peer as bytes are taken.
 #[derive(Debug)]
@@ -49,6 +49,9 @@ impl RecvBody {
                 Some(Ok(bytes)) => self.current = bytes,
                 Some(Err(_)) => return Poll::Ready(Err(BodyError::CutShort)),
                 None => match ready!(self.stream.poll_trailers(cx)) {
+                    Ok(Some(trailers)) if check_limits(&trailers).is_err() => {
+                        return Poll::Ready(Err(BodyError::Malformed));
+                    }
                     Ok(trailers) => {
                         self.trailers = trailers.map_or_else(Vec::new, |trailers| trailer_lines(&trailers));
                         self.is_done = true;

@@ -53,6 +53,11 @@ impl Outflow {
         Self { stream, piece: Bytes::new(), is_last: false }
     }
 
+    /// Whether something waits for the peer to have room.
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.piece.is_empty()
+    }
+
     /// Sends what can be sent now.
     pub(super) fn poll(&mut self, body: &mut impl Body, cx: &mut Context<'_>) -> Poll<Flow> {
         loop {

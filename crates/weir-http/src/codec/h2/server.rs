@@ -19,7 +19,7 @@ use weir_net::worker::Worker;
 use super::super::edits::Edits;
 use super::super::fields::Known;
 use super::super::h1::desync::Oddities;
-use super::super::h1::request_head::{Framing, is_look_alike};
+use super::super::h1::request_head::{Framing, HeadError, LINE_BYTES_MAX, is_look_alike};
 use super::super::h1::tunnel::Tunnel;
 use super::super::phase::ConnectionState;
 use super::super::request::{Origin, Parts, Request, Target, Version, is_idempotent};
@@ -28,7 +28,7 @@ use super::super::response::{Response, SWITCHING_PROTOCOLS, may_have_body};
 use super::super::socket::Socket;
 use super::super::{Answer, Connection, date};
 use super::body::RecvBody;
-use super::head::{Lines, field_map};
+use super::head::{Lines, check_limits, field_map};
 use super::outflow::Outflow;
 use super::stream_io::StreamIo;
 use crate::error::RequestError;
@@ -204,11 +204,18 @@ impl Stream {
         {
             return Err(RequestError::HostInvalid);
         }
+        check_limits(&head.headers).map_err(RequestError::HeadInvalid)?;
+        if !matches!(head.uri.scheme_str(), None | Some("http" | "https")) {
+            return Err(RequestError::TargetInvalid);
+        }
+        let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        if path.len() > LINE_BYTES_MAX {
+            return Err(RequestError::HeadInvalid(HeadError::RequestLineTooLong));
+        }
         let mut lines = Lines::new();
         // Toward targets it is the upgrade of HTTP/1.1.
         let method = lines.part(if is_websocket { b"GET" } else { head.method.as_str().as_bytes() });
         lines.part(b" ");
-        let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let raw_target = lines.part(path.as_bytes());
         lines.part(b"\r\n");
         if let (Some(authority), None) = (authority, host) {

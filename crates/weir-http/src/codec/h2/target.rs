@@ -136,6 +136,9 @@ impl Stream {
         state.enter(Phase::Answering);
         match answer {
             Ok(answer) => Ok(self.answered(answer, upload, lease, &request)),
+            Err(Failure::Expired) if upload.is_blocked() => {
+                Err(Unanswered::finally(RequestError::TargetTimedOut))
+            }
             Err(failure) => Err(self.unanswered(failure, upload.body, request)),
         }
     }
@@ -182,7 +185,7 @@ impl Stream {
         };
         let again = may_repeat && body.rewind();
         request.parts_mut().body = body;
-        Unanswered { error, request: again.then_some(request) }
+        Unanswered { error, request: again.then_some(request), stale: None }
     }
 }
 
@@ -223,6 +226,11 @@ struct Upload {
 }
 
 impl Upload {
+    /// Whether something waits for the target to take it.
+    fn is_blocked(&self) -> bool {
+        self.outflow.as_ref().is_some_and(Outflow::is_blocked)
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Flow> {
         let Some(outflow) = &mut self.outflow else { return Poll::Ready(Flow::Whole) };
         let flow = ready!(outflow.poll(&mut self.body, cx));

@@ -1,4 +1,4 @@
-//! Where the codec and hyper differ, and why: `docs/decisions/0017-desync.md` says it at length.
+//! Where the codec and hyper differ, and why: `docs/decisions/0018-desync.md` says it at length.
 
 use super::super::super::fields::Known;
 use super::super::chunks::ChunkError;
@@ -155,7 +155,9 @@ fn why_only_hyper_accepts(bytes: &[u8], end: End, seen: &Seen) -> Option<Differe
 /// Whether hyper reads no further requests behind this one, because it says so.
 fn ends_connection(seen: &Seen) -> bool {
     let says = |wanted: &str| {
-        let values = seen.fields.iter().filter(|(name, _)| name == "connection");
+        // hyper looks only at values that are ASCII.
+        let is_read = |(name, value): &&(String, Vec<u8>)| name == "connection" && value.is_ascii();
+        let values = seen.fields.iter().filter(is_read);
         let mut tokens = values.flat_map(|(_, value)| value.split(|byte| *byte == b','));
         tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()))
     };

@@ -17,6 +17,10 @@ impl Reader<'_> {
         self.line = start;
         let byte = self.byte(end)?;
         if byte != b':' || end == start {
+            if self.bytes[start..].starts_with(b"\r\n") {
+                self.at = start + 2;
+                return Ok(false);
+            }
             return self.odd_line(byte, framer);
         }
         let known = Known::of(&self.bytes[start..end]);
@@ -136,9 +140,9 @@ impl Reader<'_> {
         let start = self.at;
         let begins = self.bytes[start] == byte;
         match byte {
-            b'\r' if begins && self.byte(start + 1)? == b'\n' => {
-                self.at = start + 2;
-                return Ok(false);
+            b'\r' if begins => {
+                // Nothing else may follow it, but it may not have come yet.
+                self.byte(start + 1)?;
             }
             b'\n' if begins => {
                 self.note(Reason::NonCrLfLineTermination);

@@ -19,6 +19,9 @@ const MODELS: [(&[u8], Likeness); 6] = [
     (b"xforwardedproto", Likeness::Forwarding),
 ];
 
+/// The letters that names begin with which say who a client is, in lower case.
+const IDENTITY: &[u8] = b"xamznmtls";
+
 /// Fewest letters of a model.
 const SHORTEST: usize = 12;
 
@@ -34,27 +37,35 @@ pub(super) fn likeness(name: &[u8]) -> Option<Likeness> {
     if !may_be_look_alike(name) {
         return None;
     }
-    MODELS.into_iter().find(|(letters, _)| has_letters(name, letters)).map(|(_, likeness)| likeness)
+    if rest_of_letters(name, IDENTITY).is_some() {
+        return Some(Likeness::Forwarding);
+    }
+    let is_it = |letters: &[u8]| {
+        rest_of_letters(name, letters).is_some_and(|rest| !rest.iter().any(u8::is_ascii_alphanumeric))
+    };
+    MODELS.into_iter().find(|(letters, _)| is_it(letters)).map(|(_, likeness)| likeness)
 }
 
-/// Whether the letters and digits of `name` are `letters`, in any case, with whatever between them.
-fn has_letters(name: &[u8], letters: &[u8]) -> bool {
-    let mut wanted = letters.iter();
-    let mut at = 0;
-    while at < name.len() {
-        let (letter, width) = match &name[at..] {
+/// What follows in `name` when its letters and digits begin with `letters`, in any case, with whatever between them.
+fn rest_of_letters<'n>(name: &'n [u8], letters: &[u8]) -> Option<&'n [u8]> {
+    let mut wanted = letters.iter().peekable();
+    let mut rest = name;
+    while let Some(next) = wanted.peek() {
+        let (letter, width) = match rest {
             // Long s and dotless i turn into S and I where software changes case.
             [0xc5, 0xbf, ..] => (b's', 2),
             [0xc4, 0xb1, ..] => (b'i', 2),
             [byte, ..] => (byte.to_ascii_lowercase(), 1),
-            [] => break,
+            [] => return None,
         };
-        if letter.is_ascii_alphanumeric() && wanted.next() != Some(&letter) {
-            return false;
+        if letter == **next {
+            wanted.next();
+        } else if letter.is_ascii_alphanumeric() {
+            return None;
         }
-        at += width;
+        rest = &rest[width..];
     }
-    wanted.next().is_none()
+    Some(rest)
 }
 
 #[cfg(test)]
@@ -70,6 +81,9 @@ mod tests {
         }
         for name in ["Transfer---Encoding", "Transfer Encoding", "tranſfer-encoding", "Transfer-Encodıng"] {
             assert_eq!(likeness(name.as_bytes()), Some(Likeness::TransferEncoding), "{name}");
+        }
+        for name in ["X_Amzn_Mtls_Clientcert", "x-amzn_mtls-clientcert-leaf", "X-Amzn-Mtls-Anything"] {
+            assert_eq!(likeness(name.as_bytes()), Some(Likeness::Forwarding), "{name}");
         }
         for name in ["X_Forwarded_For", "X-Forwarded_Proto", "XForwarded-Port", "X_Amzn_Trace_Id"] {
             assert_eq!(likeness(name.as_bytes()), Some(Likeness::Forwarding), "{name}");
