@@ -348,8 +348,11 @@ pub async fn recorded(
         Err(error) => {
             record.failed(&error);
             let is_unavailable = is_call && error.culprit() != Culprit::Client;
-            let mut response =
-                if is_unavailable { Response::unavailable(error.status()) } else { Response::error(error.status()) };
+            let mut response = if is_unavailable {
+                Response::unavailable(error.status())
+            } else {
+                Response::error(error.status())
+            };
             // What a client sends after a request that could not be understood cannot be trusted to be a request.
             if error.culprit() == Culprit::Client {
                 response.close_connection();

@@ -122,11 +122,7 @@ pub(crate) fn drop_invalid(bytes: &[u8], fields: &mut Vec<Field>) {
 }
 
 /// Whether some software takes a name for one that frames a message or says where it comes from.
-<<<<<<< HEAD
-pub(in super::super) fn is_look_alike(name: &[u8]) -> bool {
-=======
 pub(crate) fn is_look_alike(name: &[u8]) -> bool {
->>>>>>> codec
     look_alike::likeness(name).is_some()
 }
 

@@ -5,11 +5,8 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use super::super::buffer::Buffer;
 use super::super::edits::Edits;
 use super::super::fields::{Field, Known, Span};
-<<<<<<< HEAD
 use super::super::h1::chunks::trailers::is_left_out;
-=======
 use super::super::h1::request_head::{FIELDS_MAX, HeadError, LINE_BYTES_MAX, is_look_alike};
->>>>>>> codec
 use super::super::h1::write::PassedOn;
 use super::super::head::{Head, borrow_list};
 
@@ -42,16 +39,9 @@ impl Lines {
         value
     }
 
-<<<<<<< HEAD
-    /// Appends all fields of a map that `is_passed` by name. Pieces of `Cookie` become one.
-    ///
-    /// Source: RFC 9113 section 8.2.3.
+    /// Appends all fields of a map that `is_passed` by name. Pieces of `Cookie` become one, and look-alikes of fields that
+    /// frame or route are left out, as in HTTP/1.1. Source: RFC 9113 section 8.2.3.
     pub(super) fn fields(&mut self, map: &HeaderMap, is_passed: impl Fn(Known, &[u8]) -> bool) {
-=======
-    /// Appends all fields of a map. Pieces of `Cookie` become one, and look-alikes of fields that frame or route are left
-    /// out, as in HTTP/1.1. Source: RFC 9113 section 8.2.3.
-    pub(super) fn fields(&mut self, map: &HeaderMap) {
->>>>>>> codec
         let mut cookies = Vec::new();
         for (name, value) in map {
             match Known::of(name.as_str().as_bytes()) {
@@ -62,13 +52,9 @@ impl Lines {
                     }
                     cookies.extend_from_slice(value.as_bytes());
                 }
-<<<<<<< HEAD
+                Known::Other if is_look_alike(name.as_str().as_bytes()) => {}
                 // White space around a value is no part of it; what a peer sends is malformed with it.
                 known => drop(self.field(known, name.as_str().as_bytes(), value.as_bytes().trim_ascii())),
-=======
-                Known::Other if is_look_alike(name.as_str().as_bytes()) => {}
-                known => drop(self.field(known, name.as_str().as_bytes(), value.as_bytes())),
->>>>>>> codec
             }
         }
         if !cookies.is_empty() {
@@ -123,12 +109,7 @@ pub(super) fn check_limits(map: &HeaderMap) -> Result<(), HeadError> {
 pub(super) fn trailer_lines(map: &HeaderMap) -> Vec<u8> {
     let mut lines = Vec::new();
     for (name, value) in map {
-<<<<<<< HEAD
         if !is_left_out(name.as_str().as_bytes()) {
-=======
-        let name_bytes = name.as_str().as_bytes();
-        if Known::of(name_bytes).may_be_trailer() && !is_look_alike(name_bytes) {
->>>>>>> codec
             lines.extend_from_slice(name.as_str().as_bytes());
             lines.extend_from_slice(b": ");
             lines.extend_from_slice(value.as_bytes());

@@ -19,7 +19,7 @@ use weir_net::worker::Worker;
 use super::super::edits::Edits;
 use super::super::fields::Known;
 use super::super::h1::desync::Oddities;
-use super::super::h1::request_head::{Framing, HeadError, LINE_BYTES_MAX, is_look_alike};
+use super::super::h1::request_head::{Framing, HeadError, LINE_BYTES_MAX};
 use super::super::h1::tunnel::Tunnel;
 use super::super::phase::ConnectionState;
 use super::super::request::{Origin, Parts, Request, Target, Version, is_idempotent};
@@ -223,8 +223,7 @@ impl Stream {
         }
         lines.fields(&head.headers, |known, name| {
             let is_valid = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
-            known != Known::Other
-                || !is_look_alike(name) && (!self.drops_invalid || name.iter().all(is_valid))
+            known != Known::Other || !self.drops_invalid || name.iter().all(is_valid)
         });
         let upgrade = is_websocket.then(|| {
             lines.field(
