@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::Reason;
 use weir_control::Origin;
-use weir_tests::frames::{END_HEADERS, END_STREAM, block, frame, kind};
+use weir_tests::frames::{ACK, END_HEADERS, END_STREAM, block, frame, kind};
 use weir_tests::http2::{answer, request};
 use weir_tests::target::respond;
 use weir_tests::{FakeTarget, Folder, Frames, Http2Client, Weir, run, wait_until};
@@ -211,4 +211,24 @@ fn a_head_that_unpacks_to_more_than_it_may_is_refused() {
         (0..200).map(|number| frame(kind::HEADERS, END_HEADERS | END_STREAM, number * 2 + 1, &bomb)),
     );
     assert!(taken <= 200);
+}
+
+#[test]
+fn frames_that_mean_nothing_end_the_connection() {
+    let target = FakeTarget::answering("web");
+    let weir = weir(&target);
+    for (what, frame) in [
+        ("settings", frame(kind::SETTINGS, 0, 0, &[])),
+        ("pings", frame(kind::PING, 0, 0, &[0; 8])),
+        ("acknowledged pings", frame(kind::PING, ACK, 0, &[0; 8])),
+        ("priorities", frame(kind::PRIORITY, 0, 1, &[0, 0, 0, 0, 16])),
+        ("unknown frames", frame(0xbe, 0, 0, b"")),
+    ] {
+        let taken = flood(&weir, (0..FLOOD).map(|_| frame.clone()));
+        assert!(taken <= FLOOD_MAX, "{taken} {what}");
+    }
+    let begun = std::iter::once(frame(kind::HEADERS, END_HEADERS, 1, &block(&HEAD)));
+    let empty = frame(kind::DATA, 0, 1, b"");
+    let taken = flood(&weir, begun.chain((1..FLOOD).map(|_| empty.clone())));
+    assert!(taken <= FLOOD_MAX, "{taken} pieces of a body without a byte");
 }

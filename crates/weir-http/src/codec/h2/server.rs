@@ -30,6 +30,7 @@ use super::super::{Answer, Connection, date};
 use super::body::RecvBody;
 use super::head::{Lines, check_limits, field_map};
 use super::outflow::Outflow;
+use super::patience::{Patience, Watched};
 use super::stream_io::StreamIo;
 use crate::error::RequestError;
 
@@ -69,14 +70,15 @@ pub(crate) async fn serve<A: Answer + 'static>(
     worker: &Worker,
     answer: Rc<A>,
 ) {
-    let handshake = settings().handshake::<_, Bytes>(socket);
+    let patience = Patience::new();
+    let handshake = settings().handshake::<_, Bytes>(Watched::new(socket, patience.clone()));
     let Ok(Ok(mut http)) = tokio::time::timeout(HANDSHAKE_DEADLINE, handshake).await else { return };
     let look = ConnectionState::look_interval(connection.idle_timeout);
     let mut streams: Vec<Rc<ConnectionState>> = Vec::new();
     let own = ConnectionState::new(connection.idle_timeout);
     let mut guard = pin!(tokio::time::sleep(look));
     let mut drained = pin!(worker.drain.begun());
-    let (opened, mut requests, mut is_ending) = (worker.clock.now(), 0, false);
+    let (opened, mut requests, mut is_ending, mut is_over) = (worker.clock.now(), 0, false, false);
     poll_fn(|cx| {
         loop {
             match http.poll_accept(cx) {
@@ -86,7 +88,8 @@ pub(crate) async fn serve<A: Answer + 'static>(
                     own.sent();
                     let (origin, worker, drops_invalid) =
                         (origin.clone(), worker.clone(), connection.settings.drop_invalid_header_fields);
-                    let stream = Stream { origin, state, worker, drops_invalid, respond };
+                    let patience = patience.clone();
+                    let stream = Stream { origin, state, worker, drops_invalid, patience, respond };
                     // In a box: the runtime moves a task's future about before it comes to rest.
                     spawn_local(Box::pin(stream.run(request, answer.clone())));
                     requests += 1;
@@ -100,6 +103,11 @@ pub(crate) async fn serve<A: Answer + 'static>(
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
                 Poll::Pending => {}
             }
+            if patience.is_over() && !is_over {
+                (is_over, is_ending) = (true, true);
+                http.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                continue;
+            }
             if !is_ending && drained.as_mut().poll(cx).is_ready() {
                 is_ending = true;
                 http.graceful_shutdown();
@@ -109,6 +117,7 @@ pub(crate) async fn serve<A: Answer + 'static>(
                 return Poll::Pending;
             }
             guard.as_mut().reset(tokio::time::Instant::now() + look);
+            patience.restore();
             let age = worker.clock.now().since(opened);
             if !is_ending && age >= connection.settings.client_keep_alive {
                 is_ending = true;
@@ -141,6 +150,7 @@ struct Stream {
     worker: Worker,
     /// Whether fields are left out whose names have other characters than letters, digits and hyphens.
     drops_invalid: bool,
+    patience: Rc<Patience>,
     respond: SendResponse<Bytes>,
 }
 
@@ -170,7 +180,7 @@ impl Stream {
                 Box::pin(self.tunnel(response, from_client)).await;
             }
             (Some(response), _) => self.send(response, is_head).await,
-            (None, _) => {}
+            (None, _) => self.patience.was_reset(),
         }
     }
 
