@@ -3,11 +3,13 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test stops at what it does not expect")]
 
 mod access_log;
+mod answers;
 mod at_the_target;
 mod bad_input;
 mod chaos;
 mod classic;
 mod config_examples;
+mod corpus;
 mod deregistration;
 mod dns_targets;
 mod docker;
@@ -33,6 +35,7 @@ mod http_targets;
 mod limits;
 mod manners;
 mod memory;
+mod posing;
 mod publish;
 mod refusals;
 mod reload;

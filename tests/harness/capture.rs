@@ -96,13 +96,13 @@ impl Capture {
         });
     }
 
-    /// Waits until weir has closed every connection.
+    /// Waits until weir has closed every connection that had a request since the last [`Self::forget`].
     ///
     /// # Panics
     /// When it does not.
     pub fn wait_until_closed(&self, what: &str) {
         wait_until(&format!("{what}: the target's connection is closed"), || {
-            self.seen().iter().all(|seen| seen.is_closed)
+            self.seen().iter().all(|seen| seen.is_closed || seen.requests.is_empty())
         });
     }
 }

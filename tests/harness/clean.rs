@@ -84,13 +84,13 @@ pub fn read(bytes: &[u8]) -> Result<Option<Clean>, Dirt> {
 fn check(fields: &[(String, String)]) -> Result<(), Dirt> {
     for (name, value) in fields {
         let lower = name.to_ascii_lowercase();
-        if !is_token(name) || value.trim() != value {
+        if !is_token(name) || value.trim_matches([' ', '\t']) != value {
             return Err(format!("a field {name:?}: {value:?}"));
         }
         if HOP_BY_HOP.contains(&lower.as_str()) {
             return Err(format!("a field of the connection, {name}"));
         }
-        let letters: String = lower.chars().filter(char::is_ascii_alphabetic).collect();
+        let letters: String = lower.chars().filter(char::is_ascii_alphanumeric).collect();
         let framing = ["content-length", "transfer-encoding"];
         if framing.iter().any(|known| known.replace('-', "") == letters && *known != lower) {
             return Err(format!("a look-alike, {name}"));

@@ -235,7 +235,6 @@ impl Request {
         }
     }
 
-    /// Whether it is a call of gRPC.
     pub(crate) fn is_grpc(&self) -> bool {
         let kind = self.0.head.fields().named("content-type").next();
         kind.is_some_and(|kind| kind.len() >= GRPC.len() && kind[..GRPC.len()].eq_ignore_ascii_case(GRPC))
