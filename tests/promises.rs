@@ -37,6 +37,7 @@ mod manners;
 mod memory;
 mod posing;
 mod publish;
+mod real_clients;
 mod refusals;
 mod reload;
 mod retries;

@@ -134,6 +134,16 @@ impl Http2Client {
         self.ask(request("GET", path), b"").await
     }
 
+    /// Begins a tunnel for a protocol. Source: RFC 8441.
+    ///
+    /// # Panics
+    /// When the connection takes none.
+    pub async fn begin_tunnel(&mut self, protocol: &str, path: &str) -> (ResponseFuture, SendStream<Bytes>) {
+        let mut request = request_with("CONNECT", path, &[("sec-websocket-version", "13")]);
+        request.extensions_mut().insert(h2::ext::Protocol::from(protocol));
+        self.begin(request, false).await
+    }
+
     /// Whether a stream may become a tunnel here, once the listener's settings have come.
     pub fn has_tunnels(&self) -> bool {
         self.sender.is_extended_connect_protocol_enabled()
