@@ -140,7 +140,9 @@ fn curl_uses_its_connection_again() {
     let urls: Vec<String> = (0..20).map(|number| format!("{base}/{number}")).collect();
     let mut arguments =
         vec!["--silent", "--insecure", "--resolve", &place, "--write-out", "%{num_connects}\n"];
-    urls.iter().for_each(|url| arguments.extend(["--output", "/dev/null", url]));
+    for url in &urls {
+        arguments.extend(["--output", "/dev/null", url]);
+    }
     let said = program("curl", "curl", &arguments);
     let connects: Vec<&str> = said.out.lines().collect();
     assert_eq!((connects.len(), connects[0]), (20, "1"), "{said:?}");
