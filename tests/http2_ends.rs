@@ -232,3 +232,39 @@ fn frames_that_mean_nothing_end_the_connection() {
     let taken = flood(&weir, begun.chain((1..FLOOD).map(|_| empty.clone())));
     assert!(taken <= FLOOD_MAX, "{taken} pieces of a body without a byte");
 }
+
+#[test]
+fn a_connection_of_very_many_requests_is_replaced_without_losing_one() {
+    /// Requests of one connection. Source: Application Load Balancer, a GOAWAY after 10,000 requests.
+    const REQUESTS: usize = 10_000;
+    let target = FakeTarget::answering("web");
+    let fixed = "default_action: { fixed_response: { status_code: 200 } }";
+    let weir = Weir::start(&weir_tests::yaml::application(
+        &[weir_tests::yaml::group("web", "", &[&target])],
+        "http2_prior_knowledge: true",
+        fixed,
+    ));
+    run(async {
+        let mut client = Http2Client::connect(weir.listener(0)).await;
+        let (mut answered, mut waiting) = (0, Vec::new());
+        while let Ok((response, _)) = client.try_begin(request("GET", "/"), true).await {
+            waiting.push(response);
+            if waiting.len() == 50 {
+                for response in waiting.drain(..) {
+                    match answer(response).await {
+                        Ok(reply) => {
+                            assert_eq!(reply.status, 200);
+                            answered += 1;
+                        }
+                        // One that was never looked at may be asked again elsewhere.
+                        Err(error) => {
+                            assert!(error.is_go_away() && answered >= REQUESTS, "{answered}: {error}")
+                        }
+                    }
+                }
+            }
+        }
+        assert!((REQUESTS..REQUESTS + 200).contains(&answered), "{answered} were answered");
+        client.ended().await.expect("the connection ends in order");
+    });
+}

@@ -6,6 +6,7 @@ mod access_log;
 mod answers;
 mod at_the_target;
 mod bad_input;
+mod bounded;
 mod chaos;
 mod classic;
 mod config_examples;
