@@ -48,8 +48,9 @@ const ARROWS: [(&str, &[&str]); 14] = [
 const BOUNDARIES: [(&str, &[&str]); 13] = [
     ("hyper", &["weir-discovery"]),
     ("hyper-util", &["weir-discovery"]),
-    // weir-http forwards with it; weir-control asks targets how they are, and must not import weir-http.
-    ("h2", &["weir-http", "weir-control"]),
+    // weir-http forwards with it; weir-control asks targets how they are, and must not import weir-http; clients and
+    // targets of tests speak it.
+    ("h2", &["weir-http", "weir-control", "weir-tests"]),
     ("hickory-resolver", &["weir-discovery"]),
     ("http-body-util", &["weir-discovery"]),
     // weir-discovery signs requests with it, and asks servers that must not need weir-tls's listeners.

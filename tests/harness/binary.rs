@@ -59,6 +59,20 @@ impl Binary {
         kill_process(pid, signal).expect("weir is running");
     }
 
+    /// Most bytes of memory that it has had resident at a time.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn peak_bytes(&self) -> usize {
+        let id = self.0.as_ref().expect("weir has not been waited for").id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("weir is running");
+        let peak = status
+            .split("VmHWM:")
+            .nth(1)
+            .and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok());
+        peak.expect("the kernel counts pages") * 1024
+    }
+
     /// Waits for its end.
     ///
     /// # Panics

@@ -162,12 +162,12 @@ impl Client {
     }
 
     fn body(&mut self, reply: &Reply) -> Option<String> {
-        let bytes = if reply.header("transfer-encoding") == "chunked" {
+        let bytes = if matches!(reply.status, 101 | 204 | 304) {
+            Vec::new()
+        } else if reply.header("transfer-encoding") == "chunked" {
             self.chunks()?
         } else if let Ok(length) = reply.header("content-length").parse() {
             self.exactly(length)?
-        } else if matches!(reply.status, 101 | 204 | 304) {
-            Vec::new()
         } else {
             self.to_end()
         };
@@ -219,6 +219,15 @@ impl Client {
     pub fn to_end(&mut self) -> Vec<u8> {
         while self.read_more() {}
         std::mem::take(&mut self.rest)
+    }
+
+    /// Whether something has come within a short while, the end among it.
+    pub fn has_something(&mut self) -> bool {
+        const WHILE: Duration = Duration::from_millis(100);
+        self.stream.set_read_timeout(Some(WHILE)).expect("a timeout can be set");
+        let has_come = !self.rest.is_empty() || self.stream.peek(&mut [0]).is_ok();
+        self.stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
+        has_come
     }
 
     /// Whether the connection ends without another byte.

@@ -6,35 +6,52 @@
 #![allow(clippy::panic, reason = "a harness fails the test that it serves")]
 
 pub mod binary;
+pub mod capture;
+pub mod clean;
 pub mod client;
 pub mod compose;
 pub mod docker;
 pub mod folder;
+pub mod frames;
+pub mod grpc;
+pub mod http2;
+pub mod http2_target;
 pub mod moto;
 pub mod namespaces;
 pub mod open_loop;
 pub mod own_engine;
 pub mod own_swarm;
+pub mod program;
 pub mod server;
 pub mod target;
 pub mod tls;
+pub mod tunnel;
 pub mod two_weirs;
 pub mod weir;
 pub mod yaml;
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
+
 pub use binary::Binary;
+pub use capture::Capture;
 pub use client::{Client, Reply, get};
 pub use compose::Compose;
 pub use docker::Engine;
 pub use folder::Folder;
+pub use frames::Frames;
+pub use http2::Http2Client;
+pub use http2_target::Http2Target;
 pub use moto::Moto;
 pub use namespaces::Namespaces;
 pub use own_engine::OwnEngine;
 pub use own_swarm::OwnSwarm;
+pub use program::program;
 pub use target::{FakeTarget, Received};
+pub use tunnel::Tunnel;
 pub use two_weirs::TwoWeirs;
 pub use weir::Weir;
 
@@ -73,4 +90,24 @@ pub fn free_port() -> u16 {
 /// `127.0.0.1` and a port.
 pub fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// Runs what must wait for several things at once.
+///
+/// # Panics
+/// After [`DEADLINE`].
+pub fn run<T>(future: impl Future<Output = T>) -> T {
+    runtime().block_on(async {
+        let within = tokio::time::timeout(DEADLINE, future).await;
+        within.unwrap_or_else(|_| panic!("not within {DEADLINE:?}"))
+    })
+}
+
+/// What clients and targets of the harness run on that wait for several things at once.
+pub(crate) fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).enable_all().build().expect("a runtime can be made")
+    })
 }

@@ -1,15 +1,13 @@
 //! Certificates that nobody vouches for, and clients that take them.
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 
 use rcgen::{CertificateParams, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::runtime::Runtime;
 use weir_tls::{HandshakeError, TargetSide};
 
-use crate::Folder;
+use crate::{Folder, run};
 
 /// A certificate with its key, as files in PEM.
 #[derive(Clone, Debug)]
@@ -64,7 +62,7 @@ impl TlsClient {
     /// # Panics
     /// When there is no listener.
     pub fn shake_hands(&self, addr: SocketAddr, name: &str) -> Result<Shaken, HandshakeError> {
-        runtime().block_on(async {
+        run(async {
             let stream = TcpStream::connect(addr).await.expect("a listener accepts");
             let (mut stream, _) = self.0.connect(stream, Some(name), &[]).await?;
             let request = format!("GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
@@ -79,12 +77,4 @@ impl TlsClient {
             })
         })
     }
-}
-
-fn runtime() -> &'static Runtime {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(1).enable_all().build().expect("a runtime can be made")
-    })
 }

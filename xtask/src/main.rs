@@ -48,6 +48,7 @@ fn main() -> ExitCode {
 fn test() -> Result<(), Failed> {
     needs::engine()?;
     needs::sources()?;
+    needs::clients()?;
     needs::moto()?;
     cargo(&["build", "--locked", "--package", "weir", "--bins"])?;
     cargo(&["test", "--locked", "--workspace"])

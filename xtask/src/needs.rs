@@ -62,6 +62,18 @@ pub(crate) fn moto() -> Result<(), Failed> {
     installed
 }
 
+/// Programs that the tests use as clients. Without one those tests fail, and say what to install.
+pub(crate) fn clients() -> Result<(), Failed> {
+    let clients = [
+        ("curl", "curl"),
+        ("h2load", "nghttp2-client"),
+        ("testssl", "testssl.sh"),
+        ("slowhttptest", "slowhttptest"),
+    ];
+    let missing: Vec<_> = clients.into_iter().filter(|(program, _)| !has(program)).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing, "the tests with real clients") }
+}
+
 /// nginx with its TCP module, and HAProxy, for the bench.
 pub(crate) fn peers() -> Result<(), Failed> {
     const STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";

@@ -194,6 +194,14 @@ impl RequestError {
         }
     }
 
+    /// Whether opening a connection took as long as it may, so that the same target is not worth another attempt.
+    pub(crate) fn is_deadline(&self) -> bool {
+        matches!(
+            self,
+            Self::DialFailed(DialError::TimedOut) | Self::TargetHandshakeFailed(HandshakeError::Deadline)
+        )
+    }
+
     /// Whether the request never reached the target, so that any method may be tried on another.
     pub fn is_before_dispatch(&self) -> bool {
         matches!(self, Self::DialFailed(_) | Self::TargetHandshakeFailed(_))

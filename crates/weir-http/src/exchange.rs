@@ -131,8 +131,8 @@ impl Exchange {
             _retry = Some(Counted::new(&budget, |budget| &budget.retries));
             failures.push(failed.serial);
             lease = match Box::pin(self.pick_another(group, &failures, record)).await {
-                Ok(lease) => lease,
-                Err(_) => return Err(error),
+                Ok(lease) if !error.is_deadline() || !failures.contains(&lease.target().serial) => lease,
+                Ok(_) | Err(_) => return Err(error),
             };
             record.shard().retried();
         }
@@ -151,6 +151,8 @@ impl Exchange {
                 Ok(response) => return Ok(response),
                 Err(unanswered) => unanswered,
             },
+            // Whoever has waited as long as for an answer waits no longer.
+            Err(error @ RequestError::TargetTimedOut) => return Err(Unanswered::finally(error)),
             Err(error) => return Err(Unanswered { error, request: Some(request), stale: None }),
         };
         let Unanswered { request: Some(request), stale: Some(lease), .. } = unanswered else {

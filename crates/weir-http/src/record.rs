@@ -342,11 +342,17 @@ pub async fn recorded(
     respond: impl AsyncFnOnce(Request, &mut Record) -> Result<Response, RequestError>,
 ) -> Response {
     let mut record = Record::begin(observer, &request);
+    let is_call = request.is_grpc();
     let response = match respond(request, &mut record).await {
         Ok(response) => response,
         Err(error) => {
             record.failed(&error);
-            let mut response = Response::error(error.status());
+            let is_unavailable = is_call && error.culprit() != Culprit::Client;
+            let mut response = if is_unavailable {
+                Response::unavailable(error.status())
+            } else {
+                Response::error(error.status())
+            };
             // What a client sends after a request that could not be understood cannot be trusted to be a request.
             if error.culprit() == Culprit::Client {
                 response.close_connection();

@@ -1,8 +1,11 @@
 //! Target-side connections of one worker, kept for the next request and gone with their target.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use ahash::AHashMap;
@@ -18,6 +21,7 @@ use weir_tls::{Alpn, TargetSide};
 
 use crate::codec::h1::target::TargetConnection;
 use crate::codec::h2::target::{SharedConnection, Stream};
+use crate::codec::phase::Phase;
 use crate::codec::request::Request;
 use crate::codec::socket::Socket;
 use crate::error::RequestError;
@@ -119,8 +123,22 @@ impl Targets {
         Ok(Link::Http2(stream))
     }
 
-    /// Dials, and shakes hands where the group's targets speak TLS.
+    /// Opens a connection while whoever asked has patience: as long as for an answer.
     async fn open(&self, target: &Target, speech: Speech, request: &Request) -> Result<Socket, RequestError> {
+        let state = &request.parts().connection;
+        state.enter(Phase::AwaitingTarget);
+        let mut opening = pin!(self.dial(target, speech, request));
+        let opened = poll_fn(|cx| match state.poll_expired(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(RequestError::TargetTimedOut)),
+            Poll::Pending => opening.as_mut().poll(cx),
+        });
+        let opened = opened.await;
+        state.enter(Phase::Answering);
+        opened
+    }
+
+    /// Dials, and shakes hands where the group's targets speak TLS.
+    async fn dial(&self, target: &Target, speech: Speech, request: &Request) -> Result<Socket, RequestError> {
         let stream = dial(target.addr).await.map_err(RequestError::DialFailed)?;
         if speech.protocol != TargetProtocol::Https {
             return Ok(Socket::Plain(stream));

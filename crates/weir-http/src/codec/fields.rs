@@ -92,15 +92,6 @@ impl Known {
     }
 }
 
-impl Known {
-    /// Whether a field of this name may come after a body: it frames, routes and authorises nothing.
-    ///
-    /// Source: RFC 9110 section 6.5.1.
-    pub(crate) fn may_be_trailer(self) -> bool {
-        matches!(self, Self::Date | Self::Other)
-    }
-}
-
 /// Whether a token is `lower`, which is as long and in lower case, whatever its own case: eight letters at a time.
 #[inline]
 fn is_token(token: &[u8], lower: &[u8]) -> bool {

@@ -5,7 +5,7 @@ mod asked;
 pub(crate) mod body;
 #[cfg(test)]
 mod cases;
-mod chunks;
+pub(super) mod chunks;
 pub(crate) mod client_side;
 pub(crate) mod desync;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub(crate) mod body;
 mod head;
 mod outflow;
+mod patience;
 pub(crate) mod preface;
 pub(crate) mod server;
 mod stream_io;

@@ -12,9 +12,10 @@ use super::edits::{Edits, HeaderText, Preset};
 use super::fields::{Known, Span};
 use super::h1::desync::Oddities;
 use super::head::Head;
+use super::host::is_host;
 use super::phase::ConnectionState;
 use super::request_body::RequestBody;
-use super::request_target::{Target, is_host};
+use super::request_target::Target;
 use crate::error::RequestError;
 
 /// A request from a client, with its body still to be read.
@@ -220,7 +221,7 @@ impl Request {
         }
     }
 
-    fn is_grpc(&self) -> bool {
+    pub(crate) fn is_grpc(&self) -> bool {
         let kind = self.0.head.fields().named("content-type").next();
         kind.is_some_and(|kind| kind.len() >= GRPC.len() && kind[..GRPC.len()].eq_ignore_ascii_case(GRPC))
     }

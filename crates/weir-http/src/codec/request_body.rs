@@ -146,6 +146,8 @@ impl RequestBody {
             })),
         };
         match &piece {
+            // Whoever has all of it need not ask for its end.
+            Ok(Piece::Data) if self.has_ended() => self.progress = Progress::Whole,
             Ok(Piece::Data) => {}
             Ok(Piece::End) => self.progress = Progress::Whole,
             // A client that broke off has nothing that another target should see.

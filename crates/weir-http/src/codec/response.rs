@@ -70,6 +70,19 @@ impl Response {
         response
     }
 
+    /// A response that clients of gRPC understand: the call's own status is 14, unavailable, and there is no page.
+    ///
+    /// Source: an Application Load Balancer, observed.
+    pub fn unavailable(status: u16) -> Self {
+        let mut response = Self::generated(status, Vec::new());
+        for (name, value) in
+            [("content-type", "application/grpc"), ("grpc-status", "14"), ("grpc-message", "unavailable")]
+        {
+            response.0.edits.set(Known::Other, name, HeaderText::from_static(value));
+        }
+        response
+    }
+
     fn generated(status: u16, body: Vec<u8>) -> Self {
         let mut edits = Edits::default();
         edits.set(Known::Server, "Server", SERVER_NAME);

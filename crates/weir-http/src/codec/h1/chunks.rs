@@ -12,7 +12,7 @@ use super::request_head::scan;
 
 #[cfg(test)]
 mod tests;
-mod trailers;
+pub(in super::super) mod trailers;
 
 /// Digits of a chunk's size: those of a `u64`.
 const SIZE_DIGITS_MAX: u8 = 16;

@@ -5,6 +5,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use super::super::buffer::Buffer;
 use super::super::edits::Edits;
 use super::super::fields::{Field, Known, Span};
+use super::super::h1::chunks::trailers::is_left_out;
 use super::super::h1::request_head::{FIELDS_MAX, HeadError, LINE_BYTES_MAX, is_look_alike};
 use super::super::h1::write::PassedOn;
 use super::super::head::{Head, borrow_list};
@@ -38,12 +39,13 @@ impl Lines {
         value
     }
 
-    /// Appends all fields of a map. Pieces of `Cookie` become one, and look-alikes of fields that frame or route are left
-    /// out, as in HTTP/1.1. Source: RFC 9113 section 8.2.3.
-    pub(super) fn fields(&mut self, map: &HeaderMap) {
+    /// Appends all fields of a map that `is_passed` by name. Pieces of `Cookie` become one, and look-alikes of fields that
+    /// frame or route are left out, as in HTTP/1.1. Source: RFC 9113 section 8.2.3.
+    pub(super) fn fields(&mut self, map: &HeaderMap, is_passed: impl Fn(Known, &[u8]) -> bool) {
         let mut cookies = Vec::new();
         for (name, value) in map {
             match Known::of(name.as_str().as_bytes()) {
+                known if !is_passed(known, name.as_str().as_bytes()) => {}
                 Known::Cookie => {
                     if !cookies.is_empty() {
                         cookies.extend_from_slice(b"; ");
@@ -51,7 +53,8 @@ impl Lines {
                     cookies.extend_from_slice(value.as_bytes());
                 }
                 Known::Other if is_look_alike(name.as_str().as_bytes()) => {}
-                known => drop(self.field(known, name.as_str().as_bytes(), value.as_bytes())),
+                // White space around a value is no part of it; what a peer sends is malformed with it.
+                known => drop(self.field(known, name.as_str().as_bytes(), value.as_bytes().trim_ascii())),
             }
         }
         if !cookies.is_empty() {
@@ -106,8 +109,7 @@ pub(super) fn check_limits(map: &HeaderMap) -> Result<(), HeadError> {
 pub(super) fn trailer_lines(map: &HeaderMap) -> Vec<u8> {
     let mut lines = Vec::new();
     for (name, value) in map {
-        let name_bytes = name.as_str().as_bytes();
-        if Known::of(name_bytes).may_be_trailer() && !is_look_alike(name_bytes) {
+        if !is_left_out(name.as_str().as_bytes()) {
             lines.extend_from_slice(name.as_str().as_bytes());
             lines.extend_from_slice(b": ");
             lines.extend_from_slice(value.as_bytes());
@@ -145,14 +147,16 @@ mod tests {
         map.append("accept", HeaderValue::from_static("*/*"));
         map.append("cookie", HeaderValue::from_static("b=2"));
         let mut lines = Lines::new();
-        lines.fields(&map);
+        lines.fields(&map, |_, _| true);
         assert_eq!(lines.into_head().whole(), b"accept: */*\r\ncookie: a=1; b=2\r\n");
     }
 
     #[test]
     fn trailers_that_frame_route_or_authorise_are_not_passed_on() {
         let mut map = HeaderMap::new();
-        for name in ["content-length", "host", "x-forwarded-for", "authorization", "grpc-status"] {
+        for name in
+            ["content-length", "content_length", "host", "x-forwarded-for", "authorization", "grpc-status"]
+        {
             map.append(name, HeaderValue::from_static("0"));
         }
         let lines = trailer_lines(&map);

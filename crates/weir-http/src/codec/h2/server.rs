@@ -31,6 +31,7 @@ use super::super::{Answer, Connection, date};
 use super::body::RecvBody;
 use super::head::{Lines, check_limits, field_map};
 use super::outflow::Outflow;
+use super::patience::{Patience, Watched};
 use super::stream_io::StreamIo;
 use crate::error::RequestError;
 
@@ -70,14 +71,15 @@ pub(crate) async fn serve<A: Answer + 'static>(
     worker: &Worker,
     answer: Rc<A>,
 ) {
-    let handshake = settings().handshake::<_, Bytes>(socket);
+    let patience = Patience::new();
+    let handshake = settings().handshake::<_, Bytes>(Watched::new(socket, patience.clone()));
     let Ok(Ok(mut http)) = tokio::time::timeout(HANDSHAKE_DEADLINE, handshake).await else { return };
     let look = ConnectionState::look_interval(connection.idle_timeout);
     let mut streams: Vec<Rc<ConnectionState>> = Vec::new();
     let own = ConnectionState::new(connection.idle_timeout);
     let mut guard = pin!(tokio::time::sleep(look));
     let mut drained = pin!(worker.drain.begun());
-    let (opened, mut requests, mut is_ending) = (worker.clock.now(), 0, false);
+    let (opened, mut requests, mut is_ending, mut is_over) = (worker.clock.now(), 0, false, false);
     poll_fn(|cx| {
         loop {
             match http.poll_accept(cx) {
@@ -85,7 +87,10 @@ pub(crate) async fn serve<A: Answer + 'static>(
                     let state = Rc::new(ConnectionState::new(connection.idle_timeout));
                     streams.push(state.clone());
                     own.sent();
-                    let stream = Stream { origin: origin.clone(), state, worker: worker.clone(), respond };
+                    let (origin, worker, drops_invalid) =
+                        (origin.clone(), worker.clone(), connection.settings.drop_invalid_header_fields);
+                    let patience = patience.clone();
+                    let stream = Stream { origin, state, worker, drops_invalid, patience, respond };
                     // In a box: the runtime moves a task's future about before it comes to rest.
                     spawn_local(Box::pin(stream.run(request, answer.clone())));
                     requests += 1;
@@ -99,6 +104,11 @@ pub(crate) async fn serve<A: Answer + 'static>(
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
                 Poll::Pending => {}
             }
+            if patience.is_over() && !is_over {
+                (is_over, is_ending) = (true, true);
+                http.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                continue;
+            }
             if !is_ending && drained.as_mut().poll(cx).is_ready() {
                 is_ending = true;
                 http.graceful_shutdown();
@@ -108,6 +118,7 @@ pub(crate) async fn serve<A: Answer + 'static>(
                 return Poll::Pending;
             }
             guard.as_mut().reset(tokio::time::Instant::now() + look);
+            patience.restore();
             let age = worker.clock.now().since(opened);
             if !is_ending && age >= connection.settings.client_keep_alive {
                 is_ending = true;
@@ -138,6 +149,9 @@ struct Stream {
     origin: Rc<Origin>,
     state: Rc<ConnectionState>,
     worker: Worker,
+    /// Whether fields are left out whose names have other characters than letters, digits and hyphens.
+    drops_invalid: bool,
+    patience: Rc<Patience>,
     respond: SendResponse<Bytes>,
 }
 
@@ -167,7 +181,7 @@ impl Stream {
                 Box::pin(self.tunnel(response, from_client)).await;
             }
             (Some(response), _) => self.send(response, is_head).await,
-            (None, _) => {}
+            (None, _) => self.patience.was_reset(),
         }
     }
 
@@ -218,7 +232,10 @@ impl Stream {
         if let (Some(authority), None) = (authority, host) {
             lines.field(Known::Host, b"Host", authority.as_bytes());
         }
-        lines.fields(&head.headers);
+        lines.fields(&head.headers, |known, name| {
+            let is_valid = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+            known != Known::Other || !self.drops_invalid || name.iter().all(is_valid)
+        });
         let upgrade = is_websocket.then(|| {
             lines.field(
                 Known::Other,

@@ -87,7 +87,7 @@ impl Trailers {
 }
 
 /// Whether nobody is to see a trailer of that name.
-fn is_left_out(name: &[u8]) -> bool {
+pub(in super::super::super) fn is_left_out(name: &[u8]) -> bool {
     let begins =
         |prefix: &&[u8]| name.len() >= prefix.len() && name[..prefix.len()].eq_ignore_ascii_case(prefix);
     Known::of(name) != Known::Other
