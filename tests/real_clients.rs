@@ -376,11 +376,8 @@ fn a_websocket_client_talks_through_weir_with_and_without_tls() {
 fn a_websocket_goes_through_a_stream_of_http_2() {
     let target = echoing();
     let settings = "http2_prior_knowledge: true";
-    let weir = Weir::start_healthy(&application(
-        &[group("web", "", &[&target])],
-        settings,
-        "default_action: { forward: web }",
-    ));
+    let groups = [group("web", "", &[&target])];
+    let weir = Weir::start_healthy(&application(&groups, settings, "default_action: { forward: web }"));
     run(async {
         let mut client = Http2Client::connect(weir.listener(0)).await;
         client.get("/first").await;
