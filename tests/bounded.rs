@@ -83,8 +83,9 @@ fn a_body_of_any_size_costs_the_same_memory() {
 #[test]
 fn clients_that_ask_for_much_and_read_nothing_cost_a_buffer_each() {
     const CLIENTS: usize = 200;
-    /// A buffer for each side, and what belongs to a connection.
-    const EACH_MAX: usize = 64 * 1024;
+    /// A buffer for each side (32 KiB), what belongs to a connection (large without optimization), and the share of what the
+    /// allocator keeps in reserve: 55 to 70 KiB have been seen.
+    const EACH_MAX: usize = 96 * 1024;
     let target = large();
     let (_folder, weir, addr) = program(&target);
     let before = weir.peak_bytes();
