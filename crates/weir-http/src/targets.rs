@@ -210,7 +210,8 @@ impl Pool {
         let mut idle = self.targets.idle.borrow_mut();
         let stack = idle.entry(self.serial).or_default();
         if stack.len() < IDLE_MAX {
-            stack.push(Idle { connection, since: self.targets.clock.now() });
+            // Too early at worst, and then it counts as idle for longer than it was.
+            stack.push(Idle { connection, since: self.targets.clock.recent() });
         }
     }
 }

@@ -75,6 +75,12 @@ impl Origin {
         Rc::new(Self { client, listener, handshake, forwarded, host_told: RefCell::default() })
     }
 
+    /// Whether a host is the one that the last request asked for, and so has been looked at.
+    fn knows_host(&self, host: &[u8]) -> bool {
+        let told = self.host_told.borrow();
+        !host.is_empty() && told.as_ref().is_some_and(|(asked, _)| asked == host)
+    }
+
     /// What the client's side speaks: `http` or `https`.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.handshake.is_some() { "https" } else { "http" }
@@ -120,7 +126,7 @@ impl Request {
         let fields = parts.head.fields();
         let mut hosts = fields.values(Known::Host);
         match (hosts.next(), hosts.next()) {
-            (Some(host), None) if is_host(host) => {}
+            (Some(host), None) if parts.origin.knows_host(host) || is_host(host) => {}
             // HTTP/1.0 knows no Host; the listener's own address takes its place.
             (None, _) if parts.version == Version::Http10 => {}
             _ => return Err(RequestError::HostInvalid),

@@ -299,7 +299,8 @@ impl<A: Answer> Session<'_, A> {
         };
         let mut output = Buffer::borrow();
         let clock = self.worker.clock;
-        let wall_seconds = || clock.wall_seconds(clock.now());
+        // The response has just been looked at.
+        let wall_seconds = || clock.wall_seconds(clock.recent());
         append_response_head(&mut output, response.parts(), delimiter, connection, wall_seconds);
         let sent = {
             let mut sending = Sending {

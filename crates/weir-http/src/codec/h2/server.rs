@@ -287,7 +287,7 @@ impl Stream {
         }
         if parts.head.as_ref().is_none_or(|head| head.first(Known::Date).is_none()) {
             let clock = self.worker.clock;
-            let value = date::with(clock.wall_seconds(clock.now()), HeaderValue::from_str);
+            let value = date::with(clock.wall_seconds(clock.recent()), HeaderValue::from_str);
             map.insert(header::DATE, value.expect("a date is visible characters"));
         }
         *head.headers_mut() = map;
