@@ -135,6 +135,25 @@ fn a_connection_that_the_target_closed_while_idle_costs_no_request() {
 }
 
 #[test]
+fn a_kept_connection_that_the_target_closes_unread_is_replaced_at_once_and_is_no_failure() {
+    // Closes its end only when the next request has come: weir cannot have heard of it before it sends.
+    let is_second = std::sync::atomic::AtomicBool::new(false);
+    let target = FakeTarget::behaving(move |_, stream| {
+        if is_second.fetch_xor(true, std::sync::atomic::Ordering::Relaxed) {
+            return false;
+        }
+        weir_tests::target::respond(stream, 200, "ok")
+    });
+    let weir = Weir::start_healthy(&format!("workers: 1\n{}", forwarding_to(&[&target])));
+    let mut client = weir.client();
+    for _ in 0..20 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    assert!(weir.metric("weir_retries_total") < 0.1, "the only target was asked again, and no other");
+    assert!(weir.metric("weir_target_failures_total") < 0.1, "closing what is idle is a target's right");
+}
+
+#[test]
 fn a_port_that_nobody_listens_on_cannot_be_blocked_by_dialling_it() {
     // A dial to a dead port of the ephemeral range connects to itself sooner or later, and would then hold the port.
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -15,9 +15,12 @@ const STREAMS_MAX: u32 = 128;
 /// Bytes of one stream that may be under way, so that one upload that stalls holds little.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
-/// Bytes of all streams of a connection that may be under way: many windows, so that streams that stall do not block
-/// the others.
-const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// Bytes of all streams of a client's connection that may be under way: many windows, so that streams that stall do not
+/// block the others, and as much as one client can make weir hold on one connection.
+const CLIENT_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// The same on a connection to a target, which requests of many clients share.
+const TARGET_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 
 /// Bytes of all fields of a head. Source: Application Load Balancer quotas: all request headers together at most 64 K.
 const HEAD_BYTES_MAX: u32 = 64 * 1024;

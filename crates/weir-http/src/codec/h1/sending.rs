@@ -6,7 +6,7 @@ use super::super::buffer::Buffer;
 use super::super::response_body::ResponseBody;
 use super::body::Piece;
 use super::client_side::ClientSide;
-use super::write::{Delimiter, append_chunk, append_last_chunk, room_for_data};
+use super::write::{Delimiter, append_data, append_last_chunk, room_for_data};
 
 /// How the sending of a response went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,15 +72,7 @@ impl Sending<'_> {
         while self.state == BodyState::Flowing {
             let output = self.output.get_or_insert_with(Buffer::borrow);
             let Some(room) = room_for_data(output) else { return };
-            let piece = self.body.poll_piece(cx, &mut |bytes| {
-                let taken = bytes.len().min(room);
-                if is_chunked {
-                    append_chunk(output, &bytes[..taken]);
-                } else {
-                    output.append(&bytes[..taken]);
-                }
-                taken
-            });
+            let piece = self.body.poll_piece(cx, &mut |bytes| append_data(output, bytes, room, is_chunked));
             match piece {
                 Poll::Ready(Ok(Piece::Data)) => {}
                 Poll::Ready(Ok(Piece::End)) => {

@@ -11,7 +11,7 @@ use super::super::request_body::RequestBody;
 use super::super::socket::Socket;
 use super::body::Piece;
 use super::request_head::Framing;
-use super::write::{append_chunk, append_last_chunk, room_for_data};
+use super::write::{append_data, append_last_chunk, room_for_data};
 
 /// What is still to be written of a request.
 #[derive(Debug)]
@@ -90,15 +90,7 @@ impl Upload {
         while self.state == State::Filling {
             let output = self.output.get_or_insert_with(Buffer::borrow);
             let Some(room) = room_for_data(output) else { return Ok(false) };
-            let piece = self.body.poll_piece(cx, &mut |bytes| {
-                let taken = bytes.len().min(room);
-                if is_chunked {
-                    append_chunk(output, &bytes[..taken]);
-                } else {
-                    output.append(&bytes[..taken]);
-                }
-                taken
-            });
+            let piece = self.body.poll_piece(cx, &mut |bytes| append_data(output, bytes, room, is_chunked));
             match piece {
                 Poll::Ready(Ok(Piece::Data)) => {}
                 Poll::Ready(Ok(Piece::End)) => {

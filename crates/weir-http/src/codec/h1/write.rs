@@ -44,8 +44,19 @@ pub(super) fn room_for_data(output: &Buffer) -> Option<usize> {
     output.room().checked_sub(CHUNK_FRAMING_BYTES_MAX).filter(|room| *room >= LEAST)
 }
 
+/// Appends as much of a body's bytes as there is `room` for, in a chunk of their own or as they are; how many those were.
+pub(super) fn append_data(output: &mut Buffer, bytes: &[u8], room: usize, is_chunked: bool) -> usize {
+    let taken = bytes.len().min(room);
+    if is_chunked {
+        append_chunk(output, &bytes[..taken]);
+    } else {
+        output.append(&bytes[..taken]);
+    }
+    taken
+}
+
 /// Appends one chunk.
-pub(super) fn append_chunk(output: &mut Buffer, data: &[u8]) {
+fn append_chunk(output: &mut Buffer, data: &[u8]) {
     output.append_all([hexadecimal(data.len(), &mut [0; 16]), b"\r\n", data, b"\r\n"]);
 }
 

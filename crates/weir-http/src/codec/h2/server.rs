@@ -50,7 +50,7 @@ fn settings() -> Builder {
     let mut builder = Builder::new();
     builder
         .initial_window_size(super::STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(super::CONNECTION_WINDOW_BYTES)
+        .initial_connection_window_size(super::CLIENT_WINDOW_BYTES)
         .max_concurrent_streams(super::STREAMS_MAX)
         .max_header_list_size(super::HEAD_BYTES_MAX)
         .max_send_buffer_size(super::SEND_BUFFER_BYTES)

@@ -54,7 +54,7 @@ impl SharedConnection {
         builder
             .enable_push(false)
             .initial_window_size(super::STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(super::CONNECTION_WINDOW_BYTES)
+            .initial_connection_window_size(super::TARGET_WINDOW_BYTES)
             .max_header_list_size(response_head::HEAD_BYTES_MAX as u32)
             .max_send_buffer_size(super::SEND_BUFFER_BYTES);
         let scheme = if matches!(socket, Socket::Plain(_)) { "http" } else { "https" };
