@@ -13,6 +13,7 @@ mod peers;
 mod proxy;
 mod publish;
 mod report;
+mod rules;
 mod scenario;
 mod schedule;
 mod sockets;
@@ -78,6 +79,8 @@ enum Role {
     Publish,
     /// What changes of targets cost requests: with a thousand groups, quiet and while they change all the time.
     PublishUnderLoad,
+    /// What rules cost, by their number: a decision, and a request through all of weir.
+    Rules,
 }
 
 fn main() -> ExitCode {
@@ -99,6 +102,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         Some(Role::Instructions) => instructions::hold(&arguments.comparison),
         Some(Role::Publish) => publish::measure(),
         Some(Role::PublishUnderLoad) => under_load::compare(&arguments.comparison),
+        Some(Role::Rules) => rules::measure(&arguments.comparison),
         None => schedule::compare(&arguments.comparison),
     }
 }

@@ -23,6 +23,17 @@ pub(crate) struct Bench<'a> {
     pub(crate) weir: &'a Path,
 }
 
+/// What weir's configuration has besides what every bench needs.
+#[derive(Debug, Default)]
+pub(crate) struct More {
+    /// At its top.
+    pub(crate) top: String,
+    /// Among its target groups.
+    pub(crate) groups: String,
+    /// Within its listener, from a comma on.
+    pub(crate) rules: String,
+}
+
 impl Bench<'_> {
     /// Starts every proxy that is there; what is missing, and the remedy.
     pub(crate) fn start(&self) -> (Vec<Proxy>, Vec<String>) {
@@ -125,11 +136,11 @@ impl Bench<'_> {
     }
 
     fn weir(&self) -> anyhow::Result<Proxy> {
-        self.weir_with(&(String::new(), String::new()))
+        self.weir_with(&More::default())
     }
 
-    /// weir with more in its configuration: at the top, and among the target groups.
-    pub(crate) fn weir_with(&self, more: &(String, String)) -> anyhow::Result<Proxy> {
+    /// weir with more in its configuration.
+    pub(crate) fn weir_with(&self, more: &More) -> anyhow::Result<Proxy> {
         let (addr, command) = self.weir_command(more)?;
         let output = Command::new(self.weir).arg("--version").output().context("weir --version")?;
         let name = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -139,7 +150,7 @@ impl Bench<'_> {
     /// Writes weir's configuration: where it will listen, and how it is started.
     pub(crate) fn weir_command(
         &self,
-        (top, groups): &(String, String),
+        More { top, groups, rules }: &More,
     ) -> anyhow::Result<(SocketAddr, Command)> {
         anyhow::ensure!(
             self.weir.exists(),
@@ -163,7 +174,7 @@ impl Bench<'_> {
             }
         };
         let text = format!(
-            "admin: {{ bind: {admin} }}\nworkers: 1\n{top}target_groups:\n{groups}  - name: backends\n    protocol: {protocol}\n    health_check: {{ protocol: tcp, interval: 300s }}\n    targets:\n{targets}load_balancers:\n  - name: bench\n    type: {kind}\n{of_all}    listeners: [{{ bind: \"{addr}\"{of_listener}, default_action: {{ forward: backends }} }}]\n"
+            "admin: {{ bind: {admin} }}\nworkers: 1\n{top}target_groups:\n{groups}  - name: backends\n    protocol: {protocol}\n    health_check: {{ protocol: tcp, interval: 300s }}\n    targets:\n{targets}load_balancers:\n  - name: bench\n    type: {kind}\n{of_all}    listeners: [{{ bind: \"{addr}\"{of_listener}{rules}, default_action: {{ forward: backends }} }}]\n"
         );
         let path = self.write("weir.yaml", &text)?;
         let mut command = Command::new(self.weir);

@@ -115,6 +115,15 @@ impl Generator {
         self.stdout.read_line(&mut line)?;
         serde_json::from_str(&line).context("the generator ended in the middle of a load")
     }
+
+    /// CPU time of weir's worker per request of [`Scenario::Http128`], in microseconds.
+    pub(crate) fn worker_micros(&mut self, weir: &Proxy, seconds: f64) -> anyhow::Result<f64> {
+        self.load(weir.addr, seconds, Scenario::Http128)?;
+        let before = weir.worker_nanos()?;
+        let run = self.outcome()?;
+        anyhow::ensure!(run.errors == 0, "{} requests failed", run.errors);
+        Ok((weir.worker_nanos()? - before) as f64 / 1e3 / run.requests.max(1) as f64)
+    }
 }
 
 impl Drop for Generator {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::peers::Bench;
+use crate::peers::{Bench, More};
 use crate::proxy::Proxy;
 use crate::report::median;
 use crate::scenario::Scenario;
@@ -51,10 +51,10 @@ fn alternate(
     let mut busy_times = Vec::new();
     for round in 0..comparison.rounds {
         progress(&format!("round {} of {}", round + 1, comparison.rounds));
-        let before = per_request(generator, weir, comparison.seconds)?;
+        let before = generator.worker_micros(weir, comparison.seconds)?;
         let busy =
-            while_changing(targets, pause, &changes, || per_request(generator, weir, comparison.seconds))?;
-        let after = per_request(generator, weir, comparison.seconds)?;
+            while_changing(targets, pause, &changes, || generator.worker_micros(weir, comparison.seconds))?;
+        let after = generator.worker_micros(weir, comparison.seconds)?;
         ratios.push(busy / f64::midpoint(before, after));
         busy_times.push(busy);
     }
@@ -66,15 +66,6 @@ fn alternate(
         median(ratios.into_iter()),
     ));
     Ok(())
-}
-
-/// CPU time of weir's worker per request, in microseconds.
-fn per_request(generator: &mut Generator, weir: &Proxy, seconds: f64) -> anyhow::Result<f64> {
-    generator.load(weir.addr, seconds, Scenario::Http128)?;
-    let before = weir.worker_nanos()?;
-    let run = generator.outcome()?;
-    anyhow::ensure!(run.errors == 0, "{} requests failed", run.errors);
-    Ok((weir.worker_nanos()? - before) as f64 / 1e3 / run.requests.max(1) as f64)
 }
 
 /// Does something while targets change.
@@ -130,10 +121,11 @@ impl Targets<'_> {
 }
 
 /// The groups that change, to be added to the one that serves. Nobody sends to them, so they are not probed.
-fn configuration() -> (String, String) {
+fn configuration() -> More {
     let mut groups = String::new();
     groups.extend((0..GROUPS).map(|group| {
         format!("  - {{ name: g{group}, deregistration_delay: 0s, targets: [{{ file: {{ service: s{group} }} }}] }}\n")
     }));
-    ("discovery: { confirm_removals: 0s, file: { path: targets.json } }\n".to_owned(), groups)
+    let top = "discovery: { confirm_removals: 0s, file: { path: targets.json } }\n".to_owned();
+    More { top, groups, ..More::default() }
 }

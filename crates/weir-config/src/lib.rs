@@ -23,8 +23,8 @@ pub use config::{
 pub use keys::OBJECTS;
 pub use problem::{Problem, Problems};
 
-/// Largest configuration file, in bytes.
-pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Largest configuration file, in bytes: as many rules as one listener has priorities fit in.
+pub const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// A configuration that was read, and what to know about it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -64,7 +64,8 @@ impl Outcome {
 
 /// Decides what is to be done with a request that arrived at `listener`.
 ///
-/// Time is at most proportional to the number of rules and of targets; no allocation except for a redirect.
+/// Time is proportional to the number of rules under the request's host and path (see [`crate::rule::RuleIndex`]), and to
+/// that of targets; no allocation except for a redirect.
 pub fn decide(
     snapshot: &Snapshot,
     listener: &Listener,
@@ -75,7 +76,7 @@ pub fn decide(
 ) -> Decision {
     let (rule, action) = match &listener.kind {
         ListenerKind::Application { rules, default_action, .. } => {
-            match rules.iter().find(|rule| rule.matches(head, client)) {
+            match listener.rule_index.first_match(rules, head, client) {
                 Some(rule) => (Some(rule.priority), &rule.action),
                 None => (None, default_action),
             }
@@ -150,6 +151,7 @@ mod tests {
             access_log: None,
             http: crate::definition::HttpSettings::default(),
             bind: crate::address::ListenAddr("127.0.0.1:80".parse().unwrap()),
+            rule_index: crate::rule::RuleIndex::new(&rules),
             kind: ListenerKind::Application {
                 tls: None,
                 rules,

@@ -176,6 +176,14 @@ impl<G> ListenerKind<G> {
         }
     }
 
+    /// Its rules; only application listeners have any.
+    pub fn rules(&self) -> &[Rule<G>] {
+        match self {
+            Self::Application { rules, .. } => rules,
+            Self::ClassicHttp { .. } | Self::ClassicTcp { .. } | Self::NetworkTcp { .. } => &[],
+        }
+    }
+
     /// The same kind with every group replaced by what `resolve` gives for it.
     pub fn map_groups<H>(&self, mut resolve: impl FnMut(&G) -> H) -> ListenerKind<H> {
         match self {

@@ -38,6 +38,15 @@ enum Token {
     Byte(u8),
 }
 
+impl Token {
+    fn literal(self) -> Option<u8> {
+        match self {
+            Self::Byte(byte) => Some(byte),
+            Self::AnyRun | Self::AnyOne => None,
+        }
+    }
+}
+
 /// A compiled wildcard pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
@@ -111,14 +120,19 @@ impl Pattern {
         self.tokens[token..].iter().all(|t| *t == Token::AnyRun)
     }
 
+    /// The bytes that every text begins with that matches, in lower case where case does not matter.
+    pub fn literal_start(&self) -> impl Iterator<Item = u8> {
+        self.tokens.iter().map_while(|token| token.literal())
+    }
+
+    /// The bytes that every text ends with that matches, in lower case where case does not matter; the last one first.
+    pub fn literal_end_reversed(&self) -> impl Iterator<Item = u8> {
+        self.tokens.iter().rev().map_while(|token| token.literal())
+    }
+
     /// The pattern as written.
     pub fn as_str(&self) -> &str {
         &self.source
-    }
-
-    /// How many wildcards it has.
-    pub fn wildcard_count(&self) -> usize {
-        self.tokens.iter().filter(|t| !matches!(t, Token::Byte(_))).count()
     }
 }
 

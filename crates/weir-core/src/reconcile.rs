@@ -23,6 +23,7 @@ use crate::chaos::Chaos;
 use crate::definition::{Definitions, TargetGroup};
 use crate::health::{Health, HealthCount, InitialReason, UnhealthyReason, Verdict};
 use crate::name::{GroupName, LoadBalancerName};
+use crate::rule::RuleIndex;
 use crate::snapshot::{Group, GroupIndex, Listener, ListenerIndex, Member, Snapshot};
 use crate::target::TargetSerial;
 use crate::task::{Provenance, TaskSet};
@@ -243,6 +244,7 @@ impl State {
                     access_log: load_balancer.access_log.clone(),
                     http: load_balancer.http,
                     bind: listener.bind,
+                    rule_index: RuleIndex::new(kind.rules()),
                     kind,
                 }));
             }

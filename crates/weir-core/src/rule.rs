@@ -4,11 +4,13 @@
 //! rule, and a condition when it meets any of its values; the first rule that matches wins.
 
 mod condition;
+mod index;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use condition::{Condition, QueryPattern};
+pub use index::RuleIndex;
 
 use crate::address::ClientAddr;
 use crate::head::Head;

@@ -12,6 +12,7 @@ use crate::definition::{AccessLog, HttpSettings, ListenerKind, TargetGroup};
 use crate::health::Health;
 use crate::lease::Lease;
 use crate::name::LoadBalancerName;
+use crate::rule::RuleIndex;
 use crate::target::{Target, TargetSerial, Weight};
 use crate::task::Provenance;
 use crate::time::Timestamp;
@@ -102,6 +103,8 @@ pub struct Listener {
     pub bind: ListenAddr,
     /// What it does with them.
     pub kind: ListenerKind<GroupIndex>,
+    /// Where the rules of its kind are found.
+    pub rule_index: RuleIndex,
 }
 
 /// A target group as the data plane sees it.

@@ -319,6 +319,7 @@ mod tests {
             http: weir_core::definition::HttpSettings::default(),
             bind: ListenAddr("127.0.0.1:8080".parse().unwrap()),
             kind: ListenerKind::NetworkTcp { group: GroupIndex(0) },
+            rule_index: weir_core::rule::RuleIndex::default(),
         }
     }
 

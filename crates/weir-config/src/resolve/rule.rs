@@ -1,6 +1,6 @@
 //! Rules and their conditions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ipnet::IpNet;
 use weir_core::name::GroupName;
@@ -47,17 +47,20 @@ pub(super) fn read_all(
 
 /// A rule that stands behind one with the same conditions, or behind one that matches every path, never matches.
 fn warn_of_shadows(rules: &[(&Node, Rule<GroupName>)], reader: &mut Reader<'_>) {
-    for (at, (node, rule)) in rules.iter().enumerate() {
-        let shadow = rules[..at].iter().find(|(_, before)| {
-            before.conditions == rule.conditions
-                || matches!(before.conditions.as_slice(), [only] if is_any_path(only))
-        });
+    let mut first_with = HashMap::new();
+    let mut of_any_path = None;
+    for entry @ (node, rule) in rules {
+        let same = *first_with.entry(format!("{:?}", rule.conditions)).or_insert(entry);
+        let shadow = of_any_path.or((same.1.priority != rule.priority).then_some(same));
         if let Some((first, before)) = shadow {
             let cause = format!(
                 "this rule never matches: rule {} on line {} takes everything first",
                 before.priority, first.position.line
             );
             reader.warning(node, &cause, Some("change its priority or its conditions"));
+        }
+        if matches!(rule.conditions.as_slice(), [only] if is_any_path(only)) {
+            of_any_path = of_any_path.or(Some(entry));
         }
     }
 }
