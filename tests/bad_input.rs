@@ -10,6 +10,8 @@ fn complaint(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+const ACTION: &str = "default_action: { fixed_response: { status_code: 200 } }";
+
 const GOOD: &str = "admin: { bind: 127.0.0.1:0 }\nload_balancers: [{ name: edge, type: application, listeners: [{ bind: \"127.0.0.1:0\", default_action: { fixed_response: { status_code: 200 } } }] }]\n";
 
 #[test]
@@ -47,6 +49,27 @@ load_balancers:
         ] {
             assert!(text.contains(expected), "{command} should say {expected:?}:\n{text}");
         }
+    }
+}
+
+#[test]
+fn a_pattern_that_is_none_is_shown_where_it_stands() {
+    for (condition, cause) in [
+        ("{ path_pattern: { regex_values: [\"^/a(b\"] } }", "unclosed group at character 4"),
+        ("{ path_pattern: { regex_values: [\"(?=a)\"] } }", "look-around"),
+        ("{ path_pattern: { values: [\"/a\"], regex_values: [\"b\"] } }", "not both"),
+        ("{ path_pattern: {} }", "`values`"),
+        ("{ http_header: { name: X-Env } }", "`values`"),
+        ("{ path_pattern: [\"/\u{e4}\"] }", "only printable ASCII"),
+    ] {
+        let listener = format!(
+            "rules: [{{ priority: 1, conditions: [{condition}], actions: [{{ fixed_response: {{ status_code: 200 }} }}] }}], default_action: {{ fixed_response: {{ status_code: 200 }} }}"
+        );
+        let folder = Folder::new();
+        let path = folder.write("weir.yaml", &GOOD.replace(ACTION, &listener));
+        let output = Binary::run(&["check", "-c", path.to_str().unwrap()]);
+        let text = complaint(&output);
+        assert!(output.status.code() == Some(1) && text.contains(cause), "{condition}:\n{text}");
     }
 }
 

@@ -62,6 +62,38 @@ fn a_request_goes_where_the_first_rule_that_matches_it_leads() {
 }
 
 #[test]
+fn regular_expressions_match_hosts_and_headers_in_any_case_and_paths_in_theirs() {
+    let rule = |priority: u32, condition: &str, body: &str| {
+        format!(
+            "{{ priority: {priority}, conditions: [{{ {condition} }}], actions: [{{ fixed_response: {{ status_code: 200, message_body: {body} }} }}] }}"
+        )
+    };
+    let rules = [
+        rule(10, "path_pattern: { regex_values: [\"^/item/[0-9]+$\"] }", "item"),
+        rule(20, "host_header: { regex_values: [\"^(www[.])?shop[.]example$\"] }", "shop"),
+        rule(30, "http_header: { name: User-Agent, regex_values: [\"bot|crawler\"] }", "bot"),
+    ]
+    .join(", ");
+    let listener = format!("rules: [{rules}], default_action: {{ fixed_response: {{ status_code: 404 }} }}");
+    let target = FakeTarget::answering("web");
+    let weir = Weir::start(&application(&[group("web", "", &[&target])], "", &listener));
+    for (path, host, agent, answer) in [
+        ("/item/42", "a.example", "x", "item"),
+        ("/item/42?x=/item/1", "a.example", "x", "item"),
+        ("/ITEM/42", "a.example", "x", ""),
+        ("/item/x", "a.example", "x", ""),
+        ("/", "WWW.Shop.Example:80", "x", "shop"),
+        ("/", "my.shop.example", "x", ""),
+        ("/", "a.example", "GoogleBot/2", "bot"),
+    ] {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {agent}\r\nConnection: close\r\n\r\n"
+        );
+        assert_eq!(weir.client().ask(request).body, answer, "{path} {host} {agent}");
+    }
+}
+
+#[test]
 fn a_redirect_keeps_what_it_does_not_change() {
     let redirects = [
         ("/old/*", "{ path: \"/new/#{path}\", status_code: HTTP_301 }"),

@@ -108,7 +108,8 @@ objects! {
     CONDITION = "condition",
         ["host_header", "http_header", "http_request_method", "path_pattern", "query_string", "source_ip"],
         later [];
-    HTTP_HEADER = "http_header condition", ["name", "values"], later ["regex_values"];
+    HTTP_HEADER = "http_header condition", ["name", "regex_values", "values"], later [];
+    PATTERNS = "patterns", ["regex_values", "values"], later [];
     QUERY_PAIR = "query_string pair", ["key", "value"], later [];
     ACTION = "action",
         ["fixed_response", "forward", "redirect"],

@@ -1,9 +1,15 @@
-//! Wildcard patterns of rule conditions: `*` is any run of characters, `?` exactly one, `\` makes either literal.
+//! Patterns of rule conditions: texts with wildcards, and regular expressions.
 //!
-//! Source: Application Load Balancer, "Listener rules": wildcards in host, path, header and query conditions. `*`
-//! crosses `/`.
+//! Source: Application Load Balancer, "Listener rules": wildcards in host, path, header and query conditions, where `*`
+//! crosses `/`; regular expressions in host, path and header conditions.
+
+mod regex;
+mod wildcards;
 
 use std::fmt;
+
+use regex::Regex;
+use wildcards::Wildcards;
 
 /// Longest pattern, in bytes (AWS's limit on a condition value).
 pub const PATTERN_BYTES_MAX: usize = 128;
@@ -17,6 +23,19 @@ pub enum PatternError {
     /// A character outside printable ASCII.
     #[error("has the character {0:?}; only printable ASCII is allowed")]
     NotPrintable(char),
+    /// Not a regular expression that is understood: what, and at which byte.
+    #[error("is not a regular expression that is understood: {what} at character {at}")]
+    Regex {
+        /// What is wrong.
+        what: String,
+        /// At which byte, from 1.
+        at: usize,
+    },
+    /// A regular expression whose automaton would be larger than a limit, 256 KiB.
+    #[error(
+        "needs too large an automaton; counted repetitions like `{{1,50}}` of alternatives are what makes it so"
+    )]
+    TooComplex,
     /// Longer than [`PATTERN_BYTES_MAX`].
     #[error("is longer than {PATTERN_BYTES_MAX} characters")]
     TooLong,
@@ -31,103 +50,65 @@ pub enum Case {
     Sensitive,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token {
-    AnyRun,
-    AnyOne,
-    Byte(u8),
-}
-
-impl Token {
-    fn literal(self) -> Option<u8> {
-        match self {
-            Self::Byte(byte) => Some(byte),
-            Self::AnyRun | Self::AnyOne => None,
-        }
-    }
-}
-
-/// A compiled wildcard pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A compiled pattern. Matching takes no lock and no allocation.
+#[derive(Clone, Debug)]
 pub struct Pattern {
     source: String,
-    tokens: Vec<Token>,
     case: Case,
+    form: Form,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    Regex(Regex),
+    Wildcards(Wildcards),
 }
 
 impl Pattern {
-    /// Compiles a pattern.
+    /// Compiles a pattern with wildcards: `*` is any run of characters, `?` exactly one, `\` makes either literal.
     ///
     /// # Errors
     /// [`PatternError`] when the text is empty, too long or not printable ASCII.
     pub fn parse(source: &str, case: Case) -> Result<Self, PatternError> {
-        if source.is_empty() {
-            return Err(PatternError::Empty);
-        }
-        if source.len() > PATTERN_BYTES_MAX {
-            return Err(PatternError::TooLong);
-        }
-        if let Some(c) = source.chars().find(|c| !matches!(c, ' '..='~')) {
-            return Err(PatternError::NotPrintable(c));
-        }
-        let mut tokens = Vec::with_capacity(source.len());
-        let mut bytes = source.bytes().peekable();
-        while let Some(byte) = bytes.next() {
-            let token = match byte {
-                b'*' => Token::AnyRun,
-                b'?' => Token::AnyOne,
-                b'\\' => Token::Byte(fold(
-                    bytes.next_if(|b| matches!(b, b'*' | b'?' | b'\\')).unwrap_or(b'\\'),
-                    case,
-                )),
-                _ => Token::Byte(fold(byte, case)),
-            };
-            // Two `*` in a row mean the same as one and would cost a level of backtracking.
-            if token != Token::AnyRun || tokens.last() != Some(&Token::AnyRun) {
-                tokens.push(token);
-            }
-        }
-        Ok(Self { source: source.to_owned(), tokens, case })
+        check(source)?;
+        let form = Form::Wildcards(Wildcards::new(source, case));
+        Ok(Self { source: source.to_owned(), case, form })
     }
 
-    /// Whether the whole of `text` matches. Time is at most pattern length times text length; no allocation.
+    /// Compiles a regular expression, which matches anywhere in a text: no look-around, no back-references, no Unicode
+    /// classes.
+    ///
+    /// # Errors
+    /// [`PatternError`] when the text is empty, too long, not printable ASCII, not understood or too complex.
+    pub fn parse_regex(source: &str, case: Case) -> Result<Self, PatternError> {
+        check(source)?;
+        let form = Form::Regex(Regex::new(source, case)?);
+        Ok(Self { source: source.to_owned(), case, form })
+    }
+
+    /// Whether a text matches: all of it, or some part of it where the pattern is a regular expression. Time is at most
+    /// pattern length times text length.
     pub fn matches(&self, text: &[u8]) -> bool {
-        let (mut token, mut at) = (0, 0);
-        // Where to resume when a later token fails: just after the last `*`, one byte further into the text.
-        let mut resume: Option<(usize, usize)> = None;
-        while at < text.len() {
-            let step = match self.tokens.get(token) {
-                Some(Token::AnyRun) => {
-                    resume = Some((token + 1, at));
-                    token += 1;
-                    continue;
-                }
-                Some(Token::AnyOne) => true,
-                Some(Token::Byte(byte)) => *byte == fold(text[at], self.case),
-                None => false,
-            };
-            if step {
-                token += 1;
-                at += 1;
-            } else if let Some((after_run, from)) = resume {
-                token = after_run;
-                at = from + 1;
-                resume = Some((after_run, at));
-            } else {
-                return false;
-            }
+        match &self.form {
+            Form::Regex(regex) => regex.matches(text),
+            Form::Wildcards(wildcards) => wildcards.matches(text),
         }
-        self.tokens[token..].iter().all(|t| *t == Token::AnyRun)
     }
 
-    /// The bytes that every text begins with that matches, in lower case where case does not matter.
-    pub fn literal_start(&self) -> impl Iterator<Item = u8> {
-        self.tokens.iter().map_while(|token| token.literal())
+    /// Bytes that every text begins with that matches, in lower case where case does not matter.
+    pub fn literal_start(&self) -> Vec<u8> {
+        match &self.form {
+            Form::Regex(regex) => regex.literal_start().to_vec(),
+            Form::Wildcards(wildcards) => wildcards.literal_start().collect(),
+        }
     }
 
-    /// The bytes that every text ends with that matches, in lower case where case does not matter; the last one first.
-    pub fn literal_end_reversed(&self) -> impl Iterator<Item = u8> {
-        self.tokens.iter().rev().map_while(|token| token.literal())
+    /// Bytes that every text ends with that matches, in lower case where case does not matter; the last one first.
+    pub fn literal_end_reversed(&self) -> Vec<u8> {
+        match &self.form {
+            Form::Regex(_) => Vec::new(),
+            Form::Wildcards(wildcards) => wildcards.literal_end_reversed().collect(),
+        }
     }
 
     /// The pattern as written.
@@ -136,16 +117,36 @@ impl Pattern {
     }
 }
 
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.source)
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        let is_regex = |pattern: &Self| matches!(pattern.form, Form::Regex(_));
+        (&self.source, self.case, is_regex(self)) == (&other.source, other.case, is_regex(other))
     }
 }
 
-fn fold(byte: u8, case: Case) -> u8 {
-    match case {
-        Case::Insensitive => byte.to_ascii_lowercase(),
-        Case::Sensitive => byte,
+impl Eq for Pattern {}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.form {
+            // As AWS's rules are shown, and told apart from a text with wildcards.
+            Form::Regex(_) => write!(f, "regex {}", self.source),
+            Form::Wildcards(_) => f.write_str(&self.source),
+        }
+    }
+}
+
+/// What all patterns have to be.
+fn check(source: &str) -> Result<(), PatternError> {
+    if source.is_empty() {
+        return Err(PatternError::Empty);
+    }
+    if source.len() > PATTERN_BYTES_MAX {
+        return Err(PatternError::TooLong);
+    }
+    match source.chars().find(|c| !matches!(c, ' '..='~')) {
+        Some(c) => Err(PatternError::NotPrintable(c)),
+        None => Ok(()),
     }
 }
 
@@ -193,6 +194,51 @@ mod tests {
         assert_eq!(Pattern::parse("", Case::Sensitive), Err(PatternError::Empty));
         assert_eq!(Pattern::parse("a\tb", Case::Sensitive), Err(PatternError::NotPrintable('\t')));
         assert_eq!(Pattern::parse(&"a".repeat(129), Case::Sensitive), Err(PatternError::TooLong));
+    }
+
+    fn check_regex(pattern: &str, case: Case, text: &str) -> bool {
+        Pattern::parse_regex(pattern, case).unwrap().matches(text.as_bytes())
+    }
+
+    #[test]
+    fn a_regular_expression_matches_anywhere_unless_it_is_anchored() {
+        assert!(check_regex("b+", Case::Sensitive, "abbc"));
+        assert!(check_regex("^/dp/([A-Za-z0-9]+)/?$", Case::Sensitive, "/dp/B00/"));
+        assert!(!check_regex("^/dp/([A-Za-z0-9]+)/?$", Case::Sensitive, "/x/dp/B00"));
+        assert!(!check_regex("^/dp$", Case::Sensitive, "/DP"));
+        assert!(check_regex("^(.+[.])?example[.]com$", Case::Insensitive, "A.EXAMPLE.com"));
+        assert!(check_regex(r"\bv2\b", Case::Sensitive, "/api/v2/x"));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_matched_as_bytes() {
+        let any = Pattern::parse_regex("^a.c$", Case::Sensitive).unwrap();
+        assert!(any.matches(b"a\xffc"));
+    }
+
+    #[test]
+    fn what_is_no_regular_expression_says_where() {
+        let error = |text: &str| Pattern::parse_regex(text, Case::Sensitive).unwrap_err().to_string();
+        assert_eq!(
+            error("^/a(b"),
+            "is not a regular expression that is understood: unclosed group at character 4"
+        );
+        assert!(error("(?=a)").contains("look-around"), "{}", error("(?=a)"));
+        assert!(error(r"(a)\1").contains("backreferences"), "{}", error(r"(a)\1"));
+        assert!(error(r"\p{Greek}").contains("Unicode"), "{}", error(r"\p{Greek}"));
+        assert_eq!(error("(a|b){500}(a|b){500}.*(a|b){500}"), PatternError::TooComplex.to_string());
+        assert_eq!(error("ä"), PatternError::NotPrintable('ä').to_string());
+    }
+
+    #[test]
+    fn a_regular_expression_that_is_anchored_tells_what_paths_begin_with() {
+        let start = |text: &str, case| Pattern::parse_regex(text, case).unwrap().literal_start();
+        assert_eq!(start("^/api/v[0-9]", Case::Sensitive), b"/api/v");
+        for (text, case) in
+            [("/api", Case::Sensitive), ("^/a|b", Case::Sensitive), ("^a.b", Case::Insensitive)]
+        {
+            assert_eq!(start(text, case), b"", "{text}");
+        }
     }
 
     fn naive(pattern: &[u8], text: &[u8]) -> bool {

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use ipnet::IpNet;
 use weir_core::name::GroupName;
-use weir_core::pattern::{Case, Pattern};
+use weir_core::pattern::{Case, Pattern, PatternError};
 use weir_core::rule::{Condition, Priority, QueryPattern, Rule};
 
 use super::{Groups, action, list};
 use crate::keys;
-use crate::read::{Reader, items};
+use crate::read::{Fields, Reader, items};
 use crate::tree::{Node, Value};
 
 /// AWS's quotas, which weir only notes.
@@ -134,7 +134,11 @@ fn condition(node: &Node, reader: &mut Reader<'_>) -> Vec<Condition> {
 }
 
 /// The values of a condition; at least one.
-fn values<T>(node: &Node, reader: &mut Reader<'_>, read: fn(&Node, &mut Reader<'_>) -> Option<T>) -> Vec<T> {
+fn values<T>(
+    node: &Node,
+    reader: &mut Reader<'_>,
+    read: impl Fn(&Node, &mut Reader<'_>) -> Option<T>,
+) -> Vec<T> {
     let nodes = items(node);
     if nodes.is_empty() {
         reader.problem(node, "a condition needs a value", None);
@@ -147,20 +151,40 @@ fn values<T>(node: &Node, reader: &mut Reader<'_>, read: fn(&Node, &mut Reader<'
     nodes.iter().filter_map(|node| read(node, reader)).collect()
 }
 
+/// A list of patterns, or a mapping with either kind of them.
 fn patterns(node: &Node, case: Case, reader: &mut Reader<'_>) -> Vec<Pattern> {
-    values(
-        node,
-        reader,
-        match case {
-            Case::Insensitive => |node, reader| pattern(node, Case::Insensitive, reader),
-            Case::Sensitive => |node, reader| pattern(node, Case::Sensitive, reader),
+    match &node.value {
+        Value::Mapping(_) => match reader.fields(node, &keys::PATTERNS) {
+            Some(fields) => either_patterns(fields, case, reader),
+            None => Vec::new(),
         },
-    )
+        Value::Sequence(_) | Value::Scalar(_) => {
+            values(node, reader, |node, reader| pattern(node, case, Pattern::parse, reader))
+        }
+    }
 }
 
-fn pattern(node: &Node, case: Case, reader: &mut Reader<'_>) -> Option<Pattern> {
+/// Patterns with wildcards from `values`, or regular expressions from `regex_values`.
+fn either_patterns(fields: Fields<'_>, case: Case, reader: &mut Reader<'_>) -> Vec<Pattern> {
+    let (parse, node): (Parse, _) = match (fields.get("values"), fields.get("regex_values")) {
+        (Some(_), Some(node)) => {
+            let both = "a condition has `values` or `regex_values`, not both";
+            reader.problem(node, both, Some("write all of them as regular expressions, or two rules"));
+            return Vec::new();
+        }
+        (None, Some(node)) => (Pattern::parse_regex, Some(node)),
+        (_, None) => (Pattern::parse, fields.require(reader, "values", "[blue]")),
+    };
+    let read = |node: &Node, reader: &mut Reader<'_>| pattern(node, case, parse, reader);
+    node.map(|node| values(node, reader, read)).unwrap_or_default()
+}
+
+/// How a pattern is compiled.
+type Parse = fn(&str, Case) -> Result<Pattern, PatternError>;
+
+fn pattern(node: &Node, case: Case, parse: Parse, reader: &mut Reader<'_>) -> Option<Pattern> {
     let text = reader.text(node)?;
-    match Pattern::parse(text, case) {
+    match parse(text, case) {
         Ok(pattern) => Some(pattern),
         Err(error) => {
             reader.problem(node, &format!("the pattern {error}"), None);
@@ -180,9 +204,8 @@ fn http_header(node: &Node, reader: &mut Reader<'_>) -> Option<Condition> {
             reader.problem(node, "the host is matched by host_header", Some("use `host_header: [...]`"));
         }
     }
-    let values_node = fields.require(reader, "values", "[blue]");
-    let values = values_node.map(|node| patterns(node, Case::Insensitive, reader));
-    Some(Condition::HttpHeader { name: name?, values: values? })
+    let values = either_patterns(fields, Case::Insensitive, reader);
+    Some(Condition::HttpHeader { name: name?, values })
 }
 
 fn is_token(text: &str) -> bool {
@@ -221,9 +244,10 @@ fn query_pair(node: &Node, reader: &mut Reader<'_>) -> Option<QueryPattern> {
         return Some(QueryPattern { key, value: part(value)? });
     }
     let fields = reader.fields(node, &keys::QUERY_PAIR)?;
-    let key = fields.get("key").map(|node| pattern(node, Case::Insensitive, reader));
-    let value =
-        fields.require(reader, "value", "\"1\"").and_then(|node| pattern(node, Case::Insensitive, reader));
+    let key = fields.get("key").map(|node| pattern(node, Case::Insensitive, Pattern::parse, reader));
+    let value = fields
+        .require(reader, "value", "\"1\"")
+        .and_then(|node| pattern(node, Case::Insensitive, Pattern::parse, reader));
     match key {
         Some(key) => Some(QueryPattern { key: Some(key?), value: value? }),
         None => Some(QueryPattern { key: None, value: value? }),

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::{Condition, Rule};
 use crate::address::ClientAddr;
 use crate::head::Head;
-use crate::pattern::PATTERN_BYTES_MAX;
+use crate::pattern::{PATTERN_BYTES_MAX, Pattern};
 
 /// Where rules stand that may match a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,12 +82,12 @@ fn literals<G>(rule: &Rule<G>, literal_of: fn(&Condition) -> Option<Vec<Vec<u8>>
 
 fn host_end(condition: &Condition) -> Option<Vec<Vec<u8>>> {
     let Condition::HostHeader(patterns) = condition else { return None };
-    Some(patterns.iter().map(|pattern| pattern.literal_end_reversed().collect()).collect())
+    Some(patterns.iter().map(Pattern::literal_end_reversed).collect())
 }
 
 fn path_start(condition: &Condition) -> Option<Vec<Vec<u8>>> {
     let Condition::PathPattern(patterns) = condition else { return None };
-    Some(patterns.iter().map(|pattern| pattern.literal_start().collect()).collect())
+    Some(patterns.iter().map(Pattern::literal_start).collect())
 }
 
 /// Values by keys, to be found by every key that a text begins with.
@@ -152,17 +152,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::pattern::{Case, Pattern};
+    use crate::pattern::Case;
     use crate::rule::{Action, FixedResponse, Priority};
 
     fn patterns(list: &[String], case: Case) -> Vec<Pattern> {
         list.iter().map(|pattern| Pattern::parse(pattern, case).unwrap()).collect()
     }
 
+    fn regex(path: &str) -> Pattern {
+        let text = path.replace('*', ".*").replace('?', ".");
+        let anchor = if text.starts_with('/') { "^" } else { "" };
+        Pattern::parse_regex(&format!("{anchor}{text}"), Case::Sensitive).unwrap()
+    }
+
     /// A rule for any of these hosts and paths; for any host or path at all where there are none.
     fn rule(at: usize, hosts: &[String], paths: &[String]) -> Rule<()> {
         let host = (!hosts.is_empty()).then(|| Condition::HostHeader(patterns(hosts, Case::Insensitive)));
-        let path = (!paths.is_empty()).then(|| Condition::PathPattern(patterns(paths, Case::Sensitive)));
+        // Every third path is a regular expression, anchored where it begins with a slash.
+        let path = (!paths.is_empty()).then(|| match at % 3 {
+            2 => Condition::PathPattern(paths.iter().map(|path| regex(path)).collect()),
+            _ => Condition::PathPattern(patterns(paths, Case::Sensitive)),
+        });
         let nothing = FixedResponse { status: 200, content_type: None, body: String::new() };
         Rule {
             priority: Priority::new(at as u16 + 1).unwrap(),
