@@ -47,6 +47,9 @@ fn a_request_goes_where_the_first_rule_that_matches_it_leads() {
     let cases = [
         ("GET /api/x", host.to_owned(), (200, "api")),
         ("GET /API/x", host.to_owned(), (200, "web")),
+        ("GET /%61pi/x", host.to_owned(), (200, "api")),
+        ("GET /web/%2e%2E/api/x", host.to_owned(), (200, "api")),
+        ("GET /api/../x", host.to_owned(), (200, "web")),
         ("GET /", "Host: Eu.Shop.Example:80\r\n".to_owned(), (200, "host")),
         ("GET /api/x", "Host: eu.shop.example\r\n".to_owned(), (200, "api")),
         ("GET /", format!("{host}x-env: BLUE-2\r\n"), (200, "header")),

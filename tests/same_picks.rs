@@ -52,6 +52,7 @@ fn one_seeded_trace_is_picked_identically_by_the_picker_and_by_the_data_plane() 
                 host: "a.example",
                 port: 80,
                 path,
+                normal_path: path,
                 query: None,
                 headers: &headers,
             };

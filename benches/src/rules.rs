@@ -130,6 +130,7 @@ fn nanos(decide: impl Fn(&Head<'_>, ClientAddr) -> bool) -> f64 {
         host: HOST,
         port: 80,
         path: PATH,
+        normal_path: PATH,
         query: Some("id=42"),
         headers: &headers,
     };

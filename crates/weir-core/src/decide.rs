@@ -160,8 +160,16 @@ mod tests {
         };
         let snapshot = Snapshot::new(1, Vec::new(), vec![Some(Arc::new(group))]);
         let headers = Vec::new();
-        let head =
-            Head { scheme: "http", method: "GET", host: "h", port: 80, path, query: None, headers: &headers };
+        let head = Head {
+            scheme: "http",
+            method: "GET",
+            host: "h",
+            port: 80,
+            path,
+            normal_path: path,
+            query: None,
+            headers: &headers,
+        };
         let client = ClientAddr("127.0.0.1:9".parse().unwrap());
         decide(&snapshot, &listener, &head, client, &mut WorkerState::seeded(1), Timestamp::default())
     }

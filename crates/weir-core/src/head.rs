@@ -22,8 +22,10 @@ pub struct Head<'a> {
     pub host: &'a str,
     /// The port that the client connected to.
     pub port: u16,
-    /// The path, starting with `/` (or `*` for `OPTIONS *`), not decoded.
+    /// The path as it came, starting with `/` (or `*` for `OPTIONS *`).
     pub path: &'a str,
+    /// The path that rules match; see [`crate::path::normal_form`].
+    pub normal_path: &'a str,
     /// The query without its `?`, not decoded; `None` when there is no `?`.
     pub query: Option<&'a str>,
     /// All header lines.

@@ -22,6 +22,7 @@ pub mod label_rules;
 pub mod lease;
 pub mod lookup;
 pub mod name;
+pub mod path;
 pub mod pattern;
 pub mod reconcile;
 pub mod redirect;

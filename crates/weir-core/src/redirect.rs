@@ -167,6 +167,7 @@ mod tests {
             host: "a.example",
             port: 8080,
             path,
+            normal_path: path,
             query,
             headers: &headers,
         };

@@ -48,7 +48,7 @@ impl RuleIndex {
         let mut first = rules.len();
         let mut end = [0; PATTERN_BYTES_MAX];
         self.hosts.each_of(self.back_to_front(head.host, &mut end), |paths| {
-            paths.each_of(head.path.as_bytes(), |candidates| {
+            paths.each_of(head.normal_path.as_bytes(), |candidates| {
                 let earlier = candidates.iter().map(|at| *at as usize).take_while(|at| *at < first);
                 if let Some(at) = earlier.into_iter().find(|at| rules[*at].matches(head, client)) {
                     first = at;
@@ -183,7 +183,7 @@ mod tests {
     }
 
     fn head<'a>(host: &'a str, path: &'a str, headers: &'a Vec<(String, String)>) -> Head<'a> {
-        Head { scheme: "http", method: "GET", host, port: 80, path, query: None, headers }
+        Head { scheme: "http", method: "GET", host, port: 80, path, normal_path: path, query: None, headers }
     }
 
     /// The number of the rule that the index finds, and of the one that a look at all of them finds.

@@ -30,6 +30,8 @@ pub(crate) struct Parts {
     /// The target of the request line, as it came.
     pub(crate) raw_target: Span,
     pub(crate) target: Target,
+    /// The path that rules match, where it is not the one that came.
+    pub(crate) normal_path: Option<Box<str>>,
     pub(crate) version: Version,
     /// What is odd about it; only of HTTP/1.
     pub(crate) oddities: Oddities,
@@ -158,6 +160,7 @@ impl Request {
             host,
             port: parts.origin.listener.port(),
             path,
+            normal_path: parts.normal_path.as_deref().unwrap_or(path),
             query,
             headers: &parts.head,
         }

@@ -49,6 +49,12 @@ impl Target {
             query: mark.map(|mark| part(mark + 1, target.len())),
         }
     }
+
+    /// The normal form of its path in `bytes`, where that is another.
+    pub(crate) fn normal_path(self, bytes: &[u8]) -> Option<Box<str>> {
+        let Self::Resource { path: Some(path), .. } = self else { return None };
+        Some(weir_core::path::normal_form(path.of(bytes))?.into())
+    }
 }
 
 /// Where the authority of an absolute `http` or `https` URI begins.

@@ -247,10 +247,12 @@ impl<A: Answer> Session<'_, A> {
             Framing::None => RequestBody::empty(),
             framing => RequestBody::new(Source::Http1(self.client.clone()), framing),
         };
+        let target = Target::parse(head.whole(), line.target);
         Request::new(Parts {
             method: line.method,
             raw_target: line.target,
-            target: Target::parse(head.whole(), line.target),
+            normal_path: target.normal_path(head.whole()),
+            target,
             version: line.version,
             oddities: line.oddities,
             is_trusted,

@@ -258,8 +258,10 @@ impl Stream {
             }
         };
         let head = lines.into_head();
+        let target = Target::parse(head.whole(), raw_target);
         let request = Request::new(Parts {
-            target: Target::parse(head.whole(), raw_target),
+            normal_path: target.normal_path(head.whole()),
+            target,
             method,
             raw_target,
             version: Version::Http2,
