@@ -6,7 +6,7 @@ use weir_tests::yaml::{application, classic, group, network};
 use weir_tests::{FakeTarget, Folder, Weir, free_port, wait_until};
 
 /// The lines of a log once it has as many as are wanted.
-fn lines(path: &Path, wanted: usize) -> Vec<String> {
+pub(crate) fn lines(path: &Path, wanted: usize) -> Vec<String> {
     let mut lines = Vec::new();
     wait_until("the lines are written", || {
         let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -17,7 +17,7 @@ fn lines(path: &Path, wanted: usize) -> Vec<String> {
 }
 
 /// Splits a line at its spaces, those within quotes left alone.
-fn fields(line: &str) -> Vec<String> {
+pub(crate) fn fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let (mut is_quoted, mut is_escaped) = (false, false);
     for c in line.chars() {

@@ -74,6 +74,38 @@ fn a_pattern_that_is_none_is_shown_where_it_stands() {
 }
 
 #[test]
+fn a_transform_that_cannot_be_is_shown_where_it_stands() {
+    let forward = "{ forward: web }";
+    for (transform, action, cause) in [
+        ("{ url_rewrite: { regex: \"^/(a)\", replace: \"/$2\" } }", forward, "has $2"),
+        ("{ url_rewrite: { regex: \"(\", replace: \"\" } }", forward, "unclosed group"),
+        ("{ url_rewrite: { regex: \"a\" } }", forward, "`replace`"),
+        ("{ url_rewrit: {} }", forward, "did you mean `url_rewrite`?"),
+        ("{}", forward, "needs something to rewrite"),
+        (
+            "{ url_rewrite: { regex: a, replace: b } }, { url_rewrite: { regex: a, replace: b } }",
+            forward,
+            "one url_rewrite",
+        ),
+        (
+            "{ url_rewrite: { regex: a, replace: b } }",
+            "{ fixed_response: { status_code: 200 } }",
+            "forwards nothing",
+        ),
+    ] {
+        let listener = format!(
+            "rules: [{{ priority: 1, conditions: [{{ path_pattern: [\"/a\"] }}], transforms: [{transform}], actions: [{action}] }}], {ACTION}"
+        );
+        let folder = Folder::new();
+        let groups = "target_groups: [{ name: web, targets: [{ address: 127.0.0.1, port: 9 }] }]\n";
+        let path = folder.write("weir.yaml", &format!("{groups}{}", GOOD.replace(ACTION, &listener)));
+        let output = Binary::run(&["check", "-c", path.to_str().unwrap()]);
+        let text = complaint(&output);
+        assert!(output.status.code() == Some(1) && text.contains(cause), "{transform}:\n{text}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_yaml_or_not_there_is_named() {
     let folder = Folder::new();
     let path = folder.write("broken.yaml", "load_balancers: [\n");

@@ -49,5 +49,6 @@ mod shared;
 mod swarm;
 mod target_swap;
 mod tls;
+mod transforms;
 mod two_weirs;
 mod upgrade;

@@ -115,6 +115,7 @@ fn list(
                 priority: Priority::new(number as u16).context("more rules than priorities")?,
                 conditions: vec![condition(number, count)?],
                 action: action.clone(),
+                transforms: None,
                 provenance: None,
             })
         })

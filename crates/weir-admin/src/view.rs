@@ -249,9 +249,13 @@ fn rules(kind: &ListenerKind<GroupIndex>, snapshot: &Snapshot) -> Vec<RuleView> 
     match kind {
         ListenerKind::Application { rules, default_action, .. } => rules
             .iter()
-            .map(|r| RuleView {
-                provenance: r.provenance.as_ref().map(ToString::to_string),
-                ..rule(r.priority.to_string(), &r.conditions, &r.action)
+            .map(|r| {
+                let view = rule(r.priority.to_string(), &r.conditions, &r.action);
+                let action = match &r.transforms {
+                    Some(transforms) => format!("{}, rewrite {transforms}", view.action),
+                    None => view.action.clone(),
+                };
+                RuleView { action, provenance: r.provenance.as_ref().map(ToString::to_string), ..view }
             })
             .chain([rule("default".to_owned(), &[], default_action)])
             .collect(),

@@ -99,7 +99,13 @@ impl Application {
             }
             Outcome::Unavailable { .. } => return Err(RequestError::NoTarget),
         };
-        forwarded::rewrite_host(&mut request);
+        match decision.transforms {
+            None => forwarded::rewrite_host(&mut request),
+            Some(transforms) => {
+                let host = forwarded::transform(&mut request, &transforms)?;
+                record.transformed(&request, host.as_ref());
+            }
+        }
         forwarded::tell_client(&mut request)?;
         forwarded::tell_certificate(&mut request);
         record.traced(forwarded::trace(

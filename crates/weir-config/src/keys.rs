@@ -104,7 +104,9 @@ objects! {
     CLASSIC_LISTENER = "classic listener",
         ["bind", "instance_port", "protocol"],
         later ["certificate", "instance_protocol"];
-    RULE = "rule", ["actions", "conditions", "priority"], later ["transforms"];
+    RULE = "rule", ["actions", "conditions", "priority", "transforms"], later [];
+    TRANSFORM = "transform", ["host_header_rewrite", "url_rewrite"], later [];
+    REWRITE = "rewrite", ["regex", "replace"], later [];
     CONDITION = "condition",
         ["host_header", "http_header", "http_request_method", "path_pattern", "query_string", "source_ip"],
         later [];

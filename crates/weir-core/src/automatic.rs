@@ -60,6 +60,7 @@ pub fn definitions(tasks: &[Arc<Task>], bind: ListenAddr) -> Definitions {
             priority,
             conditions: vec![Condition::HostHeader(vec![pattern])],
             action: Action::Forward(Forward::to(group.clone())),
+            transforms: None,
             provenance: None,
         });
         target_groups.push(target_group(group, vec![tasks_of(service)]));

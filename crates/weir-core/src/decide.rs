@@ -10,7 +10,7 @@ use crate::balance::{PickContext, WorkerState};
 use crate::definition::ListenerKind;
 use crate::head::Head;
 use crate::lease::Lease;
-use crate::rule::{Action, FixedResponse, Priority};
+use crate::rule::{Action, FixedResponse, Priority, Transforms};
 use crate::snapshot::{GroupIndex, Listener, Snapshot, Unavailable};
 use crate::time::Timestamp;
 
@@ -21,6 +21,8 @@ pub struct Decision {
     pub rule: Option<Priority>,
     /// What its action came to.
     pub outcome: Outcome,
+    /// What its target is asked for instead.
+    pub transforms: Option<Arc<Transforms>>,
 }
 
 /// What an action came to.
@@ -74,18 +76,19 @@ pub fn decide(
     worker: &mut WorkerState,
     now: Timestamp,
 ) -> Decision {
-    let (rule, action) = match &listener.kind {
+    let (rule, action, transforms) = match &listener.kind {
         ListenerKind::Application { rules, default_action, .. } => {
             match listener.rule_index.first_match(rules, head, client) {
-                Some(rule) => (Some(rule.priority), &rule.action),
-                None => (None, default_action),
+                Some(rule) => (Some(rule.priority), &rule.action, rule.transforms.clone()),
+                None => (None, default_action, None),
             }
         }
         ListenerKind::ClassicHttp { group }
         | ListenerKind::ClassicTcp { group }
         | ListenerKind::NetworkTcp { group } => {
             let context = PickContext { key: 0, now, avoid: &[] };
-            return Decision { rule: None, outcome: forward(snapshot, *group, worker, &context) };
+            let outcome = forward(snapshot, *group, worker, &context);
+            return Decision { rule: None, outcome, transforms: None };
         }
     };
     let outcome = match action {
@@ -98,7 +101,7 @@ pub fn decide(
             None => Outcome::Unavailable { group: None, why: Unavailable::NoTarget },
         },
     };
-    Decision { rule, outcome }
+    Decision { rule, outcome, transforms }
 }
 
 /// Picks a target of `group`: the last step of [`decide`], and the whole decision for a flow or another attempt.
@@ -134,6 +137,7 @@ mod tests {
             priority: Priority::new(priority).unwrap(),
             conditions: vec![Condition::PathPattern(vec![pattern])],
             action,
+            transforms: None,
             provenance: None,
         }
     }

@@ -195,6 +195,7 @@ impl<G> ListenerKind<G> {
                         priority: rule.priority,
                         conditions: rule.conditions.clone(),
                         action: rule.action.map_groups(&mut resolve),
+                        transforms: rule.transforms.clone(),
                         provenance: rule.provenance.clone(),
                     })
                     .collect(),

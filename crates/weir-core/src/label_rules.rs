@@ -177,6 +177,7 @@ impl Additions<'_> {
             priority: rule.priority,
             conditions: rule.conditions.clone(),
             action: Action::Forward(Forward::to(group.clone())),
+            transforms: None,
             provenance: Some(provenance),
         };
         let kind = &mut self.definitions.load_balancers[load_balancer].listeners[listener].kind;

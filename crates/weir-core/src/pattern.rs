@@ -9,6 +9,7 @@ mod wildcards;
 use std::fmt;
 
 use regex::Regex;
+pub(crate) use regex::{AUTOMATON_BYTES_MAX, parse as parse_regex};
 use wildcards::Wildcards;
 
 /// Longest pattern, in bytes (AWS's limit on a condition value).

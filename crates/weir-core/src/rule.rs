@@ -5,12 +5,14 @@
 
 mod condition;
 mod index;
+mod transform;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use condition::{Condition, QueryPattern};
 pub use index::RuleIndex;
+pub use transform::{REWRITE_BYTES_MAX, Rewrite, RewriteError, Transforms};
 
 use crate::address::ClientAddr;
 use crate::head::Head;
@@ -53,6 +55,8 @@ pub struct Rule<G> {
     pub conditions: Vec<Condition>,
     /// What is done with a request that matches.
     pub action: Action<G>,
+    /// What targets are asked for instead, of a rule that forwards.
+    pub transforms: Option<Arc<Transforms>>,
     /// Whose labels it is made of; `None` when it is written in the configuration.
     pub provenance: Option<Arc<Provenance>>,
 }

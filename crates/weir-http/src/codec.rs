@@ -26,7 +26,7 @@ pub(crate) mod fields;
 pub(crate) mod h1;
 pub(crate) mod h2;
 mod head;
-mod host;
+pub(crate) mod host;
 pub(crate) mod phase;
 pub(crate) mod request;
 mod request_body;

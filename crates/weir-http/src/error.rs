@@ -72,9 +72,37 @@ pub enum RequestError {
     /// The target did not answer within the idle timeout.
     #[error("the target did not answer in time")]
     TargetTimedOut,
+    /// A transform of the rule has made something that no target can be asked for.
+    #[error("the rule's transform {0}")]
+    TransformFailed(TransformError),
     /// `X-Forwarded-For` names more than [`crate::forwarded::FORWARDERS_MAX`] addresses.
     #[error("too many addresses in X-Forwarded-For")]
     TooManyForwarders,
+}
+
+/// What is wrong with what a transform made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransformError {
+    /// No host.
+    #[error("made something that is no host")]
+    InvalidHost,
+    /// No path, or one with characters that must be escaped.
+    #[error("made something that is no path")]
+    InvalidPath,
+    /// Longer than a request line may be.
+    #[error("made a URL that is too long")]
+    TooLong,
+}
+
+impl TransformError {
+    /// The name in AWS's access log.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidHost => "TransformInvalidHost",
+            Self::InvalidPath => "TransformInvalidPath",
+            Self::TooLong => "TransformBufferTooSmall",
+        }
+    }
 }
 
 /// Whose fault a failed request is.
@@ -91,7 +119,7 @@ pub enum Culprit {
 impl RequestError {
     /// The status that the client gets.
     ///
-    /// Source: Application Load Balancer, "Troubleshoot": HTTP 400, 405, 408, 463, 501, 502, 503, 504, 507.
+    /// Source: Application Load Balancer, "Troubleshoot": HTTP 400, 405, 408, 463, 500, 501, 502, 503, 504, 507.
     pub fn status(&self) -> u16 {
         match self {
             Self::BodyTimedOut => 408,
@@ -118,6 +146,7 @@ impl RequestError {
             | Self::TargetMalformed => 502,
             Self::HoldExpired | Self::HoldQueueFull | Self::ListenerGone | Self::NoTarget => 503,
             Self::RedirectTooLong => 507,
+            Self::TransformFailed(_) => 500,
         }
     }
 
@@ -145,7 +174,8 @@ impl RequestError {
             | Self::HoldExpired
             | Self::HoldQueueFull
             | Self::ListenerGone
-            | Self::NoTarget => Culprit::Weir,
+            | Self::NoTarget
+            | Self::TransformFailed(_) => Culprit::Weir,
         }
     }
 
@@ -182,6 +212,9 @@ impl RequestError {
             Self::TargetMalformed => "target_malformed",
             Self::TargetTimedOut => "target_timed_out",
             Self::TooManyForwarders => "too_many_forwarders",
+            Self::TransformFailed(TransformError::InvalidHost) => "transform_invalid_host",
+            Self::TransformFailed(TransformError::InvalidPath) => "transform_invalid_path",
+            Self::TransformFailed(TransformError::TooLong) => "transform_too_long",
         }
     }
 

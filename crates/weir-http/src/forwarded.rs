@@ -7,11 +7,17 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use weir_core::head::split_host_port;
+use weir_core::rule::Transforms;
 
 use crate::codec::edits::HeaderText;
 use crate::codec::fields::Known;
+use crate::codec::h1::request_head::LINE_BYTES_MAX;
+use crate::codec::host::is_host;
 use crate::codec::request::Request;
-use crate::error::RequestError;
+use crate::error::{RequestError, TransformError};
+
+/// Bytes of a URL that a transform may make: what the request line of a client may have.
+const REWRITTEN_BYTES_MAX: usize = LINE_BYTES_MAX;
 
 /// Addresses in `X-Forwarded-For` beyond which a request gets 463.
 pub const FORWARDERS_MAX: usize = 30;
@@ -142,6 +148,48 @@ pub fn rewrite_host(request: &mut Request) {
     if let Some((_, host)) = told.as_ref() {
         request.set(Known::Host, "Host", host.clone());
     }
+}
+
+/// Has the target asked for another host or URL, as a rule wants it; what no transform matches stays. The port is treated
+/// as with [`rewrite_host`], unless the new host has one. Gives the new host, if it is one.
+///
+/// # Errors
+/// [`RequestError::TransformFailed`] when what comes out is no host, no path, or too long.
+pub fn transform(request: &mut Request, transforms: &Transforms) -> Result<Option<HeaderText>, RequestError> {
+    let head = request.head();
+    let host = transforms.host.as_ref().and_then(|rewrite| rewrite.apply(head.host));
+    // The path that the rule has matched, or a prefix could be kept by writing it otherwise.
+    let url = transforms.url.as_ref().and_then(|rewrite| match head.query {
+        Some(query) => rewrite.apply(&format!("{}?{query}", head.normal_path)),
+        None => rewrite.apply(head.normal_path),
+    });
+    request.parts_mut().rewritten_url = url.map(rewritten_url).transpose()?;
+    let Some(host) = host else {
+        rewrite_host(request);
+        return Ok(None);
+    };
+    let listener = request.listener();
+    let host = String::from_utf8(host).ok().filter(|host| is_host(host.as_bytes()));
+    let host = host.map(|host| match (split_host_port(&host), split_host_port(request.authority())) {
+        ((_, None), (_, Some(port))) => format!("{host}:{port}"),
+        _ => host,
+    });
+    let host = host.map(|host| host_toward_target(&host, listener.port(), listener.ip()));
+    let host = host.and_then(|host| HeaderText::new(&host));
+    let host = host.ok_or(RequestError::TransformFailed(TransformError::InvalidHost))?;
+    request.set(Known::Host, "Host", host.clone());
+    Ok(Some(host))
+}
+
+/// A path with a query, as the request line of a target may have it.
+fn rewritten_url(url: Vec<u8>) -> Result<Box<str>, RequestError> {
+    if url.len() > REWRITTEN_BYTES_MAX {
+        return Err(RequestError::TransformFailed(TransformError::TooLong));
+    }
+    let is_clean = |byte: &u8| (byte.is_ascii_graphic() && *byte != b'#') || !byte.is_ascii();
+    let is_path = url.starts_with(b"/") && url.iter().all(is_clean);
+    let text = String::from_utf8(url).ok().filter(|_| is_path);
+    text.map(String::into_boxed_str).ok_or(RequestError::TransformFailed(TransformError::InvalidPath))
 }
 
 fn host_toward_target(authority: &str, port: u16, listener: IpAddr) -> String {

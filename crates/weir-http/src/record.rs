@@ -101,6 +101,10 @@ struct Details {
     /// Targets that were tried.
     attempts: u32,
     target_status: Option<u16>,
+    /// What targets were asked for instead, as `Host` and in the request line.
+    transformed_host: Option<HeaderText>,
+    transformed_url: Option<Box<str>>,
+    transform_status: Option<&'static str>,
     error_reason: Option<&'static str>,
     oddities: Oddities,
 }
@@ -183,6 +187,19 @@ impl Record {
         }
     }
 
+    /// The rule's transforms have been applied to the request, and made this of its host.
+    pub fn transformed(&mut self, request: &Request, host: Option<&HeaderText>) {
+        let url = &request.parts().rewritten_url;
+        if let Some(details) = &mut self.0.details
+            && (host.is_some() || url.is_some())
+        {
+            details.action = "forward,rewrite";
+            details.transform_status = Some("TransformSuccess");
+            details.transformed_host = host.cloned();
+            details.transformed_url.clone_from(url);
+        }
+    }
+
     /// The trace id that the target is told.
     pub fn traced(&mut self, id: HeaderText) {
         if let Some(details) = &mut self.0.details {
@@ -216,6 +233,9 @@ impl Record {
         if let Some(details) = &mut self.0.details {
             details.oddities = details.oddities.with_all(oddities);
             details.error_reason = Some(error.reason());
+            if let RequestError::TransformFailed(error) = error {
+                details.transform_status = Some(error.as_str());
+            }
         }
     }
 
@@ -302,6 +322,9 @@ impl Details {
             target: None,
             attempts: 0,
             target_status: None,
+            transformed_host: None,
+            transformed_url: None,
+            transform_status: None,
             error_reason: None,
             oddities: Oddities::default(),
         }

@@ -1,11 +1,12 @@
 //! Rules and their conditions.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use weir_core::name::GroupName;
 use weir_core::pattern::{Case, Pattern, PatternError};
-use weir_core::rule::{Condition, Priority, QueryPattern, Rule};
+use weir_core::rule::{Action, Condition, Priority, QueryPattern, Rewrite, Rule, Transforms};
 
 use super::{Groups, action, list};
 use crate::keys;
@@ -102,7 +103,51 @@ fn read<'n>(
         }
         action::read(actions.first()?, groups, reader)
     });
-    Some((priority_node?, Rule { priority: priority?, conditions, action: action?, provenance: None }))
+    let transforms = fields.get("transforms").and_then(|node| transforms(node, action.as_ref(), reader));
+    let (priority, action) = (priority?, action?);
+    Some((priority_node?, Rule { priority, conditions, action, transforms, provenance: None }))
+}
+
+/// At most one rewrite of each kind, of what a rule forwards.
+fn transforms(
+    node: &Node,
+    action: Option<&Action<GroupName>>,
+    reader: &mut Reader<'_>,
+) -> Option<Arc<Transforms>> {
+    let (mut host, mut url) = (None, None);
+    for node in items(node) {
+        let Some(fields) = reader.fields(node, &keys::TRANSFORM) else { continue };
+        let kinds = [("host_header_rewrite", &mut host), ("url_rewrite", &mut url)];
+        if fields.is_empty() {
+            let remedy = "write `url_rewrite` or `host_header_rewrite`";
+            reader.problem(node, "a transform needs something to rewrite", Some(remedy));
+        }
+        for (key, place) in kinds {
+            let Some(node) = fields.get(key) else { continue };
+            if place.is_some() {
+                reader.problem(node, &format!("a rule has one {key}"), Some("make one expression of them"));
+            }
+            *place = rewrite(node, reader);
+        }
+    }
+    if action.is_some_and(|action| !matches!(action, Action::Forward(_))) {
+        let cause = "transforms change what targets are asked for, and this rule forwards nothing";
+        reader.problem(node, cause, Some("leave them out, or forward"));
+    }
+    (host.is_some() || url.is_some()).then(|| Arc::new(Transforms { host, url }))
+}
+
+fn rewrite(node: &Node, reader: &mut Reader<'_>) -> Option<Rewrite> {
+    let fields = reader.fields(node, &keys::REWRITE)?;
+    let regex = fields.require(reader, "regex", "\"^/old/(.*)$\"");
+    let replacement = fields.require(reader, "replace", "\"/new/$1\"");
+    // In place of what is to go: nothing.
+    let replacement = match &replacement?.value {
+        Value::Scalar(text) => text,
+        Value::Mapping(_) | Value::Sequence(_) => reader.text(replacement?)?,
+    };
+    let rewrite = Rewrite::new(reader.text(regex?)?, replacement);
+    rewrite.map_err(|error| reader.problem(node, &format!("the rewrite cannot be: {error}"), None)).ok()
 }
 
 fn condition(node: &Node, reader: &mut Reader<'_>) -> Vec<Condition> {

@@ -26,6 +26,7 @@ fn written(ports: &[u16]) -> Definitions {
         priority: Priority::new(10).unwrap(),
         conditions: vec![path("/written")],
         action: Action::Forward(Forward::to(name("written"))),
+        transforms: None,
         provenance: None,
     };
     let listener = |port: &u16| Listener {

@@ -12,7 +12,7 @@ use regex_syntax::hir::{Hir, HirKind, Look};
 use super::{Case, PatternError};
 
 /// Bytes of an automaton, and of what is needed to make it.
-const AUTOMATON_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const AUTOMATON_BYTES_MAX: usize = 256 * 1024;
 const MAKING_BYTES_MAX: usize = 1024 * 1024;
 
 /// A compiled regular expression.
@@ -25,11 +25,7 @@ pub(super) struct Regex {
 impl Regex {
     /// Compiles printable ASCII.
     pub(super) fn new(source: &str, case: Case) -> Result<Self, PatternError> {
-        let is_case_insensitive = case == Case::Insensitive;
-        let mut parser = regex_syntax::ParserBuilder::new();
-        // Bytes, not characters: what clients send need not be UTF-8.
-        parser.unicode(false).utf8(false).case_insensitive(is_case_insensitive);
-        let hir = parser.build().parse(source).map_err(|error| not_understood(&error))?;
+        let hir = parse(source, case)?;
         let nfa = thompson::Config::new()
             .utf8(false)
             .which_captures(WhichCaptures::None)
@@ -62,6 +58,14 @@ impl fmt::Debug for Regex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Regex").finish_non_exhaustive()
     }
+}
+
+/// Reads a regular expression.
+pub(crate) fn parse(source: &str, case: Case) -> Result<Hir, PatternError> {
+    let mut parser = regex_syntax::ParserBuilder::new();
+    // Bytes, not characters: what clients send need not be UTF-8.
+    parser.unicode(false).utf8(false).case_insensitive(case == Case::Insensitive);
+    parser.build().parse(source).map_err(|error| not_understood(&error))
 }
 
 fn literal_start(hir: &Hir) -> &[u8] {

@@ -178,6 +178,7 @@ mod tests {
             priority: Priority::new(at as u16 + 1).unwrap(),
             conditions: host.into_iter().chain(path).collect(),
             action: Action::FixedResponse(nothing.into()),
+            transforms: None,
             provenance: None,
         }
     }

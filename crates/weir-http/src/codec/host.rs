@@ -1,7 +1,7 @@
 //! Which values of `Host` are one.
 
 /// Whether a `Host` value is one host with an optional port: a name, or an address of IPv6 in brackets.
-pub(super) fn is_host(value: &[u8]) -> bool {
+pub(crate) fn is_host(value: &[u8]) -> bool {
     let (host, port) = match value.iter().rposition(|byte| matches!(byte, b':' | b']')) {
         Some(at) if value[at] == b':' => (&value[..at], Some(&value[at + 1..])),
         _ => (value, None),

@@ -32,6 +32,8 @@ pub(crate) struct Parts {
     pub(crate) target: Target,
     /// The path that rules match, where it is not the one that came.
     pub(crate) normal_path: Option<Box<str>>,
+    /// The path with the query that a target is asked for in place of the client's.
+    pub(crate) rewritten_url: Option<Box<str>>,
     pub(crate) version: Version,
     /// What is odd about it; only of HTTP/1.
     pub(crate) oddities: Oddities,

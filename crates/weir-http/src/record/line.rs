@@ -54,9 +54,9 @@ pub(super) fn application(record: &Inner, details: &Details, now: Timestamp, lin
         &Quoted(details.oddities.class().as_str().unwrap_or("-")),
         &Quoted(details.oddities.gravest().map_or("-", Reason::as_str)),
         &"-",
-        &Quoted("-"),
-        &Quoted("-"),
-        &Quoted("-"),
+        &Quoted(details.transformed_host.as_ref().map_or("-", HeaderText::as_str)),
+        &Quoted(details.transformed_url.as_deref().unwrap_or("-")),
+        &Quoted(details.transform_status.unwrap_or("-")),
     ];
     line.push(b' ');
     write_fields(line, &fields);
@@ -114,6 +114,9 @@ pub(super) fn json(record: &Inner, details: &Details, now: Timestamp, line: &mut
         "rule": details.rule,
         "action": details.action,
         "redirect_url": details.redirect_url,
+        "transformed_host": details.transformed_host.as_ref().map(HeaderText::as_str),
+        "transformed_url": details.transformed_url,
+        "transform_status": details.transform_status,
         "trace_id": details.trace_id.as_ref().map(HeaderText::as_str),
         "error_reason": details.error_reason,
         "classification": details.oddities.class().as_str(),

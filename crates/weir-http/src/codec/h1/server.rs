@@ -252,6 +252,7 @@ impl<A: Answer> Session<'_, A> {
             method: line.method,
             raw_target: line.target,
             normal_path: target.normal_path(head.whole()),
+            rewritten_url: None,
             target,
             version: line.version,
             oddities: line.oddities,

@@ -69,11 +69,12 @@ pub(super) fn append_last_chunk(output: &mut Buffer, trailers: &[u8]) {
 pub(super) fn append_request_head(output: &mut Buffer, request: &Parts) {
     let head = &request.head;
     let method = head.bytes(request.method);
-    let (path, mark, query): (&[u8], &[u8], &[u8]) = match request.target {
-        Target::Asterisk => (b"*", b"", b""),
+    let (path, mark, query): (&[u8], &[u8], &[u8]) = match (&request.rewritten_url, request.target) {
+        (Some(url), _) => (url.as_bytes(), b"", b""),
+        (None, Target::Asterisk) => (b"*", b"", b""),
         // Refused before; what is not a path is no target's.
-        Target::Invalid => (b"/", b"", b""),
-        Target::Resource { path, query, .. } => {
+        (None, Target::Invalid) => (b"/", b"", b""),
+        (None, Target::Resource { path, query, .. }) => {
             let (mark, query) = query.map_or((&b""[..], &b""[..]), |query| (b"?", head.bytes(query)));
             (path.map_or(b"/", |path| head.bytes(path)), mark, query)
         }

@@ -261,6 +261,7 @@ impl Stream {
         let target = Target::parse(head.whole(), raw_target);
         let request = Request::new(Parts {
             normal_path: target.normal_path(head.whole()),
+            rewritten_url: None,
             target,
             method,
             raw_target,

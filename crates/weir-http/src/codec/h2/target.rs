@@ -312,9 +312,10 @@ fn message(request: &Parts, framing: Framing, scheme: &'static str) -> http::Req
     *message.method_mut() = http::Method::from_bytes(head.bytes(request.method)).unwrap_or_default();
     let host = request.edits.get(Known::Host).map(HeaderText::as_bytes);
     let authority = host.or_else(|| head.first(Known::Host)).unwrap_or(b"");
-    let path = match request.target {
-        Target::Asterisk | Target::Invalid => b"*",
-        Target::Resource { .. } => head.bytes(request.raw_target),
+    let path = match (&request.rewritten_url, request.target) {
+        (Some(url), _) => url.as_bytes(),
+        (None, Target::Asterisk | Target::Invalid) => b"*",
+        (None, Target::Resource { .. }) => head.bytes(request.raw_target),
     };
     let uri = http::Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();
     // A target that cannot be asked for by this name is asked for by none.
