@@ -135,3 +135,19 @@ fn a_silent_tcp_connection_is_closed_after_the_idle_timeout() {
     assert!(weir.client().is_closed());
     wait_until("it is counted as idle", || weir.admin("/metrics").body.contains("idle"));
 }
+
+#[test]
+fn a_host_passes_as_it_came_and_a_client_that_names_none_gets_the_listener_s() {
+    let (port, instances) = instances(70);
+    let yaml = classic(
+        &["127.1.0.70"],
+        &format!("HTTP:{port}/healthz"),
+        "",
+        &format!("protocol: http, instance_port: {port}"),
+    );
+    let weir = Weir::start_healthy(&yaml);
+    weir.client().ask("GET / HTTP/1.1\r\nHost: A.Example:7\r\nConnection: close\r\n\r\n");
+    assert_eq!(instances[0].last().header("host"), "A.Example:7");
+    weir.client().ask("GET / HTTP/1.0\r\n\r\n");
+    assert_eq!(instances[0].last().header("host"), weir.listener(0).to_string());
+}

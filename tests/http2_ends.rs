@@ -114,6 +114,16 @@ fn a_connection_without_streams_is_closed_after_the_idle_timeout() {
 }
 
 #[test]
+fn a_client_that_says_nothing_at_all_is_closed_after_one_idle_timeout() {
+    let target = FakeTarget::answering("web");
+    let weir = Weir::start_healthy(&forwarding(&target, "idle_timeout: 2s"));
+    let began = tokio::time::Instant::now();
+    assert!(weir.client().is_closed());
+    let waited = tokio::time::Instant::now() - began;
+    assert!(waited < Duration::from_secs(4), "not after two: {waited:?}");
+}
+
+#[test]
 fn more_streams_than_are_allowed_wait_for_those_before_them() {
     let target = FakeTarget::answering("web");
     let weir = weir(&target);

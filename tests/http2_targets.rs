@@ -116,6 +116,36 @@ fn a_request_that_the_target_refuses_unseen_goes_to_another_whatever_its_method(
     assert!(!refusing.received().is_empty(), "it was tried");
 }
 
+#[test]
+fn a_request_that_is_refused_unseen_goes_to_another_however_long_its_body_is_to_be() {
+    const LENGTH: usize = 100_000;
+    let refusing = Http2Target::behaving(async |mut exchange: Exchange| {
+        exchange.respond.send_reset(Reason::REFUSED_STREAM);
+    });
+    let good = Http2Target::behaving(async |mut exchange: Exchange| {
+        let (body, _) = whole(&mut exchange.body).await.unwrap();
+        exchange.answer(200, &body.len().to_string());
+    });
+    let weir = weir(&[&refusing, &good], "");
+    run(async {
+        let mut client = Http2Client::connect(weir.listener(0)).await;
+        for _ in 0..6 {
+            let sent = request_with("POST", "/", &[("content-length", &LENGTH.to_string())]);
+            let answered = good.received().len();
+            let (response, mut stream) = client.begin(sent, false).await;
+            stream.send_data(Bytes::from(vec![b'x'; 1000]), false).unwrap();
+            // The rest when the good one has the request, and so after any refusal.
+            while good.received().len() == answered {
+                tokio::task::yield_now().await;
+            }
+            stream.send_data(Bytes::from(vec![b'x'; LENGTH - 1000]), true).unwrap();
+            let reply = answer(response).await.unwrap();
+            assert_eq!((reply.status, reply.text()), (200, LENGTH.to_string()));
+        }
+    });
+    assert!(!refusing.received().is_empty(), "it was tried");
+}
+
 /// A target whose first connection goes away with the first request, which it says it has not looked at; later ones
 /// answer. How many requests have come.
 fn leaving() -> (SocketAddr, Arc<AtomicUsize>) {

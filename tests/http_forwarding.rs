@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use weir_tests::target::{read_chunk, respond};
-use weir_tests::yaml::forwarding_to;
+use weir_tests::yaml::{application, forwarding_to, group};
 use weir_tests::{FakeTarget, Weir};
 
 #[test]
@@ -188,4 +188,33 @@ fn an_answer_that_breaks_off_is_not_passed_off_as_whole() {
     let mut client = weir.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.try_reply(), None, "the connection must end before the announced length");
+}
+
+#[test]
+fn x_forwarded_for_is_appended_to_kept_or_removed_and_host_kept_as_the_settings_want_it() {
+    let told = |settings: &str, headers: &str| {
+        let target = FakeTarget::answering("");
+        let listener = "default_action: { forward: web }";
+        let weir = Weir::start_healthy(&application(&[group("web", "", &[&target])], settings, listener));
+        let mut client = weir.client();
+        let reply = client.ask(format!("GET / HTTP/1.1\r\nHost: A.example\r\n{headers}\r\n"));
+        assert_eq!(reply.status, 200, "{settings}");
+        let (asked, port) = (target.last(), weir.listener(0).port().to_string());
+        assert_eq!(asked.header("x-forwarded-port"), port, "{settings}");
+        assert_eq!(asked.header("x-forwarded-proto"), "http", "{settings}");
+        let list = asked.header("x-forwarded-for").replace(&client.addr().to_string(), "client:port");
+        (list, asked.header("host").replace(&port, "port"))
+    };
+    let came = "X-Forwarded-For: 192.0.2.1, 192.0.2.2\r\nX-Forwarded-Port: 1\r\n";
+    for (settings, fresh, joined) in [
+        ("", "127.0.0.1", "192.0.2.1, 192.0.2.2, 127.0.0.1"),
+        ("xff_client_port: true", "client:port", "192.0.2.1, 192.0.2.2, client:port"),
+        ("xff_header_processing_mode: preserve, xff_client_port: true", "", "192.0.2.1, 192.0.2.2"),
+        ("xff_header_processing_mode: remove", "", ""),
+    ] {
+        assert_eq!(told(settings, "").0, fresh, "{settings}");
+        assert_eq!(told(settings, came).0, joined, "{settings}");
+    }
+    assert_eq!(told("", "").1, "a.example:port");
+    assert_eq!(told("preserve_host_header: true", "").1, "A.example");
 }

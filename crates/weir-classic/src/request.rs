@@ -47,7 +47,7 @@ impl Classic {
         self.observer.shard().connection_closed();
     }
 
-    /// Head → pick among the healthy instances → header rules → exchange → response. `Host` passes unchanged, and
+    /// Head → pick among the healthy instances → header rules → exchange → response. A `Host` passes unchanged, and
     /// there is no trace id: Classic Load Balancers have neither.
     async fn respond(&self, mut request: Request, record: &mut Record) -> Result<Response, RequestError> {
         request.check()?;
@@ -59,6 +59,7 @@ impl Classic {
         );
         match decision.ok_or(RequestError::ListenerGone)?.outcome {
             Outcome::Forward { group, lease } => {
+                forwarded::default_host(&mut request);
                 forwarded::tell_client(&mut request)?;
                 self.exchange.forward(request, group, lease, record).await
             }

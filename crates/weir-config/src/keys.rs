@@ -70,10 +70,10 @@ objects! {
     APPLICATION = "application load balancer",
         [
             "access_log", "client_keep_alive", "desync_mitigation_mode", "drop_invalid_header_fields",
-            "http2_prior_knowledge", "idle_timeout", "listeners", "name",
-            "type",
+            "http2_prior_knowledge", "idle_timeout", "listeners", "name", "preserve_host_header", "type",
+            "xff_client_port", "xff_header_processing_mode",
         ],
-        later ["preserve_host_header", "xff_client_port", "xff_header_processing_mode"];
+        later ["x_amzn_tls_version_and_cipher_suite"];
     NETWORK = "network load balancer",
         ["access_log", "idle_timeout", "listeners", "name", "tcp_idle_timeout", "type"],
         later ["cross_zone"];

@@ -74,8 +74,9 @@ pub enum AccessLogFormat {
     Json,
 }
 
-/// How HTTP listeners read what clients send.
+/// How HTTP listeners read what clients send, and what of it they tell targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an attribute of AWS's that is on or off")]
 pub struct HttpSettings {
     /// What happens to requests that others may read differently.
     pub desync_mitigation_mode: DesyncMitigationMode,
@@ -85,6 +86,12 @@ pub struct HttpSettings {
     pub client_keep_alive: Duration,
     /// Whether clients without TLS may begin with HTTP/2, because they know that they may.
     pub http2_by_prior_knowledge: bool,
+    /// What becomes of `X-Forwarded-For`.
+    pub forwarded_for: ForwardedForMode,
+    /// Whether a client's address is appended to `X-Forwarded-For` with its port.
+    pub forwards_client_port: bool,
+    /// Whether targets are told the `Host` as the client wrote it.
+    pub preserves_host: bool,
 }
 
 impl Default for HttpSettings {
@@ -94,8 +101,23 @@ impl Default for HttpSettings {
             drop_invalid_header_fields: false,
             client_keep_alive: Duration::from_secs(3600),
             http2_by_prior_knowledge: false,
+            forwarded_for: ForwardedForMode::default(),
+            forwards_client_port: false,
+            preserves_host: false,
         }
     }
+}
+
+/// What becomes of `X-Forwarded-For`. Source: Application Load Balancer, `routing.http.xff_header_processing.mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardedForMode {
+    /// The client's address is appended to what came.
+    #[default]
+    Append,
+    /// Targets get what came.
+    Preserve,
+    /// Targets get none.
+    Remove,
 }
 
 /// What happens to HTTP/1 requests that others may read differently. Source: Application Load Balancer, "Desync

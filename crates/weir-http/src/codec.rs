@@ -15,6 +15,7 @@ use weir_net::worker::Worker;
 use weir_tls::{Alpn, ClientStream, Handshake};
 
 use crate::error::RequestError;
+use h2::preface::Beginning;
 use request::{Origin, Request};
 use response::Response;
 use socket::Socket;
@@ -79,12 +80,16 @@ pub async fn serve<A: Answer + 'static>(
     };
     let is_http2 = match &handshake {
         Some(handshake) => handshake.alpn == Some(Alpn::Http2),
-        None => {
-            connection.settings.http2_by_prior_knowledge
-                && h2::preface::begins(socket.tcp(), connection.idle_timeout).await
+        None if connection.settings.http2_by_prior_knowledge => {
+            match h2::preface::beginning(socket.tcp(), connection.idle_timeout).await {
+                Beginning::Http2 => true,
+                Beginning::Http1 => false,
+                Beginning::Nothing => return,
+            }
         }
+        None => false,
     };
-    let origin = Origin::new(connection.client, connection.listener, handshake);
+    let origin = Origin::new(&connection, handshake);
     if is_http2 {
         // In a box of its own: connections of HTTP/1.1 need less.
         Box::pin(h2::server::serve(socket, origin, connection, worker, answer)).await;

@@ -4,8 +4,10 @@
 //! "X-Forwarded headers".
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use weir_core::address::ClientAddr;
+use weir_core::definition::{ForwardedForMode, HttpSettings};
 use weir_core::head::split_host_port;
 use weir_core::rule::Transforms;
 
@@ -22,7 +24,7 @@ const REWRITTEN_BYTES_MAX: usize = LINE_BYTES_MAX;
 /// Addresses in `X-Forwarded-For` beyond which a request gets 463.
 pub const FORWARDERS_MAX: usize = 30;
 
-/// Sets what every kind of HTTP listener tells its targets: `X-Forwarded-For` appended to, `-Proto` and `-Port` set.
+/// Sets what every kind of HTTP listener tells its targets: `X-Forwarded-For` as its settings want it, `-Proto` and `-Port`.
 ///
 /// # Errors
 /// [`RequestError::TooManyForwarders`].
@@ -32,9 +34,16 @@ pub fn tell_client(request: &mut Request) -> Result<(), RequestError> {
         request.parts_mut().edits.preset(origin.forwarded.clone());
         return Ok(());
     }
+    let mut list = forwarders(request)?;
+    if origin.settings.forwarded_for != ForwardedForMode::Append {
+        request.parts_mut().edits.preset(origin.forwarded.clone());
+        return Ok(());
+    }
+    let place = if list.is_empty() { Place::Alone } else { Place::InList };
+    list.push_str(&address(origin.client, origin.settings, place));
+    let list = HeaderText::new(&list).expect("values that came have been looked at");
     let port = HeaderText::Shared(origin.listener.port().to_string().into_bytes().into());
-    let forwarded_for = forwarded_for(request)?;
-    request.set(Known::XForwardedFor, "X-Forwarded-For", forwarded_for);
+    request.set(Known::XForwardedFor, "X-Forwarded-For", list);
     request.set(Known::XForwardedProto, "X-Forwarded-Proto", HeaderText::from_static(origin.scheme()));
     request.set(Known::XForwardedPort, "X-Forwarded-Port", port);
     Ok(())
@@ -55,9 +64,8 @@ pub fn tell_certificate(request: &mut Request) {
     }
 }
 
-/// The client's address at the end of the list that came with the request.
-fn forwarded_for(request: &Request) -> Result<HeaderText, RequestError> {
-    let client = request.client().ip().to_canonical();
+/// What came of `X-Forwarded-For`, as a list that goes on.
+fn forwarders(request: &Request) -> Result<String, RequestError> {
     let mut list = String::new();
     let values = request.parts().head.fields().values(Known::XForwardedFor);
     let values = values.filter_map(|value| std::str::from_utf8(value).ok());
@@ -68,13 +76,26 @@ fn forwarded_for(request: &Request) -> Result<HeaderText, RequestError> {
     if list.split(',').count() > FORWARDERS_MAX {
         return Err(RequestError::TooManyForwarders);
     }
-    // AWS brackets an IPv6 address that joins a list, and leaves one alone that stands by itself.
-    let written = match client {
-        IpAddr::V6(v6) if !list.is_empty() => write!(list, "[{v6}]"),
-        _ => write!(list, "{client}"),
-    };
-    written.expect("writing to a string succeeds");
-    Ok(HeaderText::new(&list).expect("values that came have been looked at"))
+    Ok(list)
+}
+
+/// Where in `X-Forwarded-For` an address stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Alone,
+    /// Behind others.
+    InList,
+}
+
+/// A client's address as `X-Forwarded-For` has it.
+///
+/// AWS brackets an IPv6 address that joins a list or has a port, and leaves one alone that stands by itself.
+pub(crate) fn address(client: ClientAddr, settings: HttpSettings, place: Place) -> String {
+    match (client.ip().to_canonical(), settings.forwards_client_port) {
+        (ip, true) => SocketAddr::new(ip, client.port()).to_string(),
+        (IpAddr::V6(v6), false) if place == Place::InList => format!("[{v6}]"),
+        (ip, false) => ip.to_string(),
+    }
 }
 
 /// Sets `X-Amzn-Trace-Id`: a root of its own, or its own `Self` before the root that came; gives it for the log.
@@ -134,10 +155,24 @@ fn write_hex(place: &mut [u8], mut number: u64) {
     }
 }
 
+/// Names the listener's own address as `Host` where a client of HTTP/1.0 named none, as a classic listener does.
+pub fn default_host(request: &mut Request) {
+    if request.parts().head.first(Known::Host).is_none() {
+        let listener = request.listener();
+        if let Some(host) = HeaderText::new(&host_toward_target("", listener.port(), listener.ip())) {
+            request.set(Known::Host, "Host", host);
+        }
+    }
+}
+
 /// Rewrites `Host` as an application listener does: lower case, an absolute URI's authority in its place, the
-/// listener's port added when it is not the protocol's own and none was given, any port left out when it is.
+/// listener's port added when it is not the protocol's own and none was given, any port left out when it is. Leaves it as it
+/// came where that is to be preserved.
 pub fn rewrite_host(request: &mut Request) {
     let origin = request.parts().origin.clone();
+    if origin.settings.preserves_host && request.parts().head.first(Known::Host).is_some() {
+        return;
+    }
     let mut told = origin.host_told.borrow_mut();
     // A client asks one connection for one host, most often.
     if told.as_ref().is_none_or(|(asked, _)| asked != request.authority_bytes()) {
@@ -174,7 +209,10 @@ pub fn transform(request: &mut Request, transforms: &Transforms) -> Result<Optio
         ((_, None), (_, Some(port))) => format!("{host}:{port}"),
         _ => host,
     });
-    let host = host.map(|host| host_toward_target(&host, listener.port(), listener.ip()));
+    let preserves_host = request.parts().origin.settings.preserves_host;
+    let host = host.map(|host| {
+        if preserves_host { host } else { host_toward_target(&host, listener.port(), listener.ip()) }
+    });
     let host = host.and_then(|host| HeaderText::new(&host));
     let host = host.ok_or(RequestError::TransformFailed(TransformError::InvalidHost))?;
     request.set(Known::Host, "Host", host.clone());

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use weir_core::address::ListenAddr;
 use weir_core::definition::{
-    AccessLog, AccessLogFormat, DesyncMitigationMode, HttpSettings, Listener, ListenerKind, LoadBalancer,
-    TargetProtocol,
+    AccessLog, AccessLogFormat, DesyncMitigationMode, ForwardedForMode, HttpSettings, Listener, ListenerKind,
+    LoadBalancer, TargetProtocol,
 };
 use weir_core::name::{GroupName, LoadBalancerName};
 
@@ -130,12 +130,24 @@ fn http(fields: Fields<'_>, reader: &mut Reader<'_>) -> HttpSettings {
     let keep_alive = fields.get("client_keep_alive");
     let keep_alive = keep_alive.and_then(|node| reader.duration(node, 60 * SECOND..=604_800 * SECOND));
     let prior_knowledge = fields.get("http2_prior_knowledge").and_then(|node| reader.boolean(node));
+    let forwarded_for = [
+        ("append", ForwardedForMode::Append),
+        ("preserve", ForwardedForMode::Preserve),
+        ("remove", ForwardedForMode::Remove),
+    ];
+    let forwarded_for =
+        fields.get("xff_header_processing_mode").and_then(|node| reader.choice(node, &forwarded_for));
+    let client_port = fields.get("xff_client_port").and_then(|node| reader.boolean(node));
+    let preserves_host = fields.get("preserve_host_header").and_then(|node| reader.boolean(node));
     let default = HttpSettings::default();
     HttpSettings {
         desync_mitigation_mode: mode.unwrap_or(default.desync_mitigation_mode),
         drop_invalid_header_fields: drops.unwrap_or(default.drop_invalid_header_fields),
         client_keep_alive: keep_alive.unwrap_or(default.client_keep_alive),
         http2_by_prior_knowledge: prior_knowledge.unwrap_or(default.http2_by_prior_knowledge),
+        forwarded_for: forwarded_for.unwrap_or(default.forwarded_for),
+        forwards_client_port: client_port.unwrap_or(default.forwards_client_port),
+        preserves_host: preserves_host.unwrap_or(default.preserves_host),
     }
 }
 

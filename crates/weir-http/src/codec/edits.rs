@@ -42,15 +42,16 @@ impl HeaderText {
 /// Fields that are the same for every request of a connection, written beforehand.
 #[derive(Debug)]
 pub(crate) struct Preset {
+    /// What is replaced by them, or by nothing.
     known: KnownSet,
     /// Whole lines.
     lines: Box<[u8]>,
 }
 
 impl Preset {
-    /// These fields, each of another name.
-    pub(crate) fn new(fields: &[(Known, &str, &str)]) -> Rc<Self> {
-        let known = fields.iter().fold(KnownSet::default(), |set, (known, _, _)| set.with(*known));
+    /// These fields, each of another name; and none of those that are `removed`.
+    pub(crate) fn new(fields: &[(Known, &str, &str)], removed: KnownSet) -> Rc<Self> {
+        let known = fields.iter().fold(removed, |set, (known, _, _)| set.with(*known));
         let lines: Vec<u8> = fields
             .iter()
             .flat_map(|(_, name, value)| [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat())

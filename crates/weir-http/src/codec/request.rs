@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use weir_core::address::{ClientAddr, ListenAddr};
-use weir_core::definition::ProtocolVersion;
+use weir_core::definition::{ForwardedForMode, HttpSettings, ProtocolVersion};
 use weir_core::head::{Head as DecisionHead, split_host_port};
 use weir_tls::Handshake;
 
+use super::Connection;
 use super::edits::{Edits, HeaderText, Preset};
-use super::fields::{Known, Span};
+use super::fields::{Known, KnownSet, Span};
 use super::h1::desync::Oddities;
 use super::head::Head;
 use super::host::is_host;
@@ -17,6 +18,7 @@ use super::phase::ConnectionState;
 use super::request_body::RequestBody;
 use super::request_target::Target;
 use crate::error::RequestError;
+use crate::forwarded::{self, Place};
 
 /// A request from a client, with its body still to be read.
 #[derive(Debug)]
@@ -62,21 +64,34 @@ pub struct Origin {
     pub(crate) listener: ListenAddr,
     /// What was settled with the client, of a connection that speaks TLS.
     pub(crate) handshake: Option<Handshake>,
-    /// `X-Forwarded-For`, `-Proto` and `-Port` of requests that came with no `X-Forwarded-For`.
+    /// How HTTP is read, and what of it targets are told.
+    pub(crate) settings: HttpSettings,
+    /// `X-Forwarded-For`, `-Proto` and `-Port` of requests to whose `X-Forwarded-For` nothing is appended.
     pub(crate) forwarded: Rc<Preset>,
     /// The last authority that a request of this connection asked for, and the `Host` that targets were told.
     pub(crate) host_told: RefCell<Option<(Vec<u8>, HeaderText)>>,
 }
 
 impl Origin {
-    pub(super) fn new(client: ClientAddr, listener: ListenAddr, handshake: Option<Handshake>) -> Rc<Self> {
+    pub(super) fn new(connection: &Connection, handshake: Option<Handshake>) -> Rc<Self> {
+        let Connection { client, listener, settings, .. } = *connection;
         let scheme = if handshake.is_some() { "https" } else { "http" };
-        let forwarded = Preset::new(&[
-            (Known::XForwardedFor, "X-Forwarded-For", &client.ip().to_canonical().to_string()),
+        let (address, port) =
+            (forwarded::address(client, settings, Place::Alone), listener.port().to_string());
+        let mut fields = vec![
             (Known::XForwardedProto, "X-Forwarded-Proto", scheme),
-            (Known::XForwardedPort, "X-Forwarded-Port", &listener.port().to_string()),
-        ]);
-        Rc::new(Self { client, listener, handshake, forwarded, host_told: RefCell::default() })
+            (Known::XForwardedPort, "X-Forwarded-Port", port.as_str()),
+        ];
+        let removed = match settings.forwarded_for {
+            ForwardedForMode::Append => {
+                fields.insert(0, (Known::XForwardedFor, "X-Forwarded-For", &address));
+                KnownSet::default()
+            }
+            ForwardedForMode::Preserve => KnownSet::default(),
+            ForwardedForMode::Remove => KnownSet::of(&[Known::XForwardedFor]),
+        };
+        let forwarded = Preset::new(&fields, removed);
+        Rc::new(Self { client, listener, handshake, settings, forwarded, host_told: RefCell::default() })
     }
 
     /// Whether a host is the one that the last request asked for, and so has been looked at.

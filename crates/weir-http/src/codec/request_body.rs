@@ -60,11 +60,10 @@ impl RequestBody {
         Self::new(Source::None, Framing::None)
     }
 
-    /// The client's body, remembered unless it is known to be too large: a target may say of any method that it has not
-    /// looked at it.
+    /// The client's body, remembered as it passes until that is too much, however long it is to be: a target may say of any
+    /// method, and after any part of it, that it has not looked at it.
     pub(crate) fn new(source: Source, framing: Framing) -> Self {
-        let fits = !matches!(framing, Framing::Length(bytes) if bytes > REMEMBERED_BYTES_MAX as u64);
-        let remembered = if fits { Remembered::Bytes(Vec::new()) } else { Remembered::Nothing };
+        let remembered = Remembered::Bytes(Vec::new());
         let progress = if framing == Framing::None { Progress::Whole } else { Progress::Flowing };
         Self { source, framing, remembered, replayed: 0, progress }
     }

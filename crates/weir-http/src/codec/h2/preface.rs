@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// What tells the beginning of HTTP/2 from every request of HTTP/1.1. Source: RFC 9113 section 3.4.
 const PREFACE: &[u8] = b"PRI ";
@@ -10,19 +11,28 @@ const PREFACE: &[u8] = b"PRI ";
 /// How long a client that has sent less than that is left alone between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Looks at the first bytes, which stay where they are. `false` also for a client that sends none within `deadline`.
-pub(crate) async fn begins(stream: &TcpStream, deadline: Duration) -> bool {
-    let looking = async {
-        let mut bytes = [0; PREFACE.len()];
-        loop {
-            match stream.peek(&mut bytes).await {
-                Ok(count @ 1..) if count < PREFACE.len() && bytes[..count] == PREFACE[..count] => {
-                    tokio::time::sleep(LOOK_INTERVAL).await;
-                }
-                Ok(_) => return bytes == PREFACE,
-                Err(_) => return false,
+/// What a client begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// A request of HTTP/1.1, or the first bytes of one.
+    Http1,
+    Http2,
+    /// Nothing: it is silent, or gone.
+    Nothing,
+}
+
+/// Looks at the first bytes, which stay where they are; at most for `limit`.
+pub(crate) async fn beginning(stream: &TcpStream, limit: Duration) -> Beginning {
+    let deadline = Instant::now() + limit;
+    let mut bytes = [0; PREFACE.len()];
+    loop {
+        match timeout_at(deadline, stream.peek(&mut bytes)).await {
+            Ok(Ok(0) | Err(_)) | Err(_) => return Beginning::Nothing,
+            Ok(Ok(_)) if bytes == PREFACE => return Beginning::Http2,
+            Ok(Ok(count)) if PREFACE.starts_with(&bytes[..count]) && Instant::now() < deadline => {
+                sleep(LOOK_INTERVAL).await;
             }
+            Ok(Ok(_)) => return Beginning::Http1,
         }
-    };
-    tokio::time::timeout(deadline, looking).await.unwrap_or(false)
+    }
 }
