@@ -262,6 +262,21 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_bracketed_in_a_list_and_with_a_port() {
+        let with_port = HttpSettings { forwards_client_port: true, ..HttpSettings::default() };
+        for (client, alone, in_list, told_with_port) in [
+            ("192.0.2.1:5", "192.0.2.1", "192.0.2.1", "192.0.2.1:5"),
+            ("[::ffff:192.0.2.1]:5", "192.0.2.1", "192.0.2.1", "192.0.2.1:5"),
+            ("[2001:db8::1]:5", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:5"),
+        ] {
+            let client = ClientAddr(client.parse().unwrap());
+            assert_eq!(address(client, HttpSettings::default(), Place::Alone), alone);
+            assert_eq!(address(client, HttpSettings::default(), Place::InList), in_list);
+            assert_eq!(address(client, with_port, Place::Alone), told_with_port);
+        }
+    }
+
+    #[test]
     fn a_host_is_rewritten_for_the_listener_s_port() {
         let listener = "127.0.0.1".parse().unwrap();
         assert_eq!(host_toward_target("Example.COM", 8080, listener), "example.com:8080");
