@@ -41,6 +41,7 @@ fn forwarders_that_are_too_many_or_no_addresses() {
     assert_eq!(ask(&"a".repeat(60_000)), 400, "a field of 60 KB");
     assert_eq!(ask("1.1.1.1, \0"), 400);
     assert!(target.requests().is_empty());
+    assert_eq!(ask(&vec!["1.1.1.1"; 30].join(", ")), 200);
 }
 
 #[test]

@@ -73,7 +73,8 @@ fn forwarders(request: &Request) -> Result<String, RequestError> {
         list.push_str(value);
         list.push_str(", ");
     }
-    if list.split(',').count() > FORWARDERS_MAX {
+    // Each address has the comma behind it by now.
+    if list.matches(',').count() > FORWARDERS_MAX {
         return Err(RequestError::TooManyForwarders);
     }
     Ok(list)
@@ -155,11 +156,13 @@ fn write_hex(place: &mut [u8], mut number: u64) {
     }
 }
 
-/// Names the listener's own address as `Host` where a client of HTTP/1.0 named none, as a classic listener does.
+/// Names a `Host` where a client of HTTP/1.0 named none, as a classic listener does: an absolute URI's, else the listener's
+/// own address.
 pub fn default_host(request: &mut Request) {
     if request.parts().head.first(Known::Host).is_none() {
         let listener = request.listener();
-        if let Some(host) = HeaderText::new(&host_toward_target("", listener.port(), listener.ip())) {
+        let host = host_toward_target(request.authority(), listener.port(), listener.ip());
+        if let Some(host) = HeaderText::new(&host) {
             request.set(Known::Host, "Host", host);
         }
     }

@@ -248,8 +248,7 @@ impl Request {
     }
 
     pub(crate) fn is_grpc(&self) -> bool {
-        let kind = self.0.head.fields().named("content-type").next();
-        kind.is_some_and(|kind| kind.len() >= GRPC.len() && kind[..GRPC.len()].eq_ignore_ascii_case(GRPC))
+        self.0.head.fields().named("content-type").next().is_some_and(is_grpc_type)
     }
 
     /// Whether targets that speak `version` understand it.
@@ -276,8 +275,12 @@ impl Request {
     }
 }
 
-/// What the content type of every gRPC call begins with.
-const GRPC: &[u8] = b"application/grpc";
+/// Whether a content type is that of a gRPC call, with or without a format: gRPC-Web is another protocol.
+fn is_grpc_type(kind: &[u8]) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    let begins = kind.len() >= GRPC.len() && kind[..GRPC.len()].eq_ignore_ascii_case(GRPC);
+    begins && matches!(kind.get(GRPC.len()), None | Some(b'+' | b';' | b' '))
+}
 
 /// Whether a method may be sent twice. Source: RFC 9110 section 9.2.2.
 fn is_idempotent(method: &[u8]) -> bool {
@@ -286,3 +289,19 @@ fn is_idempotent(method: &[u8]) -> bool {
 
 /// Fields that a client must not call a matter of its connection: they frame or route the message.
 const NEVER_OF_THE_CONNECTION: [&[u8]; 3] = [b"content-length", b"host", b"transfer-encoding"];
+
+#[cfg(test)]
+mod tests {
+    use super::is_grpc_type;
+
+    #[test]
+    fn grpc_is_told_from_what_only_begins_like_it() {
+        for grpc in ["application/grpc", "Application/gRPC+proto", "application/grpc;x=y"] {
+            assert!(is_grpc_type(grpc.as_bytes()), "{grpc}");
+        }
+        for other in ["application/grpc-web", "application/grpc-web+proto", "application/grpcx", "text/plain"]
+        {
+            assert!(!is_grpc_type(other.as_bytes()), "{other}");
+        }
+    }
+}

@@ -186,12 +186,13 @@ impl Stream {
             Failure::Expired if body.progress() == Progress::Whole => RequestError::TargetTimedOut,
             Failure::Expired => RequestError::BodyTimedOut,
             _ if self.0.departure.has_happened() => RequestError::DeregisteredMidRequest,
+            Failure::Malformed => RequestError::TargetMalformed,
             Failure::GoneAway | Failure::Lost | Failure::Refused | Failure::Unsent => {
                 RequestError::TargetClosedEarly
             }
         };
         let may_repeat = match failure {
-            Failure::BrokenOff | Failure::Expired => false,
+            Failure::BrokenOff | Failure::Expired | Failure::Malformed => false,
             Failure::Lost => request.is_repeatable(),
             // The target says that it has not looked at it. Source: RFC 9113 section 8.7.
             Failure::GoneAway | Failure::Refused | Failure::Unsent => true,
@@ -219,6 +220,8 @@ fn poll_answer(
     Poll::Ready(ready!(Pin::new(response).poll(cx)).map_err(|error| match error.reason() {
         // Of those that were under way, only what the target has not looked at fails with it.
         _ if error.is_go_away() && error.is_remote() => Failure::GoneAway,
+        // Of its own accord this side resets only streams with answers that are none.
+        _ if error.is_reset() && error.is_library() => Failure::Malformed,
         Some(h2::Reason::REFUSED_STREAM) => Failure::Refused,
         _ => Failure::Lost,
     }))
@@ -232,6 +235,7 @@ enum Failure {
     /// The target takes no more on this connection.
     GoneAway,
     Lost,
+    Malformed,
     Refused,
     Unsent,
 }
