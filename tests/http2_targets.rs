@@ -1,13 +1,9 @@
 //! Targets that speak HTTP/2: what reaches them, what they do wrong, and what that costs.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
 use bytes::Bytes;
 use h2::Reason;
-use weir_tests::frames::{END_HEADERS, END_STREAM, frame, kind};
+use weir_tests::frame_target::FrameTarget;
+use weir_tests::frames::{END_HEADERS, END_STREAM, block, frame, kind};
 use weir_tests::http2::{answer, piece, request, request_with, whole};
 use weir_tests::http2_target::{Exchange, fields};
 use weir_tests::yaml::{application, group_of};
@@ -18,6 +14,14 @@ fn weir(targets: &[&Http2Target], settings: &str) -> Weir {
     let groups = [group_of("web", "protocol_version: http2", &targets.join(", "))];
     let settings = format!("http2_prior_knowledge: true{settings}");
     Weir::start_healthy(&application(&groups, &settings, "default_action: { forward: web }"))
+}
+
+/// Before one target that writes frames by hand.
+fn weir_before(target: &FrameTarget) -> Weir {
+    let groups =
+        [group_of("web", "protocol_version: http2, health_check: { protocol: tcp }", &target.yaml())];
+    let yaml = application(&groups, "http2_prior_knowledge: true", "default_action: { forward: web }");
+    Weir::start_healthy(&yaml)
 }
 
 #[test]
@@ -146,57 +150,24 @@ fn a_request_that_is_refused_unseen_goes_to_another_however_long_its_body_is_to_
     assert!(!refusing.received().is_empty(), "it was tried");
 }
 
-/// A target whose first connection goes away with the first request, which it says it has not looked at; later ones
-/// answer. How many requests have come.
-fn leaving() -> (SocketAddr, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (addr, requests) = (listener.local_addr().unwrap(), Arc::<AtomicUsize>::default());
-    let counted = requests.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let requests = counted.clone();
-            std::thread::spawn(move || leave_or_answer(stream, &requests));
-        }
-    });
-    (addr, requests)
-}
-
-/// Serves one connection until its end.
-fn leave_or_answer(mut stream: TcpStream, requests: &AtomicUsize) -> io::Result<()> {
-    const STATUS_200: &[u8] = &[0x88];
-    stream.read_exact(&mut [0; 24])?;
-    stream.write_all(&frame(kind::SETTINGS, 0, 0, &[]))?;
-    loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head)?;
-        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        stream.read_exact(&mut payload)?;
-        let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        match head[3] {
-            kind::HEADERS if requests.fetch_add(1, Relaxed) == 0 => {
-                let last_stream_and_no_error = [0; 8];
-                stream.write_all(&frame(kind::GOAWAY, 0, 0, &last_stream_and_no_error))?;
-            }
-            kind::DATA if head[4] & END_STREAM != 0 => {
-                stream.write_all(&frame(kind::HEADERS, END_HEADERS | END_STREAM, id, STATUS_200))?;
-            }
-            _ => {}
-        }
-    }
-}
-
 #[test]
 fn what_a_target_leaves_behind_when_it_goes_away_is_asked_again_whatever_its_method() {
-    let (addr, requests) = leaving();
-    let target = format!("{{ address: {}, port: {} }}", addr.ip(), addr.port());
-    let groups = [group_of("web", "protocol_version: http2, health_check: { protocol: tcp }", &target)];
-    let yaml = application(&groups, "http2_prior_knowledge: true", "default_action: { forward: web }");
-    let weir = Weir::start_healthy(&yaml);
+    let target = FrameTarget::behaving(&[], |requests, received| match received.kind {
+        kind::HEADERS if requests == 1 => {
+            let last_stream_and_no_error = [0; 8];
+            frame(kind::GOAWAY, 0, 0, &last_stream_and_no_error)
+        }
+        kind::DATA if requests > 1 && received.flags & END_STREAM != 0 => {
+            frame(kind::HEADERS, END_HEADERS | END_STREAM, received.stream, &block(&[(":status", b"200")]))
+        }
+        _ => Vec::new(),
+    });
+    let weir = weir_before(&target);
     run(async {
         let mut client = Http2Client::connect(weir.listener(0)).await;
         assert_eq!(client.ask(request("POST", "/"), b"all of it").await.status, 200);
     });
-    assert_eq!(requests.load(Relaxed), 2, "once on the connection that went away, once on another");
+    assert_eq!(target.requests(), 2, "once on the connection that went away, once on another");
     assert!(weir.metric("weir_retries_total") < 0.1, "no other target was needed");
     assert!(weir.metric("weir_target_failures_total") < 0.1, "and nothing has failed");
 }

@@ -31,6 +31,7 @@ mod hold;
 mod http2;
 mod http2_ends;
 mod http2_injection;
+mod http2_target_connections;
 mod http2_targets;
 mod http_forwarding;
 mod http_routing;

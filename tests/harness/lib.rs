@@ -12,6 +12,7 @@ pub mod client;
 pub mod compose;
 pub mod docker;
 pub mod folder;
+pub mod frame_target;
 pub mod frames;
 pub mod grpc;
 pub mod http2;

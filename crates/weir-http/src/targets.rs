@@ -1,9 +1,11 @@
 //! Target-side connections of one worker, kept for the next request and gone with their target.
 
+mod opening;
+
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -19,9 +21,10 @@ use weir_net::departures::Departures;
 use weir_net::dial::dial;
 use weir_tls::{Alpn, TargetSide};
 
+use self::opening::{Opener, Opening};
 use crate::codec::h1::target::TargetConnection;
 use crate::codec::h2::target::{SharedConnection, Stream};
-use crate::codec::phase::Phase;
+use crate::codec::phase::{ConnectionState, Phase};
 use crate::codec::request::Request;
 use crate::codec::socket::Socket;
 use crate::error::RequestError;
@@ -45,6 +48,8 @@ pub(crate) struct Targets {
     tls: TargetSide,
     idle: Rc<RefCell<AHashMap<TargetSerial, Vec<Idle>>>>,
     shared: Rc<RefCell<AHashMap<TargetSerial, Vec<Shared>>>>,
+    /// Connections that will be shared once they are there.
+    opening: Rc<RefCell<AHashMap<TargetSerial, Weak<Opening>>>>,
 }
 
 /// What a request is sent on.
@@ -76,14 +81,21 @@ pub(crate) struct Pool {
 
 impl Targets {
     pub(crate) fn new(clock: Clock, departures: Departures) -> Self {
-        Self { clock, departures, tls: TargetSide::new(), idle: Rc::default(), shared: Rc::default() }
+        Self {
+            clock,
+            departures,
+            tls: TargetSide::new(),
+            idle: Rc::default(),
+            shared: Rc::default(),
+            opening: Rc::default(),
+        }
     }
 
     /// A way to `target` for a request: the connection used last, if one is ready, else a new one. What is rare has a box
     /// of its own here, so that the common case has a small future.
     ///
     /// # Errors
-    /// [`RequestError::DialFailed`], [`RequestError::TargetHandshakeFailed`].
+    /// [`RequestError::DialFailed`], [`RequestError::TargetHandshakeFailed`], [`RequestError::TargetMalformed`].
     pub(crate) async fn connect(
         &self,
         target: &Arc<Target>,
@@ -100,41 +112,54 @@ impl Targets {
         }
     }
 
-    /// A way to `target` on a new connection.
+    /// A way to `target` on a new connection; for HTTP/2 that may be one that another request has opened meanwhile.
     ///
     /// # Errors
-    /// [`RequestError::DialFailed`], [`RequestError::TargetHandshakeFailed`].
+    /// As for [`connect`](Self::connect).
     pub(crate) async fn connect_anew(
         &self,
         target: &Arc<Target>,
         speech: Speech,
         request: &Request,
     ) -> Result<Link, RequestError> {
-        let socket = self.open(target, speech, request).await?;
-        let departure = self.departures.of(target);
-        if speech.version == ProtocolVersion::Http1 {
-            let pool = Pool { targets: self.clone(), serial: target.serial };
-            return Ok(Link::Http1(TargetConnection::new(socket, departure, pool)));
+        match speech.version {
+            ProtocolVersion::Http1 => {
+                let socket = self.dial(target, speech, request);
+                let socket = patiently(&request.parts().connection, socket).await?;
+                let pool = Pool { targets: self.clone(), serial: target.serial };
+                Ok(Link::Http1(TargetConnection::new(socket, self.departures.of(target), pool)))
+            }
+            ProtocolVersion::Http2 | ProtocolVersion::Grpc => loop {
+                if let Some(stream) = self.stream(target.serial) {
+                    break Ok(Link::Http2(stream));
+                }
+                let opening = self.opening.borrow().get(&target.serial).and_then(Opening::join);
+                match opening {
+                    Some(opening) => patiently(&request.parts().connection, opening.ended()).await?,
+                    None => break self.share(target, speech, request).await.map(Link::Http2),
+                }
+            },
         }
-        let connection = SharedConnection::begin(socket, departure).await?;
+    }
+
+    /// Opens a connection that requests share, for a request and for those that come meanwhile.
+    async fn share(
+        &self,
+        target: &Arc<Target>,
+        speech: Speech,
+        request: &Request,
+    ) -> Result<Stream, RequestError> {
+        let opener = Opener::default();
+        self.opening.borrow_mut().insert(target.serial, opener.opening());
+        let opened = patiently(&request.parts().connection, async {
+            let socket = self.dial(target, speech, request).await?;
+            SharedConnection::begin(socket, self.departures.of(target)).await
+        });
+        let connection = opened.await.inspect_err(|error| opener.fail(error))?;
         let stream = connection.stream().ok_or(RequestError::TargetClosedEarly)?;
         let shared = Shared { connection, used: self.clock.now() };
         self.shared.borrow_mut().entry(target.serial).or_default().push(shared);
-        Ok(Link::Http2(stream))
-    }
-
-    /// Opens a connection while whoever asked has patience: as long as for an answer.
-    async fn open(&self, target: &Target, speech: Speech, request: &Request) -> Result<Socket, RequestError> {
-        let state = &request.parts().connection;
-        state.enter(Phase::AwaitingTarget);
-        let mut opening = pin!(self.dial(target, speech, request));
-        let opened = poll_fn(|cx| match state.poll_expired(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(RequestError::TargetTimedOut)),
-            Poll::Pending => opening.as_mut().poll(cx),
-        });
-        let opened = opened.await;
-        state.enter(Phase::Answering);
-        opened
+        Ok(stream)
     }
 
     /// Dials, and shakes hands where the group's targets speak TLS.
@@ -195,6 +220,7 @@ impl Targets {
             });
             !connections.is_empty()
         });
+        self.opening.borrow_mut().retain(|_, opening| opening.strong_count() > 0);
     }
 
     /// Closes idle connections to targets that have left.
@@ -203,6 +229,22 @@ impl Targets {
             .borrow_mut()
             .retain(|_, stack| !stack.first().is_some_and(|idle| idle.connection.has_left()));
     }
+}
+
+/// Waits for a connection as long as for an answer.
+async fn patiently<T>(
+    state: &ConnectionState,
+    wait: impl Future<Output = Result<T, RequestError>>,
+) -> Result<T, RequestError> {
+    state.enter(Phase::AwaitingTarget);
+    let mut wait = pin!(wait);
+    let waited = poll_fn(|cx| match state.poll_expired(cx) {
+        Poll::Ready(()) => Poll::Ready(Err(RequestError::TargetTimedOut)),
+        Poll::Pending => wait.as_mut().poll(cx),
+    });
+    let waited = waited.await;
+    state.enter(Phase::Answering);
+    waited
 }
 
 impl Pool {

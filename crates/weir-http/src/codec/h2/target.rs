@@ -7,11 +7,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::client::{Builder, ResponseFuture, SendRequest};
+use h2::Ping;
+use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use http::{HeaderValue, header};
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 use weir_core::lease::Lease;
 use weir_net::departures::Departure;
+use weir_net::dial::{DIAL_TIMEOUT, DialError};
 
 use super::super::edits::HeaderText;
 use super::super::fields::Known;
@@ -32,7 +35,7 @@ use super::outflow::{Flow, Outflow};
 use crate::error::RequestError;
 
 /// Streams that weir opens on one connection before it opens another connection.
-const STREAMS_MAX: usize = 100;
+pub(crate) const STREAMS_MAX: usize = 100;
 
 /// A connection to a target, shared by all requests of its worker.
 #[derive(Debug)]
@@ -47,8 +50,13 @@ pub(crate) struct SharedConnection {
 impl SharedConnection {
     /// Begins to speak on a connection that has been established. It ends when its target departs.
     ///
+    /// Waits for the target's first word: it says how many streams there may be. More would wait for each other, maybe
+    /// for ever.
+    ///
     /// # Errors
-    /// [`RequestError::TargetMalformed`] when the target does not answer as one does that speaks HTTP/2.
+    /// [`RequestError::TargetMalformed`] when the target does not answer as one does that speaks HTTP/2,
+    /// [`RequestError::TargetClosedEarly`] when it closes, [`RequestError::DialFailed`] when nothing comes within
+    /// [`DIAL_TIMEOUT`].
     pub(crate) async fn begin(socket: Socket, departure: Departure) -> Result<Rc<Self>, RequestError> {
         let mut builder = Builder::new();
         builder
@@ -58,8 +66,11 @@ impl SharedConnection {
             .max_header_list_size(response_head::HEAD_BYTES_MAX as u32)
             .max_send_buffer_size(super::SEND_BUFFER_BYTES);
         let scheme = if matches!(socket, Socket::Plain(_)) { "http" } else { "https" };
-        let (sender, connection) =
+        let (sender, mut connection) =
             builder.handshake::<_, Bytes>(socket).await.map_err(|_| RequestError::TargetMalformed)?;
+        timeout(DIAL_TIMEOUT, first_word(&mut connection))
+            .await
+            .map_err(|_| RequestError::DialFailed(DialError::TimedOut))??;
         let shared = Rc::new(Self {
             sender: RefCell::new(sender),
             scheme,
@@ -100,6 +111,20 @@ impl SharedConnection {
             self.streams.set(self.streams.get() + 1);
             Stream(self.clone())
         })
+    }
+}
+
+/// Drives a connection until its target has said how many streams there may be.
+async fn first_word(connection: &mut Connection<Socket, Bytes>) -> Result<(), RequestError> {
+    let Some(mut pings) = connection.ping_pong() else { return Ok(()) };
+    tokio::select! {
+        biased;
+        // Whoever answers has read what was sent before, and its settings come before all that it sends.
+        Ok(_) = pings.ping(Ping::opaque()) => Ok(()),
+        end = connection => match end {
+            Err(error) if !error.is_io() => Err(RequestError::TargetMalformed),
+            _ => Err(RequestError::TargetClosedEarly),
+        },
     }
 }
 
@@ -186,7 +211,7 @@ impl Stream {
             Failure::Expired if body.progress() == Progress::Whole => RequestError::TargetTimedOut,
             Failure::Expired => RequestError::BodyTimedOut,
             _ if self.0.departure.has_happened() => RequestError::DeregisteredMidRequest,
-            Failure::Malformed => RequestError::TargetMalformed,
+            Failure::Malformed | Failure::Nonsense => RequestError::TargetMalformed,
             Failure::GoneAway | Failure::Lost | Failure::Refused | Failure::Unsent => {
                 RequestError::TargetClosedEarly
             }
@@ -194,6 +219,8 @@ impl Stream {
         let may_repeat = match failure {
             Failure::BrokenOff | Failure::Expired | Failure::Malformed => false,
             Failure::Lost => request.is_repeatable(),
+            // Whose answer that was is only known where nobody else had a request on the connection.
+            Failure::Nonsense => self.0.streams.get() > 1 && request.is_repeatable(),
             // The target says that it has not looked at it. Source: RFC 9113 section 8.7.
             Failure::GoneAway | Failure::Refused | Failure::Unsent => true,
         };
@@ -220,8 +247,10 @@ fn poll_answer(
     Poll::Ready(ready!(Pin::new(response).poll(cx)).map_err(|error| match error.reason() {
         // Of those that were under way, only what the target has not looked at fails with it.
         _ if error.is_go_away() && error.is_remote() => Failure::GoneAway,
-        // Of its own accord this side resets only streams with answers that are none.
+        // Of its own accord this side resets only streams with answers that are none, and ends only connections on which
+        // something came that is no HTTP/2.
         _ if error.is_reset() && error.is_library() => Failure::Malformed,
+        _ if error.is_go_away() && error.is_library() => Failure::Nonsense,
         Some(h2::Reason::REFUSED_STREAM) => Failure::Refused,
         _ => Failure::Lost,
     }))
@@ -236,6 +265,8 @@ enum Failure {
     GoneAway,
     Lost,
     Malformed,
+    /// Somebody's answer was none, and ended the connection.
+    Nonsense,
     Refused,
     Unsent,
 }

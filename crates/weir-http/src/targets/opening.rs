@@ -1,0 +1,104 @@
+//! A connection that is being opened: requests that can share it wait for it, rather than open one each.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::{Rc, Weak};
+
+use tokio::sync::Notify;
+use weir_net::dial::DialError;
+use weir_tls::HandshakeError;
+
+use crate::codec::h2::target::STREAMS_MAX;
+use crate::error::RequestError;
+
+/// A connection that one request opens, and how that ended. Whoever will have a stream on it holds it.
+#[derive(Debug, Default)]
+pub(super) struct Opening {
+    has_ended: Cell<bool>,
+    failure: Cell<Option<Failure>>,
+    end: Notify,
+}
+
+/// The request that opens it. However that ends, those who wait are woken; if it goes away before, one of them opens.
+#[derive(Debug, Default)]
+pub(super) struct Opener(Rc<Opening>);
+
+impl Opener {
+    /// What others find it by, for as long as it is under way.
+    pub(super) fn opening(&self) -> Weak<Opening> {
+        Rc::downgrade(&self.0)
+    }
+
+    /// It has failed, and so it has for those who wait.
+    pub(super) fn fail(&self, error: &RequestError) {
+        self.0.failure.set(Failure::of(error));
+    }
+}
+
+impl Drop for Opener {
+    fn drop(&mut self) {
+        self.0.has_ended.set(true);
+        self.0.end.notify_waiters();
+    }
+}
+
+impl Opening {
+    /// A place among those who wait; `None` when it is over, or will have no room for one more.
+    pub(super) fn join(opening: &Weak<Self>) -> Option<Rc<Self>> {
+        opening
+            .upgrade()
+            .filter(|opening| !opening.has_ended.get() && Rc::strong_count(opening) <= STREAMS_MAX)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// Why it failed. That its opener went away is no failure.
+    pub(super) async fn ended(&self) -> Result<(), RequestError> {
+        self.end.notified().await;
+        self.failure.get().map_or(Ok(()), |failure| Err(failure.into()))
+    }
+}
+
+/// Why it failed, as far as that concerns those who waited for it.
+#[derive(Clone, Copy, Debug)]
+enum Failure {
+    Closed,
+    Dial(io::ErrorKind),
+    DialSelfConnected,
+    DialTimedOut,
+    Handshake,
+    HandshakeTimedOut,
+    Malformed,
+}
+
+impl Failure {
+    /// `None` for what only concerned its opener: its patience.
+    fn of(error: &RequestError) -> Option<Self> {
+        Some(match error {
+            RequestError::DialFailed(DialError::Failed(error)) => Self::Dial(error.kind()),
+            RequestError::DialFailed(DialError::SelfConnected) => Self::DialSelfConnected,
+            RequestError::DialFailed(DialError::TimedOut) => Self::DialTimedOut,
+            RequestError::TargetHandshakeFailed(HandshakeError::Deadline) => Self::HandshakeTimedOut,
+            RequestError::TargetHandshakeFailed(_) => Self::Handshake,
+            RequestError::TargetClosedEarly => Self::Closed,
+            RequestError::TargetMalformed => Self::Malformed,
+            _ => return None,
+        })
+    }
+}
+
+impl From<Failure> for RequestError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Closed => Self::TargetClosedEarly,
+            Failure::Dial(kind) => Self::DialFailed(DialError::Failed(kind.into())),
+            Failure::DialSelfConnected => Self::DialFailed(DialError::SelfConnected),
+            Failure::DialTimedOut => Self::DialFailed(DialError::TimedOut),
+            // What went wrong is in the opener's error.
+            Failure::Handshake => Self::TargetHandshakeFailed(HandshakeError::Closed),
+            Failure::HandshakeTimedOut => Self::TargetHandshakeFailed(HandshakeError::Deadline),
+            Failure::Malformed => Self::TargetMalformed,
+        }
+    }
+}
