@@ -232,6 +232,7 @@ fn frames_that_mean_nothing_end_the_connection() {
         ("pings", frame(kind::PING, 0, 0, &[0; 8])),
         ("acknowledged pings", frame(kind::PING, ACK, 0, &[0; 8])),
         ("priorities", frame(kind::PRIORITY, 0, 1, &[0, 0, 0, 0, 16])),
+        ("windows", frame(kind::WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes())),
         ("unknown frames", frame(0xbe, 0, 0, b"")),
     ] {
         let taken = flood(&weir, (0..FLOOD).map(|_| frame.clone()));

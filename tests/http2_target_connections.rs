@@ -7,7 +7,10 @@ use weir_tests::http2::{answer, request};
 use weir_tests::yaml::{application, group_of};
 use weir_tests::{Http2Client, Weir, run, wait_until};
 
-const OK: (&str, &[u8]) = (":status", b"200");
+/// Name and value.
+type Field<'a> = (&'a str, &'a [u8]);
+
+const OK: Field<'_> = (":status", b"200");
 
 fn weir(target: &FrameTarget) -> Weir {
     let groups =
@@ -17,7 +20,7 @@ fn weir(target: &FrameTarget) -> Weir {
 }
 
 /// A whole answer without a body.
-fn head(stream: u32, fields: &[(&str, &[u8])]) -> Vec<u8> {
+fn head(stream: u32, fields: &[Field<'_>]) -> Vec<u8> {
     frame(kind::HEADERS, END_HEADERS | END_STREAM, stream, &block(fields))
 }
 
@@ -99,7 +102,7 @@ fn asked(what: &str, bytes: impl Fn(&Frame) -> Vec<u8> + Clone + Send + 'static)
 
 #[test]
 fn an_answer_that_is_none_is_final() {
-    let cases: [(&str, &[(&str, &[u8])]); 7] = [
+    let cases: [(&str, &[Field<'_>]); 7] = [
         ("no status", &[("x-a", b"1")]),
         ("a status that is no number", &[(":status", b"abc")]),
         ("a status of two digits", &[(":status", b"20")]),
@@ -117,7 +120,7 @@ fn an_answer_that_is_none_is_final() {
 fn a_head_that_is_too_large_is_final() {
     let long = vec![b'a'; 14_000];
     let large = move |received: &Frame| {
-        let fields: [(&str, &[u8]); 4] = [OK, ("x-a", &long), ("x-b", &long), ("x-c", &long)];
+        let fields: [Field<'_>; 4] = [OK, ("x-a", &long), ("x-b", &long), ("x-c", &long)];
         let block = block(&fields);
         let (first, rest) = block.split_at(16_000);
         let mut bytes = frame(kind::HEADERS, END_STREAM, received.stream, first);

@@ -149,13 +149,13 @@ impl Targets {
         speech: Speech,
         request: &Request,
     ) -> Result<Stream, RequestError> {
-        let opener = Opener::default();
-        self.opening.borrow_mut().insert(target.serial, opener.opening());
+        let ours = Opener::default();
+        self.opening.borrow_mut().insert(target.serial, ours.opening());
         let opened = patiently(&request.parts().connection, async {
             let socket = self.dial(target, speech, request).await?;
             SharedConnection::begin(socket, self.departures.of(target)).await
         });
-        let connection = opened.await.inspect_err(|error| opener.fail(error))?;
+        let connection = opened.await.inspect_err(|error| ours.fail(error))?;
         let stream = connection.stream().ok_or(RequestError::TargetClosedEarly)?;
         let shared = Shared { connection, used: self.clock.now() };
         self.shared.borrow_mut().entry(target.serial).or_default().push(shared);

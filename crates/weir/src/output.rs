@@ -15,7 +15,9 @@ pub(crate) enum LogFormat {
 
 /// Writes diagnostics to standard error: `level` and above, or as `WEIR_LOG` says.
 pub(crate) fn start_log(format: LogFormat, level: &str) {
-    let filter = EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    // The crate h2 warns of what any peer may do at will.
+    let filter =
+        EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new(format!("{level},h2=error")));
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {

@@ -1,5 +1,6 @@
 //! A response as listeners see it.
 
+use http::StatusCode;
 use weir_core::rule::FixedResponse;
 use weir_telemetry::ResponseSource;
 
@@ -190,7 +191,10 @@ pub(crate) fn reason_phrase(status: u16) -> &'static str {
         504 => "Gateway Time-out",
         505 => "HTTP Version Not Supported",
         507 => "Insufficient Storage",
-        _ => "Error",
+        // What a fixed response may have besides.
+        _ => {
+            StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error")
+        }
     }
 }
 
