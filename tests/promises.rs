@@ -37,6 +37,7 @@ mod http_forwarding;
 mod http_routing;
 mod http_targets;
 mod limits;
+mod logs;
 mod manners;
 mod memory;
 mod posing;

@@ -35,7 +35,8 @@ pub fn network(groups: &[String], settings: &str) -> String {
 }
 
 fn load_balancer(kind: &str, groups: &[String], settings: &str, listener: &str) -> String {
-    let mut text = format!("target_groups:\n{}", groups.concat());
+    let mut text =
+        if groups.is_empty() { String::new() } else { format!("target_groups:\n{}", groups.concat()) };
     let settings = if settings.is_empty() { String::new() } else { format!("{settings}, ") };
     write!(
         text,

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use tokio::net::TcpStream;
 use weir_core::decide::Outcome;
 use weir_core::snapshot::{Listener, ListenerIndex, Unavailable};
+use weir_http::record::connection::{Connected, ConnectionId};
 use weir_http::record::{self, Observer, Record};
 use weir_http::{
     Answer, Client, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve,
@@ -39,22 +40,37 @@ impl Application {
     /// Serves a client's connection until it ends.
     pub async fn serve(self: Rc<Self>, accepted: Accepted) {
         let Some(listener) = self.exchange.dispatcher().borrow_mut().listener(self.listener) else { return };
+        let id = ConnectionId(self.exchange.dispatcher().borrow_mut().identifiers().u64(..));
         let connection = Connection {
+            id,
             client: accepted.client,
             listener: listener.bind,
             settings: listener.http,
             idle_timeout: listener.idle_timeout,
         };
         self.observer.shard().connection_opened();
-        if let Some(client) = self.shake_hands(&listener, accepted.stream).await {
+        if let Some(client) = self.shake_hands(&listener, &connection, accepted.stream).await {
             serve(client, connection, &self.exchange.worker, self.clone()).await;
         }
         self.observer.shard().connection_closed();
     }
 
     /// The client, with TLS where the listener speaks it; `None` for one with which that failed.
-    async fn shake_hands(&self, listener: &Listener, stream: TcpStream) -> Option<Client> {
+    async fn shake_hands(
+        &self,
+        listener: &Listener,
+        connection: &Connection,
+        stream: TcpStream,
+    ) -> Option<Client> {
+        let clock = self.exchange.worker.clock;
+        let begun = clock.now();
+        let connected = |handshake| {
+            let latency = clock.now().since(begun);
+            let Connection { id, client, listener, .. } = *connection;
+            self.observer.connected(&Connected { id, client, listener, handshake, latency });
+        };
         if listener.kind.tls().is_none() {
+            connected(None);
             return Some(Client::Plain(stream));
         }
         // In a box of its own: what a handshake needs is not held for as long as the connection lives.
@@ -64,8 +80,12 @@ impl Application {
             None => return None,
         };
         match shaken {
-            Ok((stream, handshake)) => Some(Client::Secure(Box::new(stream), handshake)),
+            Ok((stream, handshake)) => {
+                connected(Some(Ok(&handshake)));
+                Some(Client::Secure(Box::new(stream), handshake))
+            }
             Err(error) => {
+                connected(Some(Err(&error)));
                 self.observer.shard().handshake_failed(error.reason());
                 tracing::debug!(listener = %listener.bind, "TLS handshake failed: {error}");
                 None

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use weir_core::decide::Outcome;
 use weir_core::snapshot::ListenerIndex;
+use weir_http::record::connection::ConnectionId;
 use weir_http::record::{self, Observer, Record};
 use weir_http::{
     Answer, Client, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve,
@@ -37,6 +38,7 @@ impl Classic {
     pub async fn serve(self: Rc<Self>, accepted: Accepted) {
         let Some(listener) = self.exchange.dispatcher().borrow_mut().listener(self.listener) else { return };
         let connection = Connection {
+            id: ConnectionId::default(),
             client: accepted.client,
             listener: listener.bind,
             settings: listener.http,

@@ -69,8 +69,8 @@ objects! {
     TASK_TARGET = "tasks", ["container_port", "project", "service", "weight"], later ["network"];
     APPLICATION = "application load balancer",
         [
-            "access_log", "client_keep_alive", "desync_mitigation_mode", "drop_invalid_header_fields",
-            "http2_prior_knowledge", "idle_timeout", "listeners", "name", "preserve_host_header", "type",
+            "access_log", "client_keep_alive", "connection_log", "desync_mitigation_mode", "drop_invalid_header_fields",
+            "health_check_log", "http2_prior_knowledge", "idle_timeout", "listeners", "name", "preserve_host_header", "type",
             "xff_client_port", "xff_header_processing_mode",
         ],
         later ["x_amzn_tls_version_and_cipher_suite"];
@@ -87,7 +87,7 @@ objects! {
         ["healthy_threshold", "interval", "target", "timeout", "unhealthy_threshold"],
         later [];
     CONNECTION_DRAINING = "connection draining", ["enabled", "timeout"], later [];
-    ACCESS_LOG = "access log", ["format", "path"], later [];
+    LOG = "log", ["format", "path"], later [];
     APPLICATION_LISTENER = "application listener",
         ["bind", "certificates", "default_action", "mutual_authentication", "protocol", "rules", "ssl_policy"],
         later [];

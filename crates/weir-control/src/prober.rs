@@ -3,6 +3,7 @@
 mod ask;
 mod http1;
 mod http2;
+mod log;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,9 +20,11 @@ use weir_core::definition::TargetGroup;
 use weir_core::health::{Health, HealthCheck, Probe, Verdict};
 use weir_core::snapshot::{Group, Member, Snapshot};
 use weir_core::target::TargetSerial;
+use weir_telemetry::access_log::LogWriter;
 use weir_tls::TargetSide;
 
 use self::ask::ask;
+use self::log::{CheckLogs, Checked};
 
 /// The first pause between two probes of a target that has not passed yet. Ours: AWS waits a whole interval.
 const EAGER_PAUSE: Duration = Duration::from_millis(50);
@@ -34,6 +37,7 @@ const EAGER_PAUSE_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Prober {
     verdicts: UnboundedSender<(TargetSerial, Verdict)>,
     tls: TargetSide,
+    logs: CheckLogs,
     probes: BTreeMap<TargetSerial, Running>,
 }
 
@@ -65,14 +69,18 @@ struct Plan {
 }
 
 impl Prober {
-    /// A prober that tells its verdicts to `verdicts`.
-    pub(crate) fn new(verdicts: UnboundedSender<(TargetSerial, Verdict)>) -> Self {
-        Self { verdicts, tls: TargetSide::new(), probes: BTreeMap::new() }
+    /// A prober that tells its verdicts to `verdicts`, and writes logs of its checks by `writer`.
+    pub(crate) fn new(verdicts: UnboundedSender<(TargetSerial, Verdict)>, writer: LogWriter) -> Self {
+        let logs = CheckLogs::new(writer);
+        Self { verdicts, tls: TargetSide::new(), logs, probes: BTreeMap::new() }
     }
 
     /// Goes on from `before` to `after`, and probes exactly its targets that are to be probed. Probes whose plan is
     /// unchanged go on.
     pub(crate) fn follow(&mut self, before: &Snapshot, after: &Snapshot) {
+        if !before.listeners().eq(after.listeners()) {
+            self.logs.follow(after);
+        }
         for (before, after) in after.changed_groups(before) {
             let members = before.into_iter().flat_map(|group| &group.members);
             let mut ended: BTreeSet<TargetSerial> = members.map(|member| member.target.serial).collect();
@@ -97,7 +105,13 @@ impl Prober {
         }
         let is_initial = Rc::new(Cell::new(is_initial));
         let (has_passed, verdicts) = (member.health.is_healthy(), self.verdicts.clone());
-        let task = watch(self.plan(group, member), serial, has_passed, is_initial.clone(), verdicts);
+        let (plan, logs) = (self.plan(group, member), self.logs.clone());
+        let log = {
+            let (addr, probe) = (plan.addr, plan.check.probe.clone());
+            let (index, settings) = (group.index, group.settings.clone());
+            move |checked: &Checked| logs.write((index, settings.name.as_str()), addr, &probe, checked)
+        };
+        let task = watch(plan, log, serial, has_passed, is_initial.clone(), verdicts);
         let new = Running {
             settings: group.settings.clone(),
             own_path: member.health_check_path.clone(),
@@ -134,6 +148,7 @@ fn is_probed(group: &Group, member: &Member) -> bool {
 /// soon as it answers; but failures count only once an interval, as if it had been asked no more often than that.
 async fn watch(
     plan: Plan,
+    log: impl Fn(&Checked),
     serial: TargetSerial,
     mut has_passed: bool,
     is_initial: Rc<Cell<bool>>,
@@ -142,12 +157,14 @@ async fn watch(
     let mut next_due = Instant::now();
     let mut pause = EAGER_PAUSE;
     loop {
-        let verdict = ask(&plan).await;
+        let checked = ask(&plan).await;
+        let verdict = checked.verdict;
         let is_due = Instant::now() >= next_due;
         has_passed |= verdict.is_ok();
         if is_due || verdict.is_ok() {
             // The interval counts from probe to probe, whatever time the answer took.
             next_due = next_due.max(Instant::now() - plan.check.interval) + plan.check.interval;
+            log(&checked);
             if verdicts.send((serial, verdict)).is_err() {
                 return;
             }

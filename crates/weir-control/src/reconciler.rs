@@ -134,6 +134,8 @@ pub struct Parts {
     pub sources: Vec<SourceKind>,
     /// What they said before weir started.
     pub memory: Option<Memory>,
+    /// Writes the logs of health checks.
+    pub log_writer: weir_telemetry::access_log::LogWriter,
     /// Everything that is counted.
     pub telemetry: weir_telemetry::Telemetry,
     /// The process's clock.
@@ -172,7 +174,7 @@ impl Reconciler {
             publications: parts.publications,
             listeners: parts.listeners,
             certificates,
-            prober: Prober::new(verdicts_sender),
+            prober: Prober::new(verdicts_sender, parts.log_writer),
             verdicts,
             commands,
             reports: parts.reports,

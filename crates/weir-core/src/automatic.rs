@@ -81,7 +81,7 @@ pub fn definitions(tasks: &[Arc<Task>], bind: ListenAddr) -> Definitions {
     let load_balancer = LoadBalancer {
         name: LoadBalancerName::parse(LOAD_BALANCER).expect("the name is letters"),
         idle_timeout: Duration::from_secs(60),
-        access_log: None,
+        logs: crate::logs::Logs::default(),
         http: crate::definition::HttpSettings::default(),
         listeners: vec![Listener { bind, kind }],
     };

@@ -152,7 +152,7 @@ mod tests {
             index: ListenerIndex(0),
             load_balancer: LoadBalancerName::parse("edge").unwrap(),
             idle_timeout: std::time::Duration::from_secs(60),
-            access_log: None,
+            logs: crate::logs::Logs::default(),
             http: crate::definition::HttpSettings::default(),
             bind: crate::address::ListenAddr("127.0.0.1:80".parse().unwrap()),
             rule_index: crate::rule::RuleIndex::new(&rules),

@@ -3,12 +3,12 @@
 //! A definition says what should be; a [`crate::snapshot::Snapshot`] says what is.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::{ListenAddr, TargetAddr};
 use crate::health::HealthCheck;
+use crate::logs::Logs;
 use crate::lookup::Lookup;
 use crate::name::{GroupName, LoadBalancerName};
 use crate::rule::{Action, Rule};
@@ -48,30 +48,12 @@ pub struct LoadBalancer {
     /// Closes a connection that is silent for this long: 1 s to 4000 s (application, classic), 60 s to 6000 s
     /// (network).
     pub idle_timeout: Duration,
-    /// Where one line per request or flow is written, if anywhere.
-    pub access_log: Option<AccessLog>,
+    /// What it writes of what it has done.
+    pub logs: Logs,
     /// How HTTP is read; the default for network ones.
     pub http: HttpSettings,
     /// At least one.
     pub listeners: Vec<Listener>,
-}
-
-/// Where and how a load balancer writes its access log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccessLog {
-    /// The file appended to; `None` writes to standard output.
-    pub path: Option<PathBuf>,
-    /// The shape of a line.
-    pub format: AccessLogFormat,
-}
-
-/// The shape of an access-log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessLogFormat {
-    /// The load balancer's own: Application, Network or Classic, as AWS writes it.
-    Elb,
-    /// One JSON object.
-    Json,
 }
 
 /// How HTTP listeners read what clients send, and what of it they tell targets.

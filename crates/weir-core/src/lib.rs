@@ -20,6 +20,7 @@ pub mod head;
 pub mod health;
 pub mod label_rules;
 pub mod lease;
+pub mod logs;
 pub mod lookup;
 pub mod name;
 pub mod path;

@@ -241,7 +241,7 @@ impl State {
                     index,
                     load_balancer: load_balancer.name.clone(),
                     idle_timeout: load_balancer.idle_timeout,
-                    access_log: load_balancer.access_log.clone(),
+                    logs: load_balancer.logs.clone(),
                     http: load_balancer.http,
                     bind: listener.bind,
                     rule_index: RuleIndex::new(kind.rules()),

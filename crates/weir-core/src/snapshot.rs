@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use crate::address::ListenAddr;
 use crate::balance::{PickContext, Picker, Table, WorkerState};
-use crate::definition::{AccessLog, HttpSettings, ListenerKind, TargetGroup};
+use crate::definition::{HttpSettings, ListenerKind, TargetGroup};
 use crate::health::Health;
 use crate::lease::Lease;
+use crate::logs::Logs;
 use crate::name::LoadBalancerName;
 use crate::rule::RuleIndex;
 use crate::target::{Target, TargetSerial, Weight};
@@ -95,8 +96,8 @@ pub struct Listener {
     pub load_balancer: LoadBalancerName,
     /// Its load balancer's idle timeout.
     pub idle_timeout: Duration,
-    /// Its load balancer's access log.
-    pub access_log: Option<AccessLog>,
+    /// What its load balancer writes of what it has done.
+    pub logs: Logs,
     /// What its load balancer asks of HTTP requests.
     pub http: HttpSettings,
     /// Where it accepts connections.

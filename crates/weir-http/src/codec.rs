@@ -15,6 +15,7 @@ use weir_net::worker::Worker;
 use weir_tls::{Alpn, ClientStream, Handshake};
 
 use crate::error::RequestError;
+use crate::record::connection::ConnectionId;
 use h2::preface::Beginning;
 use request::{Origin, Request};
 use response::Response;
@@ -48,6 +49,8 @@ pub trait Answer {
 /// What is known of a client's connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
+    /// What it is called in logs.
+    pub id: ConnectionId,
     /// Its other end.
     pub client: ClientAddr,
     /// Its listener, with the port that the client connected to.

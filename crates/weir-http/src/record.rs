@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use weir_core::definition::AccessLogFormat;
+use weir_core::logs::{Log, LogFormat};
 use weir_core::rule::Priority;
 use weir_core::snapshot::Listener;
 use weir_core::target::Target;
@@ -14,22 +14,24 @@ use weir_core::time::Timestamp;
 use weir_net::clock::Clock;
 use weir_telemetry::access_log::{LogBuffer, LogWriter};
 use weir_telemetry::{Hold, ListenerShard, Telemetry};
-use weir_tls::Handshake;
 
+use self::details::Details;
 use crate::codec::edits::HeaderText;
-use crate::codec::h1::desync::Oddities;
 use crate::codec::phase::{ConnectionState, Phase};
 use crate::codec::request::{Origin, Request};
 use crate::codec::response::Response;
 use crate::error::{Culprit, RequestError};
 
+pub mod connection;
+mod details;
 mod line;
 
 /// What one worker observes of one listener: its counts, and its access log if it has one.
 #[derive(Debug)]
 pub struct Observer {
     shard: Arc<ListenerShard>,
-    log: Option<(LogBuffer, AccessLogFormat)>,
+    log: Option<(LogBuffer, LogFormat)>,
+    connections: Option<(LogBuffer, LogFormat)>,
     load_balancer: String,
     is_classic: bool,
     clock: Clock,
@@ -38,9 +40,11 @@ pub struct Observer {
 impl Observer {
     /// An observer of `listener` for one worker.
     pub fn new(listener: &Listener, telemetry: &Telemetry, writer: &LogWriter, clock: Clock) -> Self {
+        let open = |log: &Log| (writer.buffer(log.path.clone()), log.format);
         Self {
             shard: telemetry.listener_shard(listener),
-            log: listener.access_log.as_ref().map(|log| (writer.buffer(log.path.clone()), log.format)),
+            log: listener.logs.access.as_ref().map(open),
+            connections: listener.logs.connection.as_ref().map(open),
             load_balancer: listener.load_balancer.to_string(),
             is_classic: listener.kind.load_balancer_type() == "classic",
             clock,
@@ -54,7 +58,7 @@ impl Observer {
 
     /// Hands over the lines that have gathered.
     pub fn flush(&self) {
-        if let Some((log, _)) = &self.log {
+        for (log, _) in self.log.iter().chain(&self.connections) {
             log.flush();
         }
     }
@@ -79,34 +83,6 @@ struct Inner {
     has_waited: bool,
     /// Only where there is a log to write it to.
     details: Option<Box<Details>>,
-}
-
-/// What only the access log wants to know.
-#[derive(Debug)]
-struct Details {
-    created: SystemTime,
-    /// As AWS's log calls it: `http`, `https`, `h2`, `grpcs`, `ws`, `wss`.
-    kind: &'static str,
-    handshake: Option<Handshake>,
-    client: String,
-    request_line: String,
-    user_agent: String,
-    trace_id: Option<HeaderText>,
-    domain: String,
-    /// As the log writes it: a priority, `0` for the default rule, `-` when no rule was looked at.
-    rule: String,
-    action: &'static str,
-    redirect_url: Option<String>,
-    target: Option<Arc<Target>>,
-    /// Targets that were tried.
-    attempts: u32,
-    target_status: Option<u16>,
-    /// What targets were asked for instead, as `Host` and in the request line.
-    transformed_host: Option<HeaderText>,
-    transformed_url: Option<Box<str>>,
-    transform_status: Option<&'static str>,
-    error_reason: Option<&'static str>,
-    oddities: Oddities,
 }
 
 impl Record {
@@ -271,62 +247,10 @@ impl Drop for Inner {
         self.observer.shard.request_ended(now.since(self.began));
         if let (Some((log, format)), Some(details)) = (&self.observer.log, &self.details) {
             log.line(|line| match (format, self.observer.is_classic) {
-                (AccessLogFormat::Json, _) => line::json(self, details, now, line),
-                (AccessLogFormat::Elb, true) => line::classic(self, details, now, line),
-                (AccessLogFormat::Elb, false) => line::application(self, details, now, line),
+                (LogFormat::Json, _) => line::json(self, details, now, line),
+                (LogFormat::Elb, true) => line::classic(self, details, now, line),
+                (LogFormat::Elb, false) => line::application(self, details, now, line),
             });
-        }
-    }
-}
-
-impl Details {
-    fn of(request: &Request) -> Self {
-        let head = request.head();
-        let query = head.query.map(|query| format!("?{query}")).unwrap_or_default();
-        let request_line = format!(
-            "{} {}://{}:{}{}{query} {}",
-            head.method,
-            head.scheme,
-            if head.host.is_empty() { "-" } else { head.host },
-            head.port,
-            head.path,
-            request.version()
-        );
-        let user_agent = request.user_agent().unwrap_or("-").to_owned();
-        let mut details = Self::new(&request.parts().origin, request_line, user_agent);
-        details.kind = request.kind();
-        details.oddities = request.parts().oddities;
-        details
-    }
-
-    /// Of something that was no request. Source: "if the request is malformed, the request is `- http://host:port- -`".
-    fn refused(origin: &Origin) -> Self {
-        let request_line = format!("- {}://{}- -", origin.scheme(), origin.listener);
-        Self::new(origin, request_line, "-".to_owned())
-    }
-
-    fn new(origin: &Origin, request_line: String, user_agent: String) -> Self {
-        let name = origin.handshake.as_ref().and_then(|handshake| handshake.server_name.as_deref());
-        Self {
-            created: wall_time(),
-            kind: origin.scheme(),
-            handshake: origin.handshake.clone(),
-            client: origin.client.to_string(),
-            request_line,
-            user_agent,
-            trace_id: None,
-            domain: name.unwrap_or("-").to_owned(),
-            rule: "-".to_owned(),
-            action: "-",
-            redirect_url: None,
-            target: None,
-            attempts: 0,
-            target_status: None,
-            transformed_host: None,
-            transformed_url: None,
-            transform_status: None,
-            error_reason: None,
-            oddities: Oddities::default(),
         }
     }
 }

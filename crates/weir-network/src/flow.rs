@@ -10,10 +10,11 @@ use tokio::net::TcpStream;
 use weir_core::address::{ClientAddr, ListenAddr};
 use weir_core::balance::PickContext;
 use weir_core::decide::Outcome;
-use weir_core::definition::{AccessLogFormat, ListenerKind};
+use weir_core::definition::ListenerKind;
 use weir_core::dispatcher::Dispatcher;
 use weir_core::flow_key::{FlowKey, Protocol};
 use weir_core::lease::Lease;
+use weir_core::logs::LogFormat;
 use weir_core::snapshot::{GroupIndex, Listener, ListenerIndex, Unavailable};
 use weir_core::target::TargetSerial;
 use weir_core::time::Timestamp;
@@ -74,7 +75,7 @@ pub struct Flows {
     worker: Worker,
     dispatcher: Rc<RefCell<Dispatcher>>,
     shard: Arc<ListenerShard>,
-    log: Option<(LogBuffer, AccessLogFormat)>,
+    log: Option<(LogBuffer, LogFormat)>,
 }
 
 /// What has been tried for a flow that has no target yet.
@@ -113,7 +114,7 @@ impl Flows {
             worker,
             dispatcher,
             shard: telemetry.listener_shard(listener),
-            log: listener.access_log.as_ref().map(|log| (writer.buffer(log.path.clone()), log.format)),
+            log: listener.logs.access.as_ref().map(|log| (writer.buffer(log.path.clone()), log.format)),
         }
     }
 
@@ -283,9 +284,9 @@ impl Flows {
     fn log(&self, flow: &Flow<'_>) {
         if let Some((log, format)) = &self.log {
             log.line(|line| match (format, &flow.listener.kind) {
-                (AccessLogFormat::Json, _) => line::json(flow, line),
-                (AccessLogFormat::Elb, ListenerKind::ClassicTcp { .. }) => line::classic(flow, line),
-                (AccessLogFormat::Elb, _) => line::network(flow, line),
+                (LogFormat::Json, _) => line::json(flow, line),
+                (LogFormat::Elb, ListenerKind::ClassicTcp { .. }) => line::classic(flow, line),
+                (LogFormat::Elb, _) => line::network(flow, line),
             });
         }
     }

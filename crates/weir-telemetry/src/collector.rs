@@ -315,7 +315,7 @@ mod tests {
             index: ListenerIndex(0),
             load_balancer: LoadBalancerName::parse("edge").unwrap(),
             idle_timeout: Duration::from_secs(60),
-            access_log: None,
+            logs: weir_core::logs::Logs::default(),
             http: weir_core::definition::HttpSettings::default(),
             bind: ListenAddr("127.0.0.1:8080".parse().unwrap()),
             kind: ListenerKind::NetworkTcp { group: GroupIndex(0) },

@@ -137,6 +137,7 @@ struct ControlParts {
     tls: weir_tls::Listeners,
     table: (table::Writer, table::Reader),
     publications: watch::Sender<u64>,
+    log_writer: LogWriter,
     telemetry: Telemetry,
     clock: Clock,
 }
@@ -189,6 +190,7 @@ impl Process {
             tls,
             table: (writer, reader),
             publications,
+            log_writer: log_writer.clone(),
             telemetry,
             clock,
         };
@@ -250,8 +252,19 @@ async fn control(
     stopped: oneshot::Receiver<()>,
 ) {
     let (reports_sender, reports) = mpsc::channel(REPORTS_MAX);
-    let ControlParts { setup, sources, memory, admin, listeners, tls, table, publications, telemetry, clock } =
-        parts;
+    let ControlParts {
+        setup,
+        sources,
+        memory,
+        admin,
+        listeners,
+        tls,
+        table,
+        publications,
+        log_writer,
+        telemetry,
+        clock,
+    } = parts;
     let remembering = memory.as_ref().map(|memory| spawn_local(memory.writing()));
     let lookups = watch::Sender::new(BTreeSet::new());
     let parts = Parts {
@@ -264,6 +277,7 @@ async fn control(
         sources: sources.settings().into_keys().collect(),
         memory,
         lookups: lookups.clone(),
+        log_writer,
         telemetry,
         clock,
     };

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use weir_core::address::ListenAddr;
 use weir_core::definition::{
-    AccessLog, AccessLogFormat, DesyncMitigationMode, ForwardedForMode, HttpSettings, Listener, ListenerKind,
-    LoadBalancer, TargetProtocol,
+    DesyncMitigationMode, ForwardedForMode, HttpSettings, Listener, ListenerKind, LoadBalancer,
+    TargetProtocol,
 };
+use weir_core::logs::{Log, LogFormat, Logs};
 use weir_core::name::{GroupName, LoadBalancerName};
 
 use super::{Groups, action, classic, list, rule, tls};
@@ -39,7 +40,12 @@ pub(super) fn read<'n>(
     };
     let fields = reader.fields(node, object)?;
     let name = name(fields, reader);
-    let access_log = fields.get("access_log").and_then(|node| access_log(node, reader));
+    let mut log = |key| fields.get(key).and_then(|node| log(node, reader));
+    let logs = Logs {
+        access: log("access_log"),
+        connection: log("connection_log"),
+        health_check: log("health_check_log"),
+    };
     let http = http(fields, reader);
     let idle_timeout = match kind {
         Type::Application | Type::Classic => {
@@ -74,7 +80,7 @@ pub(super) fn read<'n>(
             Some("add `listeners: [{ bind: \"127.0.0.1:8080\" }]`"),
         );
     }
-    Some(LoadBalancer { name: name?, idle_timeout, access_log, http, listeners })
+    Some(LoadBalancer { name: name?, idle_timeout, logs, http, listeners })
 }
 
 /// The type decides which keys there are, so it is read first.
@@ -105,17 +111,17 @@ fn name(fields: Fields<'_>, reader: &mut Reader<'_>) -> Option<LoadBalancerName>
     }
 }
 
-fn access_log(node: &Node, reader: &mut Reader<'_>) -> Option<AccessLog> {
+fn log(node: &Node, reader: &mut Reader<'_>) -> Option<Log> {
     if let Value::Scalar(text) = &node.value
         && text == "stdout"
     {
-        return Some(AccessLog { path: None, format: AccessLogFormat::Elb });
+        return Some(Log { path: None, format: LogFormat::Elb });
     }
-    let fields = reader.fields(node, &keys::ACCESS_LOG)?;
-    let formats = [("elb", AccessLogFormat::Elb), ("json", AccessLogFormat::Json)];
+    let fields = reader.fields(node, &keys::LOG)?;
+    let formats = [("elb", LogFormat::Elb), ("json", LogFormat::Json)];
     let format = fields.get("format").and_then(|node| reader.choice(node, &formats));
     let path = fields.get("path").and_then(|node| reader.text(node)).map(|path| reader.folder().join(path));
-    Some(AccessLog { path, format: format.unwrap_or(AccessLogFormat::Elb) })
+    Some(Log { path, format: format.unwrap_or(LogFormat::Elb) })
 }
 
 /// How HTTP is read. Each kind has the keys that AWS gives it.

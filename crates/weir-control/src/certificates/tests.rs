@@ -95,7 +95,7 @@ fn definitions(folder: &Folder, listeners: &[&[&str]]) -> Definitions {
     let load_balancer = LoadBalancer {
         name: LoadBalancerName::parse("edge").unwrap(),
         idle_timeout: Duration::from_secs(60),
-        access_log: None,
+        logs: weir_core::logs::Logs::default(),
         http: weir_core::definition::HttpSettings::default(),
         listeners: (1..).zip(listeners).map(listener).collect(),
     };

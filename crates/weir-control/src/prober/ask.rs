@@ -12,6 +12,7 @@ use weir_core::health::{Probe, UnhealthyReason, Verdict};
 use weir_net::dial::{DialError, dial};
 use weir_tls::Alpn;
 
+use super::log::Checked;
 use super::{Plan, http1, http2};
 
 /// How long a connection must stay open to pass a TCP probe: a published container port is accepted by the engine's
@@ -30,7 +31,14 @@ pub(super) struct Question<'p> {
 }
 
 /// Asks a target once, in whatever way its plan says.
-pub(super) async fn ask(plan: &Plan) -> Verdict {
+pub(super) async fn ask(plan: &Plan) -> Checked {
+    let (begun, mut status) = (Instant::now(), None);
+    let verdict = judge(plan, &mut status).await;
+    Checked { verdict, status, latency: begun.elapsed() }
+}
+
+/// Asks, and notes the status that came.
+async fn judge(plan: &Plan, seen: &mut Option<u16>) -> Verdict {
     let deadline = Instant::now() + plan.check.timeout;
     let stream = match timeout_at(deadline, dial(plan.addr)).await {
         Ok(Ok(stream)) => stream,
@@ -58,6 +66,7 @@ pub(super) async fn ask(plan: &Plan) -> Verdict {
                 } else {
                     status_of(stream, *version, &question).await?
                 };
+                *seen = Some(status);
                 if matcher.matches(status) {
                     Ok(())
                 } else {

@@ -51,9 +51,9 @@ async fn target(bytes: &'static [u8], holds_open: bool) -> SocketAddr {
 #[tokio::test]
 async fn an_http_probe_judges_the_status() {
     let well = target(b"HTTP/1.1 200 OK\r\n\r\n", true).await;
-    assert_eq!(ask(&plan(well, http())).await, Ok(()));
+    assert_eq!(ask(&plan(well, http())).await.verdict, Ok(()));
     let sick = target(b"HTTP/1.1 503 No\r\n\r\n", true).await;
-    assert_eq!(ask(&plan(sick, http())).await, Err(UnhealthyReason::ResponseCodeMismatch(503)));
+    assert_eq!(ask(&plan(sick, http())).await.verdict, Err(UnhealthyReason::ResponseCodeMismatch(503)));
 }
 
 /// A target that speaks TLS with a certificate that nobody vouches for, and answers each connection the same.
@@ -75,12 +75,12 @@ async fn secured_target(bytes: &'static [u8]) -> SocketAddr {
 #[tokio::test]
 async fn an_https_probe_judges_the_status_behind_whatever_certificate() {
     let well = secured_target(b"HTTP/1.1 200 OK\r\n\r\n").await;
-    assert_eq!(ask(&plan(well, asked(true))).await, Ok(()));
+    assert_eq!(ask(&plan(well, asked(true))).await.verdict, Ok(()));
     let sick = secured_target(b"HTTP/1.1 503 No\r\n\r\n").await;
-    assert_eq!(ask(&plan(sick, asked(true))).await, Err(UnhealthyReason::ResponseCodeMismatch(503)));
+    assert_eq!(ask(&plan(sick, asked(true))).await.verdict, Err(UnhealthyReason::ResponseCodeMismatch(503)));
     let plain = target(b"HTTP/1.1 200 OK\r\n\r\n", true).await;
-    assert_eq!(ask(&plan(plain, asked(true))).await, Err(UnhealthyReason::FailedHealthChecks));
-    assert_eq!(ask(&plan(well, asked(false))).await, Err(UnhealthyReason::FailedHealthChecks));
+    assert_eq!(ask(&plan(plain, asked(true))).await.verdict, Err(UnhealthyReason::FailedHealthChecks));
+    assert_eq!(ask(&plan(well, asked(false))).await.verdict, Err(UnhealthyReason::FailedHealthChecks));
 }
 
 #[test]
@@ -96,11 +96,11 @@ fn the_host_of_a_probe_has_the_port_unless_it_is_the_usual_one() {
 #[tokio::test]
 async fn nonsense_and_silence_and_refusal_each_fail_for_their_own_reason() {
     let nonsense = target(b"220 smtp ready\r\n", true).await;
-    assert_eq!(ask(&plan(nonsense, http())).await, Err(UnhealthyReason::FailedHealthChecks));
+    assert_eq!(ask(&plan(nonsense, http())).await.verdict, Err(UnhealthyReason::FailedHealthChecks));
     let silent = target(b"", true).await;
-    assert_eq!(ask(&plan(silent, http())).await, Err(UnhealthyReason::Timeout));
+    assert_eq!(ask(&plan(silent, http())).await.verdict, Err(UnhealthyReason::Timeout));
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    assert_eq!(ask(&plan(closed, http())).await, Err(UnhealthyReason::ConnectionRefused));
+    assert_eq!(ask(&plan(closed, http())).await.verdict, Err(UnhealthyReason::ConnectionRefused));
 }
 
 #[tokio::test]
@@ -111,17 +111,20 @@ async fn packets_that_are_swallowed_are_told_from_a_target_that_is_silent() {
     let listener = socket.listen(0).unwrap();
     let addr = listener.local_addr().unwrap();
     let _fills_it = TcpStream::connect(addr).await.unwrap();
-    assert_eq!(ask(&plan(addr, http())).await, Err(UnhealthyReason::ConnectTimeout));
+    assert_eq!(ask(&plan(addr, http())).await.verdict, Err(UnhealthyReason::ConnectTimeout));
 }
 
 #[tokio::test]
 async fn a_port_that_closes_what_it_accepts_does_not_pass_a_tcp_probe() {
     let proxy_without_task = target(b"", false).await;
-    assert_eq!(ask(&plan(proxy_without_task, Probe::Tcp)).await, Err(UnhealthyReason::FailedHealthChecks));
+    assert_eq!(
+        ask(&plan(proxy_without_task, Probe::Tcp)).await.verdict,
+        Err(UnhealthyReason::FailedHealthChecks)
+    );
     let silent = target(b"", true).await;
-    assert_eq!(ask(&plan(silent, Probe::Tcp)).await, Ok(()));
+    assert_eq!(ask(&plan(silent, Probe::Tcp)).await.verdict, Ok(()));
     let talkative = target(b"220 ready\r\n", true).await;
-    assert_eq!(ask(&plan(talkative, Probe::Tcp)).await, Ok(()));
+    assert_eq!(ask(&plan(talkative, Probe::Tcp)).await.verdict, Ok(()));
 }
 
 /// A target that answers by HTTP/2 with these statuses: of HTTP, and of gRPC, at once or after an answer.
@@ -163,11 +166,11 @@ fn by(version: ProtocolVersion, matcher: StatusMatcher) -> Probe {
 #[tokio::test]
 async fn an_http_2_probe_judges_the_status() {
     let probe = || by(ProtocolVersion::Http2, StatusMatcher::ok());
-    assert_eq!(ask(&plan(http2_target(200, None).await, probe())).await, Ok(()));
+    assert_eq!(ask(&plan(http2_target(200, None).await, probe())).await.verdict, Ok(()));
     let sick = http2_target(503, None).await;
-    assert_eq!(ask(&plan(sick, probe())).await, Err(UnhealthyReason::ResponseCodeMismatch(503)));
+    assert_eq!(ask(&plan(sick, probe())).await.verdict, Err(UnhealthyReason::ResponseCodeMismatch(503)));
     let older = target(b"HTTP/1.1 200 OK\r\n\r\n", false).await;
-    assert_eq!(ask(&plan(older, probe())).await, Err(UnhealthyReason::FailedHealthChecks));
+    assert_eq!(ask(&plan(older, probe())).await.verdict, Err(UnhealthyReason::FailedHealthChecks));
 }
 
 #[tokio::test]
@@ -175,12 +178,12 @@ async fn a_grpc_probe_judges_the_status_of_the_call_wherever_it_stands() {
     let probe = || by(ProtocolVersion::Grpc, StatusMatcher::grpc_unimplemented());
     for is_at_once in [true, false] {
         let well = http2_target(200, Some(("12", is_at_once))).await;
-        assert_eq!(ask(&plan(well, probe())).await, Ok(()), "at once: {is_at_once}");
+        assert_eq!(ask(&plan(well, probe())).await.verdict, Ok(()), "at once: {is_at_once}");
         let sick = http2_target(200, Some(("14", is_at_once))).await;
-        assert_eq!(ask(&plan(sick, probe())).await, Err(UnhealthyReason::ResponseCodeMismatch(14)));
+        assert_eq!(ask(&plan(sick, probe())).await.verdict, Err(UnhealthyReason::ResponseCodeMismatch(14)));
     }
     let strange = http2_target(200, Some(("none", false))).await;
-    assert_eq!(ask(&plan(strange, probe())).await, Err(UnhealthyReason::FailedHealthChecks));
+    assert_eq!(ask(&plan(strange, probe())).await.verdict, Err(UnhealthyReason::FailedHealthChecks));
     let refusing = http2_target(404, Some(("12", true))).await;
-    assert_eq!(ask(&plan(refusing, probe())).await, Err(UnhealthyReason::ResponseCodeMismatch(404)));
+    assert_eq!(ask(&plan(refusing, probe())).await.verdict, Err(UnhealthyReason::ResponseCodeMismatch(404)));
 }

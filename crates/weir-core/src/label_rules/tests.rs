@@ -49,7 +49,7 @@ fn written(ports: &[u16]) -> Definitions {
         load_balancers: vec![LoadBalancer {
             name: LoadBalancerName::parse("edge").unwrap(),
             idle_timeout: std::time::Duration::from_secs(60),
-            access_log: None,
+            logs: crate::logs::Logs::default(),
             http: crate::definition::HttpSettings::default(),
             listeners: ports.iter().map(listener).collect(),
         }],

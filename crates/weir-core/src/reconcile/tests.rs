@@ -90,7 +90,7 @@ pub(super) fn definitions(target_groups: Vec<TargetGroup>) -> Definitions {
     let load_balancer = LoadBalancer {
         name: LoadBalancerName::parse("edge").unwrap(),
         idle_timeout: Duration::from_secs(60),
-        access_log: None,
+        logs: crate::logs::Logs::default(),
         http: crate::definition::HttpSettings::default(),
         listeners: (0..).zip(&target_groups).map(listener).collect(),
     };

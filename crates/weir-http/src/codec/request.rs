@@ -19,6 +19,7 @@ use super::request_body::RequestBody;
 use super::request_target::Target;
 use crate::error::RequestError;
 use crate::forwarded::{self, Place};
+use crate::record::connection::ConnectionId;
 
 /// A request from a client, with its body still to be read.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub(crate) enum Version {
 /// Where requests of one connection come from, with what targets are told of it, written once.
 #[derive(Debug)]
 pub struct Origin {
+    /// What its connection is called in logs.
+    pub(crate) id: ConnectionId,
     pub(crate) client: ClientAddr,
     pub(crate) listener: ListenAddr,
     /// What was settled with the client, of a connection that speaks TLS.
@@ -74,7 +77,7 @@ pub struct Origin {
 
 impl Origin {
     pub(super) fn new(connection: &Connection, handshake: Option<Handshake>) -> Rc<Self> {
-        let Connection { client, listener, settings, .. } = *connection;
+        let Connection { id, client, listener, settings, .. } = *connection;
         let scheme = if handshake.is_some() { "https" } else { "http" };
         let (address, port) =
             (forwarded::address(client, settings, Place::Alone), listener.port().to_string());
@@ -91,7 +94,7 @@ impl Origin {
             ForwardedForMode::Remove => KnownSet::of(&[Known::XForwardedFor]),
         };
         let forwarded = Preset::new(&fields, removed);
-        Rc::new(Self { client, listener, handshake, settings, forwarded, host_told: RefCell::default() })
+        Rc::new(Self { id, client, listener, handshake, settings, forwarded, host_told: RefCell::default() })
     }
 
     /// Whether a host is the one that the last request asked for, and so has been looked at.

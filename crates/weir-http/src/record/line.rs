@@ -16,7 +16,7 @@ const USER_AGENT_BYTES_MAX: usize = 8 * 1024;
 
 /// The 33 fields of an Application Load Balancer's line.
 ///
-/// differs: a target group has its name in place of an ARN; byte counts are those of bodies.
+/// differs: a target group has its name, and a certificate its file, in place of an ARN; byte counts are those of bodies.
 pub(super) fn application(record: &Inner, details: &Details, now: Timestamp, line: &mut Vec<u8>) {
     let [dispatch, target, response] = record.durations(now).map(|d| seconds(d, 3));
     let target_addr = details.target.as_ref().map(|target| target.addr.to_string());
@@ -43,7 +43,7 @@ pub(super) fn application(record: &Inner, details: &Details, now: Timestamp, lin
     write_fields(line, &fields);
     let fields: [&dyn Display; 15] = [
         &Quoted(&details.domain),
-        &Quoted("-"),
+        &Quoted(&details.certificate()),
         &details.rule,
         &humantime::format_rfc3339_micros(details.created),
         &Quoted(details.action),
@@ -53,7 +53,7 @@ pub(super) fn application(record: &Inner, details: &Details, now: Timestamp, lin
         &Quoted(&details.target_status.map_or("-".to_owned(), |status| status.to_string())),
         &Quoted(details.oddities.class().as_str().unwrap_or("-")),
         &Quoted(details.oddities.gravest().map_or("-", Reason::as_str)),
-        &"-",
+        &details.connection,
         &Quoted(details.transformed_host.as_ref().map_or("-", HeaderText::as_str)),
         &Quoted(details.transformed_url.as_deref().unwrap_or("-")),
         &Quoted(details.transform_status.unwrap_or("-")),
@@ -93,6 +93,7 @@ pub(super) fn json(record: &Inner, details: &Details, now: Timestamp, line: &mut
         "load_balancer": record.observer.load_balancer,
         "type": details.kind,
         "client": details.client,
+        "connection_trace_id": details.connection.to_string(),
         "tls_version": details.handshake.as_ref().map(|handshake| handshake.version.as_str()),
         "tls_cipher": details.handshake.as_ref().map(|handshake| handshake.suite),
         "tls_key_exchange": details.handshake.as_ref().and_then(|handshake| handshake.key_exchange),
@@ -126,7 +127,7 @@ pub(super) fn json(record: &Inner, details: &Details, now: Timestamp, line: &mut
     serde_json::to_writer(line, &object).expect("writing to memory succeeds");
 }
 
-fn write_fields(line: &mut Vec<u8>, fields: &[&dyn Display]) {
+pub(super) fn write_fields(line: &mut Vec<u8>, fields: &[&dyn Display]) {
     for (at, field) in fields.iter().enumerate() {
         let space = if at == 0 { "" } else { " " };
         write!(line, "{space}{field}").expect("writing to memory succeeds");
@@ -134,7 +135,7 @@ fn write_fields(line: &mut Vec<u8>, fields: &[&dyn Display]) {
 }
 
 /// A duration in seconds; -1 for a step that was not reached.
-fn seconds(duration: Option<Duration>, digits: usize) -> String {
+pub(super) fn seconds(duration: Option<Duration>, digits: usize) -> String {
     duration.map_or("-1".to_owned(), |duration| format!("{:.digits$}", duration.as_secs_f64()))
 }
 
@@ -148,7 +149,7 @@ fn cut(user_agent: &str) -> &str {
 
 /// A field in quotes, whose own quotes, backslashes and control characters are escaped: a client's text stays within
 /// its field and its line.
-struct Quoted<'a>(&'a str);
+pub(super) struct Quoted<'a>(pub(super) &'a str);
 
 impl Display for Quoted<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use weir_core::address::ListenAddr;
 use weir_core::definition::HttpSettings;
 use weir_core::rule::FixedResponse;
+use weir_http::record::connection::ConnectionId;
 use weir_http::{Answer, Client, Connection, Origin, Request, RequestError, Response, serve};
 use weir_net::accept::{ConnectionLimit, accept};
 use weir_net::clock::Clock;
@@ -86,6 +87,7 @@ async fn work(options: Options) -> anyhow::Result<()> {
         let (worker, text) = (http_server.clone(), text.clone());
         let running = worker.tasks.begin();
         let connection = Connection {
+            id: ConnectionId::default(),
             client: accepted.client,
             listener,
             settings: HttpSettings::default(),
