@@ -30,6 +30,7 @@ pub mod rule;
 pub mod seal;
 pub mod snapshot;
 pub mod ssl_policy;
+pub mod sticky;
 pub mod table;
 pub mod tally;
 pub mod target;

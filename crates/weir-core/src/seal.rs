@@ -79,6 +79,15 @@ impl Nonce {
 pub struct CookieKeys {
     /// By secret, the first one seals; then by [`Purpose`].
     secrets: Vec<[LessSafeKey; Purpose::ALL.len()]>,
+    /// What each secret makes of nothing: the same for the same secret, and of no use to whoever sees it.
+    signs: Vec<[u8; TAG_BYTES]>,
+}
+
+/// Equal when they were made of the same secrets.
+impl PartialEq for CookieKeys {
+    fn eq(&self, other: &Self) -> bool {
+        self.signs == other.signs
+    }
 }
 
 impl CookieKeys {
@@ -91,7 +100,9 @@ impl CookieKeys {
             let secret = salt.extract(secret);
             Purpose::ALL.map(|purpose| key(&secret, purpose))
         };
-        Self { secrets: secrets.iter().map(keys).collect() }
+        let secrets: Vec<_> = secrets.iter().map(keys).collect();
+        let signs = secrets.iter().map(|keys| seal_in_place(&keys[0], Nonce([0; NONCE_BYTES]), &mut []));
+        Self { signs: signs.collect(), secrets }
     }
 
     /// Seals `plain` for `purpose`: base64 with the standard alphabet, padded.
@@ -99,7 +110,7 @@ impl CookieKeys {
         let mut sealed = Vec::with_capacity(SEAL_BYTES + plain.len());
         sealed.extend_from_slice(&nonce.0);
         sealed.extend_from_slice(plain);
-        let tag = self.seal_in_place(purpose, nonce, &mut sealed[NONCE_BYTES..]);
+        let tag = seal_in_place(self.sealing(purpose), nonce, &mut sealed[NONCE_BYTES..]);
         sealed.extend_from_slice(&tag);
         STANDARD.encode(sealed)
     }
@@ -119,17 +130,14 @@ impl CookieKeys {
         let (body, tag) = rest.split_at_mut(plain.len());
         head.copy_from_slice(&nonce.0);
         body.copy_from_slice(plain);
-        tag.copy_from_slice(&self.seal_in_place(purpose, nonce, body));
+        tag.copy_from_slice(&seal_in_place(self.sealing(purpose), nonce, body));
         let length = STANDARD.encode_slice(sealed, text).expect("the caller's text is long enough");
         &text[..length]
     }
 
-    fn seal_in_place(&self, purpose: Purpose, nonce: Nonce, plain: &mut [u8]) -> [u8; TAG_BYTES] {
-        let keys = self.secrets.first().expect("there is at least one secret");
-        let nonce = aws_lc_rs::aead::Nonce::assume_unique_for_key(nonce.0);
-        let sealed = keys[purpose as usize].seal_in_place_separate_tag(nonce, Aad::empty(), plain);
-        let tag = sealed.expect("a cookie is shorter than what the cipher takes");
-        tag.as_ref().try_into().expect("the tag of this cipher has 16 bytes")
+    /// The key that seals for `purpose`.
+    fn sealing(&self, purpose: Purpose) -> &LessSafeKey {
+        &self.secrets.first().expect("there is at least one secret")[purpose as usize]
     }
 
     /// What was sealed for `purpose` with one of the secrets; `None` for anything else.
@@ -153,6 +161,13 @@ impl CookieKeys {
         }
         Some(&buffer[NONCE_BYTES..NONCE_BYTES + opened?])
     }
+}
+
+fn seal_in_place(key: &LessSafeKey, nonce: Nonce, plain: &mut [u8]) -> [u8; TAG_BYTES] {
+    let nonce = aws_lc_rs::aead::Nonce::assume_unique_for_key(nonce.0);
+    let sealed = key.seal_in_place_separate_tag(nonce, Aad::empty(), plain);
+    let tag = sealed.expect("a cookie is shorter than what the cipher takes");
+    tag.as_ref().try_into().expect("the tag of this cipher has 16 bytes")
 }
 
 fn key(secret: &Prk, purpose: Purpose) -> LessSafeKey {
@@ -237,6 +252,13 @@ mod tests {
     fn other_weirs_make_the_same_of_the_same() {
         let text = CookieKeys::new(&[OLD]).seal(Purpose::Target, NONCE, b"target");
         assert_eq!(text, "BwcHBwcHBwcHBwcHDQZEvf4pjIo6IlDBNND0ZxoxyjVZ5g==");
+    }
+
+    #[test]
+    fn keys_of_the_same_secrets_are_equal() {
+        assert_eq!(CookieKeys::new(&[NEW, OLD]), CookieKeys::new(&[NEW, OLD]));
+        assert_ne!(CookieKeys::new(&[NEW, OLD]), CookieKeys::new(&[OLD, NEW]));
+        assert_ne!(CookieKeys::new(&[NEW]), CookieKeys::new(&[NEW, OLD]));
     }
 
     #[test]
