@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use tokio::net::TcpStream;
-use weir_core::decide::Outcome;
+use weir_core::decide::{Decision, Outcome};
 use weir_core::snapshot::{Listener, ListenerIndex, Unavailable};
 use weir_core::time::Moment;
 use weir_http::record::{self, Observer, Record};
@@ -87,11 +87,13 @@ impl Application {
             request.client(),
             Moment { now: record.began(), wall_seconds },
         );
-        let decision = decision.ok_or(RequestError::ListenerGone)?;
-        record.matched(decision.rule, decision.outcome.action());
+        let Some(Decision { rule, outcome, transforms, affinity }) = decision else {
+            return Err(RequestError::ListenerGone);
+        };
+        record.matched(rule, outcome.action());
         // In a box: it waits for the response, and most requests have none.
-        let affinity = decision.affinity.map(Box::new);
-        let (group, lease) = match decision.outcome {
+        let affinity = affinity.map(Box::new);
+        let (group, lease) = match outcome {
             Outcome::Forward { group, lease } => (group, lease),
             Outcome::Redirect { status, location } => {
                 let location = location.ok_or(RequestError::RedirectTooLong)?;
@@ -108,7 +110,7 @@ impl Application {
         if let Some(affinity) = &affinity {
             record.stuck(affinity, lease.target());
         }
-        match decision.transforms {
+        match transforms {
             None => forwarded::rewrite_host(&mut request),
             Some(transforms) => {
                 let host = forwarded::transform(&mut request, &transforms)?;

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::*;
 use crate::address::{ClientAddr, ListenAddr};
-use crate::balance::WorkerState;
+use crate::balance::{PickContext, WorkerState};
 use crate::decide::{Decision, Outcome, decide};
 use crate::definition::{Algorithm, HttpSettings, ListenerKind, TargetGroup};
 use crate::head::Head;
-use crate::health::{Health, UnhealthyReason};
+use crate::health::{Health, InitialReason, UnhealthyReason};
 use crate::name::LoadBalancerName;
 use crate::rule::{Action, RuleIndex};
-use crate::snapshot::{Listener, ListenerIndex, testing};
+use crate::snapshot::{Listener, ListenerIndex, Member, Unavailable, testing};
 use crate::time::{Moment, Timestamp};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -326,4 +326,25 @@ fn a_group_without_a_target_keeps_its_clients_as_aws_does() {
     world.weights = vec![1, 1];
     let decision = world.decide(&client.lines());
     assert!(matches!(decision.outcome, Outcome::Unavailable { group: Some(GroupIndex(0)), .. }));
+}
+
+#[test]
+fn a_client_that_has_to_wait_for_its_group_does_not_forget_its_target() {
+    let mut world = World::new(&[1], Some(&by_lb_cookie()));
+    let mut client = Client::default();
+    let first = world.ask(&mut client);
+    let group = &mut world.groups[0];
+    let settings = TargetGroup { hold: HOUR, ..(*group.settings).clone() };
+    let initial = Health::Initial(InitialReason::InitialHealthChecking);
+    let members = group.members.iter().map(|member| Member { health: initial, ..member.clone() }).collect();
+    *group = Group::build(group.index, Arc::new(settings), members, true, None);
+    let decision = world.decide(&client.lines());
+    assert!(matches!(decision.outcome, Outcome::Unavailable { why: Unavailable::Hold(_), .. }));
+    let pinned = decision.affinity.and_then(|affinity| affinity.pinned());
+    for port in 1..=3 {
+        world.turn(port, Health::Healthy);
+    }
+    let context = PickContext { key: 0, now: Timestamp::default(), avoid: &[], pinned };
+    let lease = world.groups[0].lease(&mut world.worker, &context).unwrap();
+    assert_eq!(lease.target().addr.port(), first);
 }
