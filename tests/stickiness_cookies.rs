@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use weir_tests::http2::request_with;
 use weir_tests::target::respond;
-use weir_tests::yaml::{application, group};
-use weir_tests::{FakeTarget, Http2Client, Weir, run};
+use weir_tests::yaml::{application, group, group_of};
+use weir_tests::{FakeTarget, Http2Client, Http2Target, Weir, run};
 
 use crate::stickiness::{BY_LB_COOKIE, FORWARD, Jar, names, three, weir};
 
@@ -99,4 +99,23 @@ fn a_websocket_is_led_to_its_client_s_target_and_its_answer_sets_cookies() {
         assert_eq!((head.status, head.header("x-target")), (101, first.as_str()));
         assert_eq!(names(&head), ["AWSALB", "AWSALBCORS"]);
     }
+}
+
+#[test]
+fn clients_stick_to_targets_that_speak_http_2_too() {
+    let targets = ["one", "two"].map(Http2Target::answering);
+    let listed = targets.each_ref().map(Http2Target::yaml).join(", ");
+    let settings = format!("{BY_LB_COOKIE}, protocol_version: http2");
+    let groups = [group_of("web", &settings, &listed)];
+    let weir = Weir::start_healthy(&application(&groups, "http2_prior_knowledge: true", FORWARD));
+    run(async {
+        let mut client = Http2Client::connect(weir.listener(0)).await;
+        let first = client.ask(request_with("GET", "/", &[]), b"").await;
+        let cookie = first.header("set-cookie").split(';').next().unwrap();
+        assert!(cookie.starts_with("AWSALB="), "{cookie}");
+        for _ in 0..9 {
+            let again = client.ask(request_with("GET", "/", &[("cookie", cookie)]), b"").await;
+            assert_eq!(again.text(), first.text());
+        }
+    });
 }
