@@ -53,8 +53,9 @@ const BOUNDARIES: [(&str, &[&str]); 13] = [
     ("h2", &["weir-http", "weir-control", "weir-tests"]),
     ("hickory-resolver", &["weir-discovery"]),
     ("http-body-util", &["weir-discovery"]),
-    // weir-discovery signs requests with it, and asks servers that must not need weir-tls's listeners.
-    ("aws-lc-rs", &["weir-discovery", "weir-tls"]),
+    // weir-core seals cookies with it; weir-discovery signs requests with it, and asks servers that must not need
+    // weir-tls's listeners.
+    ("aws-lc-rs", &["weir-core", "weir-discovery", "weir-tls"]),
     // The bench loads proxies over TLS, none of ours alone.
     ("rustls", &["weir-benches", "weir-discovery", "weir-tls"]),
     ("rustls-webpki", &["weir-tls"]),

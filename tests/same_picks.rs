@@ -4,7 +4,7 @@ use weir_core::address::ClientAddr;
 use weir_core::balance::WorkerState;
 use weir_core::decide::{Outcome, decide};
 use weir_core::head::Head;
-use weir_core::time::Timestamp;
+use weir_core::time::Moment;
 use weir_tests::yaml::{application, group};
 use weir_tests::{FakeTarget, Folder, Weir};
 
@@ -56,14 +56,8 @@ fn one_seeded_trace_is_picked_identically_by_the_picker_and_by_the_data_plane() 
                 query: None,
                 headers: &headers,
             };
-            let decision = decide(
-                &snapshot,
-                listener,
-                &head,
-                ClientAddr(client.addr()),
-                &mut worker,
-                Timestamp::default(),
-            );
+            let decision =
+                decide(&snapshot, listener, &head, ClientAddr(client.addr()), &mut worker, Moment::default());
             let Outcome::Forward { lease, .. } = decision.outcome else { panic!("{decision:?}") };
             names[targets.iter().position(|target| target.addr() == lease.target().addr.0).unwrap()]
         })

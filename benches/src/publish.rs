@@ -96,6 +96,7 @@ fn group(number: usize, algorithm: Algorithm) -> anyhow::Result<TargetGroup> {
         connection_termination: false,
         hold: Duration::from_secs(10),
         slow_start: Duration::ZERO,
+        stickiness: None,
         minimum_healthy_targets: 1,
         health_check: HealthCheck {
             probe: Probe::Tcp,

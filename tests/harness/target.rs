@@ -151,6 +151,13 @@ impl FakeTarget {
         self.shared.is_hollow.store(is_hollow, Relaxed);
     }
 
+    /// Closes every connection that is open now.
+    pub fn close_connections(&self) {
+        for stream in lock(&self.shared.open).drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
     /// Connections so far, health checks among them.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Relaxed)
@@ -179,9 +186,7 @@ impl FakeTarget {
         self.shared.is_stopped.store(true, Relaxed);
         // Wakes the thread that accepts, which then drops the listener.
         let _ = TcpStream::connect(self.addr);
-        for stream in lock(&self.shared.open).drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
+        self.close_connections();
         crate::wait_until("a killed target's port is closed", || TcpStream::connect(self.addr).is_err());
     }
 }

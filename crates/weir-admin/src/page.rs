@@ -123,6 +123,7 @@ fn group_section(group: &GroupView) -> Markup {
         section id=(group.name) {
             h3 {
                 (group.name) " " small { (group.algorithm) }
+                @if let Some(stickiness) = group.stickiness { " " small { (stickiness) } }
                 @if !group.is_used { " " small { "not used by any listener" } }
                 @if group.holds { " " small.initial { "requests wait for a target" } }
             }

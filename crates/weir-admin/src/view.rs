@@ -81,6 +81,8 @@ pub struct GroupView {
     pub name: String,
     /// Its algorithm.
     pub algorithm: &'static str,
+    /// By which cookie clients stick to its targets: `lb_cookie` or `app_cookie`, if they do.
+    pub stickiness: Option<&'static str>,
     /// Whether some listener can send traffic to it.
     pub is_used: bool,
     /// Whether too few targets are healthy, so that all are used.
@@ -240,7 +242,11 @@ fn rules(kind: &ListenerKind<GroupIndex>, snapshot: &Snapshot) -> Vec<RuleView> 
             Action::Redirect(redirect) => (format!("redirect {}", redirect.status), Vec::new()),
             Action::Forward(forward) => {
                 let groups = forward.groups.iter().map(|(index, weight)| (name(*index), *weight)).collect();
-                ("forward".to_owned(), groups)
+                let text = match forward.stickiness {
+                    Some(time) => format!("forward, clients stay for {} s", time.as_secs()),
+                    None => "forward".to_owned(),
+                };
+                (text, groups)
             }
         };
         let conditions = conditions.iter().map(condition).collect();
@@ -297,6 +303,7 @@ fn group_view(group: &Group, handle: &Handle) -> GroupView {
     GroupView {
         name: group.settings.name.to_string(),
         algorithm: group.settings.algorithm.as_str(),
+        stickiness: group.stickiness().map(|stickiness| stickiness.kind.as_str()),
         is_used: group.is_used,
         fails_open: group.fails_open(),
         holds: group.holds(),

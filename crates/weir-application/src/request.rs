@@ -3,12 +3,14 @@
 use std::rc::Rc;
 
 use tokio::net::TcpStream;
-use weir_core::decide::Outcome;
+use weir_core::decide::{Decision, Outcome};
 use weir_core::snapshot::{Listener, ListenerIndex, Unavailable};
+use weir_core::time::Moment;
 use weir_http::record::connection::{Connected, ConnectionId};
 use weir_http::record::{self, Observer, Record};
 use weir_http::{
     Answer, Client, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve,
+    stickiness,
 };
 use weir_net::accept::Accepted;
 
@@ -93,20 +95,25 @@ impl Application {
         }
     }
 
-    /// Head → decision → header rules → exchange with the target → response. The response holds the lease until its
-    /// body has ended.
+    /// Head → decision → header rules → exchange with the target → cookies of clients who stick → response. The response
+    /// holds the lease until its body has ended.
     async fn respond(&self, mut request: Request, record: &mut Record) -> Result<Response, RequestError> {
         request.check()?;
+        let wall_seconds = self.exchange.worker.clock.wall_seconds(record.began());
         // A statement of its own: the dispatcher is borrowed for one decision, never across an await.
         let decision = self.exchange.dispatcher().borrow_mut().decide(
             self.listener,
             &request.head(),
             request.client(),
-            record.began(),
+            Moment { now: record.began(), wall_seconds },
         );
-        let decision = decision.ok_or(RequestError::ListenerGone)?;
-        record.matched(decision.rule, decision.outcome.action());
-        let (group, lease) = match decision.outcome {
+        let Some(Decision { rule, outcome, transforms, affinity }) = decision else {
+            return Err(RequestError::ListenerGone);
+        };
+        record.matched(rule, outcome.action());
+        // In a box: it waits for the response, and most requests have none.
+        let affinity = affinity.map(Box::new);
+        let (group, lease) = match outcome {
             Outcome::Forward { group, lease } => (group, lease),
             Outcome::Redirect { status, location } => {
                 let location = location.ok_or(RequestError::RedirectTooLong)?;
@@ -115,11 +122,15 @@ impl Application {
             }
             Outcome::Respond(fixed) => return Ok(Response::fixed(&fixed)),
             Outcome::Unavailable { group: Some(group), why: Unavailable::Hold(limit) } => {
-                (group, Box::pin(self.exchange.hold(group, limit, record)).await?)
+                let pinned = affinity.as_ref().and_then(|affinity| affinity.pinned());
+                (group, Box::pin(self.exchange.hold(group, limit, pinned, record)).await?)
             }
             Outcome::Unavailable { .. } => return Err(RequestError::NoTarget),
         };
-        match decision.transforms {
+        if let Some(affinity) = &affinity {
+            record.stuck(affinity, lease.target());
+        }
+        match transforms {
             None => forwarded::rewrite_host(&mut request),
             Some(transforms) => {
                 let host = forwarded::transform(&mut request, &transforms)?;
@@ -130,9 +141,13 @@ impl Application {
         forwarded::tell_certificate(&mut request);
         record.traced(forwarded::trace(
             &mut request,
-            self.exchange.worker.clock.wall_seconds(record.began()),
+            wall_seconds,
             self.exchange.dispatcher().borrow_mut().identifiers(),
         ));
-        self.exchange.forward(request, group, lease, record).await
+        let (mut response, target) = self.exchange.forward(request, group, lease, record).await?;
+        if let Some(affinity) = affinity {
+            stickiness::set_cookies(&self.exchange, &mut response, &affinity, group, &target);
+        }
+        Ok(response)
     }
 }

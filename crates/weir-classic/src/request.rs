@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use weir_core::decide::Outcome;
 use weir_core::snapshot::ListenerIndex;
+use weir_core::time::Moment;
 use weir_http::record::connection::ConnectionId;
 use weir_http::record::{self, Observer, Record};
 use weir_http::{
@@ -57,13 +58,14 @@ impl Classic {
             self.listener,
             &request.head(),
             request.client(),
-            record.began(),
+            // Nothing depends on wall time: classic listeners read no cookie that ends.
+            Moment { now: record.began(), wall_seconds: 0 },
         );
         match decision.ok_or(RequestError::ListenerGone)?.outcome {
             Outcome::Forward { group, lease } => {
                 forwarded::default_host(&mut request);
                 forwarded::tell_client(&mut request)?;
-                self.exchange.forward(request, group, lease, record).await
+                Ok(self.exchange.forward(request, group, lease, record).await?.0)
             }
             // No rules, so nothing else can have come of it.
             Outcome::Redirect { .. } | Outcome::Respond(_) | Outcome::Unavailable { .. } => {

@@ -30,7 +30,7 @@ objects! {
         ],
         later ["certificates"];
     SHARED = "shared configuration", ["load_balancers", "secrets", "target_groups"], later ["certificates"];
-    SECRETS = "secrets", ["tls_tickets"], later ["cookies"];
+    SECRETS = "secrets", ["cookies", "tls_tickets"], later [];
     SHARED_SOURCE = "shared", ["etcd"], later [];
     SHARED_ETCD = "shared.etcd", ["endpoints", "key"], later ["password", "username"];
     ADMIN = "admin", ["bind"], later ["token"];
@@ -54,11 +54,12 @@ objects! {
     TARGET_GROUP = "target group",
         [
             "connection_termination", "deregistration_delay", "health_check", "hold", "load_balancing_algorithm",
-            "minimum_healthy_targets", "name", "protocol", "protocol_version", "slow_start", "targets",
+            "minimum_healthy_targets", "name", "protocol", "protocol_version", "slow_start", "stickiness", "targets",
         ],
         later [
-            "anomaly_mitigation", "preserve_client_ip", "proxy_protocol_v2", "stickiness", "target_group_health",
+            "anomaly_mitigation", "preserve_client_ip", "proxy_protocol_v2", "target_group_health",
         ];
+    STICKINESS = "stickiness", ["cookie_name", "duration", "type"], later [];
     HEALTH_CHECK = "health check",
         ["healthy_threshold", "interval", "matcher", "path", "port", "protocol", "timeout", "unhealthy_threshold"],
         later [];
@@ -116,7 +117,8 @@ objects! {
     ACTION = "action",
         ["fixed_response", "forward", "redirect"],
         later ["authenticate_cognito", "authenticate_oidc", "jwt_validation"];
-    FORWARD = "forward action", ["target_groups"], later ["stickiness"];
+    FORWARD = "forward action", ["stickiness", "target_groups"], later [];
+    FORWARD_STICKINESS = "stickiness of a forward action", ["duration"], later [];
     FORWARD_GROUP = "weighted target group", ["name", "weight"], later [];
     REDIRECT = "redirect action", ["host", "path", "port", "protocol", "query", "status_code"], later [];
     FIXED_RESPONSE = "fixed_response action", ["content_type", "message_body", "status_code"], later [];

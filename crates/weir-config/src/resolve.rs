@@ -9,6 +9,7 @@ mod discovery;
 mod ecs;
 mod load_balancer;
 mod rule;
+mod stickiness;
 mod swarm;
 mod target;
 mod target_group;
@@ -21,6 +22,7 @@ use std::num::NonZeroUsize;
 use weir_core::address::ListenAddr;
 use weir_core::definition::{Definitions, TargetGroup, TargetProtocol};
 use weir_core::name::GroupName;
+use weir_core::sticky::StickinessKind;
 
 use crate::config::{Admin, Config, Discovery, Limits, SharedSource};
 use crate::keys;
@@ -49,6 +51,8 @@ struct Named<'n> {
     node: &'n Node,
     /// `None` when the group has a mistake in its protocol.
     protocol: Option<TargetProtocol>,
+    /// By which cookie clients stick to its targets, if they do.
+    stickiness: Option<StickinessKind>,
     is_used: bool,
 }
 
@@ -144,7 +148,13 @@ fn definitions(
         let remedy = "see config/example.yaml for one of each kind";
         reader.warning(root, "there is no load balancer, so nothing is served", Some(remedy));
     }
-    Definitions { load_balancers, target_groups: groups.resolved, tls_tickets: tls::tickets(fields, reader) }
+    let secrets = tls::secrets(fields, reader);
+    Definitions {
+        load_balancers,
+        target_groups: groups.resolved,
+        cookie_secrets: secrets.cookies,
+        tls_tickets: secrets.tls_tickets,
+    }
 }
 
 /// Where the shared configuration is; what it has may not be written here, too.

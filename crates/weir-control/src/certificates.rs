@@ -1,4 +1,5 @@
-//! What listeners speak TLS with: loaded with the definitions that name it, watched, and swapped live.
+//! What listeners speak TLS with, and what cookies are sealed with: loaded with the definitions that name it, watched, and
+//! swapped live.
 //!
 //! A definition with a file that cannot be used is refused whole. Afterwards files change on their own: one that cannot
 //! be used then leaves its pair as it was, with a warning, and everything else goes on.
@@ -14,12 +15,14 @@ use tokio::sync::{mpsc, watch as cell};
 use tokio::time::{Instant, sleep_until};
 use weir_core::definition::Definitions;
 use weir_core::reconcile::State;
+use weir_core::seal::CookieKeys;
 use weir_core::snapshot::ListenerIndex;
 use weir_core::tls::{NamedFile, Tls};
 use weir_net::clock::Clock;
 use weir_telemetry::{Telemetry, names};
 use weir_tls::{
-    Alpn, Files, Listeners, LoadError, ServerCertificate, ServerSettings, Tickets, load, load_tickets,
+    Alpn, Files, Listeners, LoadError, ServerCertificate, ServerSettings, Tickets, load, load_cookie_keys,
+    load_tickets, random_cookie_keys,
 };
 
 /// What clients of application listeners may speak, the preferred first.
@@ -37,6 +40,9 @@ pub(crate) struct Certificates {
     listeners: Listeners,
     /// Used where no secret is written: the same for as long as the process lives.
     own_tickets: Arc<Tickets>,
+    own_cookie_keys: Arc<CookieKeys>,
+    /// What cookies are sealed with now.
+    cookie_keys: Arc<CookieKeys>,
     wanted: Wanted,
     /// The files as they are used.
     files: cell::Sender<Arc<Files>>,
@@ -52,6 +58,7 @@ pub(crate) struct Certificates {
 struct Wanted {
     listeners: BTreeMap<ListenerIndex, Arc<Tls>>,
     tickets: Option<NamedFile>,
+    cookie_secrets: Option<NamedFile>,
 }
 
 /// What is loaded and not served with yet.
@@ -64,6 +71,7 @@ pub(crate) struct Prepared {
 #[derive(Debug)]
 struct Loaded {
     settings: BTreeMap<ListenerIndex, ServerSettings>,
+    cookie_keys: Arc<CookieKeys>,
     files: Files,
 }
 
@@ -73,9 +81,19 @@ impl Certificates {
         let (files, watched) = cell::channel(Arc::new(Files::new()));
         let (sender, changes) = mpsc::channel(1);
         tokio::task::spawn_local(watch::watch(watched, sender));
-        let (wanted, own_tickets) = (Wanted::default(), Tickets::random());
-        let warns_at = Instant::now() + EXPIRY_WARNING_INTERVAL;
-        Self { listeners, own_tickets, wanted, files, changes, warns_at, telemetry, clock }
+        let own_cookie_keys = random_cookie_keys();
+        Self {
+            listeners,
+            own_tickets: Tickets::random(),
+            cookie_keys: own_cookie_keys.clone(),
+            own_cookie_keys,
+            wanted: Wanted::default(),
+            files,
+            changes,
+            warns_at: Instant::now() + EXPIRY_WARNING_INTERVAL,
+            telemetry,
+            clock,
+        }
     }
 
     /// Loads what `definitions` ask for.
@@ -87,7 +105,11 @@ impl Certificates {
         definitions: &Definitions,
         state: &mut State,
     ) -> Result<Prepared, LoadError> {
-        let mut wanted = Wanted { tickets: definitions.tls_tickets.clone(), ..Wanted::default() };
+        let mut wanted = Wanted {
+            listeners: BTreeMap::new(),
+            tickets: definitions.tls_tickets.clone(),
+            cookie_secrets: definitions.cookie_secrets.clone(),
+        };
         for load_balancer in &definitions.load_balancers {
             for listener in &load_balancer.listeners {
                 if let Some(tls) = listener.kind.tls() {
@@ -98,14 +120,19 @@ impl Certificates {
             }
         }
         let mut files = Files::new();
-        let settings = self.load(&wanted, &mut files)?;
-        Ok(Prepared { wanted, loaded: Loaded { settings, files } })
+        let (settings, cookie_keys) = self.load(&wanted, &mut files)?;
+        Ok(Prepared { wanted, loaded: Loaded { settings, cookie_keys, files } })
     }
 
     /// Serves with what was prepared.
     pub(crate) fn commit(&mut self, prepared: Prepared) {
         self.wanted = prepared.wanted;
         self.serve(prepared.loaded);
+    }
+
+    /// What cookies are sealed with now.
+    pub(crate) fn cookie_keys(&self) -> Arc<CookieKeys> {
+        self.cookie_keys.clone()
     }
 
     /// Waits until a file has changed, and warns of certificates that end soon once a day. May be dropped at any time.
@@ -126,9 +153,9 @@ impl Certificates {
         let before = self.files.borrow().clone();
         let mut files = Files::new();
         let mut problems = Vec::new();
-        let settings = loop {
+        let (settings, cookie_keys) = loop {
             match self.load(&self.wanted, &mut files) {
-                Ok(settings) => break settings,
+                Ok(loaded) => break loaded,
                 Err(problem) => {
                     let is_back = self.put_back(&problem.file, &mut files, &before);
                     problems.push(problem);
@@ -140,7 +167,7 @@ impl Certificates {
                 }
             }
         };
-        self.serve(Loaded { settings, files });
+        self.serve(Loaded { settings, cookie_keys, files });
         problems
     }
 
@@ -148,7 +175,11 @@ impl Certificates {
         &self,
         wanted: &Wanted,
         files: &mut Files,
-    ) -> Result<BTreeMap<ListenerIndex, ServerSettings>, LoadError> {
+    ) -> Result<(BTreeMap<ListenerIndex, ServerSettings>, Arc<CookieKeys>), LoadError> {
+        let cookie_keys = match &wanted.cookie_secrets {
+            Some(file) => load_cookie_keys(file, files)?,
+            None => self.own_cookie_keys.clone(),
+        };
         let tickets = match &wanted.tickets {
             Some(file) => load_tickets(file, files)?,
             None => self.own_tickets.clone(),
@@ -157,7 +188,7 @@ impl Certificates {
         let load = |(index, tls): (&ListenerIndex, &Arc<Tls>)| {
             load(tls, &APPLICATION_ALPN, &tickets, files).map(|settings| (*index, settings))
         };
-        listeners.map(load).collect()
+        Ok((listeners.map(load).collect::<Result<_, _>>()?, cookie_keys))
     }
 
     /// Takes a file as it was before, and the other of its pair with it; whether that makes a difference.
@@ -173,7 +204,8 @@ impl Certificates {
         is_back
     }
 
-    fn serve(&mut self, Loaded { settings, files }: Loaded) {
+    fn serve(&mut self, Loaded { settings, cookie_keys, files }: Loaded) {
+        self.cookie_keys = cookie_keys;
         let certificates = settings.values().flat_map(ServerSettings::certificates).cloned();
         let certificates: BTreeMap<PathBuf, Arc<ServerCertificate>> =
             certificates.map(|certificate| (certificate.file.clone(), certificate)).collect();
@@ -211,6 +243,8 @@ pub fn unusable_files(definitions: &Definitions) -> Vec<LoadError> {
     let mut files = Files::new();
     let tickets = definitions.tls_tickets.iter().map(|file| load_tickets(file, &mut files).err());
     let mut problems: Vec<LoadError> = tickets.flatten().collect();
+    let cookies = definitions.cookie_secrets.iter().map(|file| load_cookie_keys(file, &mut files).err());
+    problems.extend(cookies.flatten());
     let listeners = definitions.load_balancers.iter().flat_map(|load_balancer| &load_balancer.listeners);
     let tickets = Tickets::random();
     let load = |tls: &Arc<Tls>| load(tls, &APPLICATION_ALPN, &tickets, &mut files).err();

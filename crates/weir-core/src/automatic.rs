@@ -85,7 +85,7 @@ pub fn definitions(tasks: &[Arc<Task>], bind: ListenAddr) -> Definitions {
         http: crate::definition::HttpSettings::default(),
         listeners: vec![Listener { bind, kind }],
     };
-    Definitions { load_balancers: vec![load_balancer], target_groups, tls_tickets: None }
+    Definitions { load_balancers: vec![load_balancer], target_groups, ..Definitions::default() }
 }
 
 fn host(service: &Service, is_alone: bool) -> String {
@@ -116,6 +116,7 @@ pub(crate) fn target_group(name: GroupName, targets: Vec<TargetSelector>) -> Tar
         connection_termination: false,
         hold: Duration::from_secs(10),
         slow_start: Duration::ZERO,
+        stickiness: None,
         minimum_healthy_targets: 0,
         health_check: HealthCheck {
             probe: Probe::Http {

@@ -18,6 +18,7 @@ pub use flow_hash::{Maglev, Table};
 
 use crate::definition::Algorithm;
 use crate::snapshot::{GroupIndex, Member};
+use crate::sticky::Fingerprint;
 use crate::target::TargetSerial;
 use crate::time::Timestamp;
 
@@ -62,6 +63,8 @@ pub struct PickContext<'a> {
     pub now: Timestamp,
     /// Targets that have just failed this very request: picked only when there is no other.
     pub avoid: &'a [TargetSerial],
+    /// The target that the client sticks to: picked before any other, if it may be.
+    pub pinned: Option<Fingerprint>,
 }
 
 /// Picks among the eligible members of one group. Immutable; built with the group.

@@ -12,7 +12,8 @@ use crate::head::Head;
 use crate::lease::Lease;
 use crate::rule::{Action, FixedResponse, Priority, Transforms};
 use crate::snapshot::{GroupIndex, Listener, Snapshot, Unavailable};
-use crate::time::Timestamp;
+use crate::sticky::{self, Affinity};
+use crate::time::Moment;
 
 /// What is to be done with a request.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Decision {
     pub outcome: Outcome,
     /// What its target is asked for instead.
     pub transforms: Option<Arc<Transforms>>,
+    /// What its cookies came to, where clients stick to a group or to a target.
+    pub affinity: Option<Affinity>,
 }
 
 /// What an action came to.
@@ -74,7 +77,7 @@ pub fn decide(
     head: &Head<'_>,
     client: ClientAddr,
     worker: &mut WorkerState,
-    now: Timestamp,
+    Moment { now, wall_seconds }: Moment,
 ) -> Decision {
     let (rule, action, transforms) = match &listener.kind {
         ListenerKind::Application { rules, default_action, .. } => {
@@ -86,22 +89,37 @@ pub fn decide(
         ListenerKind::ClassicHttp { group }
         | ListenerKind::ClassicTcp { group }
         | ListenerKind::NetworkTcp { group } => {
-            let context = PickContext { key: 0, now, avoid: &[] };
+            let context = PickContext { key: 0, now, avoid: &[], pinned: None };
             let outcome = forward(snapshot, *group, worker, &context);
-            return Decision { rule: None, outcome, transforms: None };
+            return Decision { rule: None, outcome, transforms: None, affinity: None };
         }
     };
+    let mut affinity = None;
     let outcome = match action {
         Action::FixedResponse(fixed) => Outcome::Respond(fixed.clone()),
         Action::Redirect(redirect) => {
             Outcome::Redirect { status: redirect.status, location: redirect.location(head) }
         }
-        Action::Forward(groups) => match groups.draw(&mut worker.random) {
-            Some(group) => forward(snapshot, *group, worker, &PickContext { key: 0, now, avoid: &[] }),
-            None => Outcome::Unavailable { group: None, why: Unavailable::NoTarget },
-        },
+        Action::Forward(groups) => {
+            let request = sticky::Request { snapshot, headers: head.headers, wall_seconds };
+            let drawn = match groups.stickiness {
+                None => groups.draw(&mut worker.random).copied(),
+                Some(time) => sticky::draw(groups, time, request, &mut worker.random, &mut affinity),
+            };
+            let group = drawn.and_then(|group| snapshot.group(group));
+            let pinned = match group.and_then(|group| Some((group.stickiness()?, group))) {
+                None => None,
+                Some((stickiness, group)) => sticky::pinned(stickiness, group, request, &mut affinity),
+            };
+            match drawn {
+                Some(group) => {
+                    forward(snapshot, group, worker, &PickContext { key: 0, now, avoid: &[], pinned })
+                }
+                None => Outcome::Unavailable { group: None, why: Unavailable::NoTarget },
+            }
+        }
     };
-    Decision { rule, outcome, transforms }
+    Decision { rule, outcome, transforms, affinity }
 }
 
 /// Picks a target of `group`: the last step of [`decide`], and the whole decision for a flow or another attempt.
@@ -175,7 +193,7 @@ mod tests {
             headers: &headers,
         };
         let client = ClientAddr("127.0.0.1:9".parse().unwrap());
-        decide(&snapshot, &listener, &head, client, &mut WorkerState::seeded(1), Timestamp::default())
+        decide(&snapshot, &listener, &head, client, &mut WorkerState::seeded(1), Moment::default())
     }
 
     #[test]

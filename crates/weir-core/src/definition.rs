@@ -12,6 +12,7 @@ use crate::logs::Logs;
 use crate::lookup::Lookup;
 use crate::name::{GroupName, LoadBalancerName};
 use crate::rule::{Action, Rule};
+use crate::sticky::Stickiness;
 use crate::target::Weight;
 use crate::task::{SourceKind, Task};
 use crate::tls::{NamedFile, Tls};
@@ -23,8 +24,9 @@ pub struct Definitions {
     pub load_balancers: Vec<LoadBalancer>,
     /// In the order written. Names are unique.
     pub target_groups: Vec<TargetGroup>,
-    /// Secrets, one on each line, that TLS tickets are sealed with: the first seals, all of them open. `None` draws one
-    /// that nobody else knows.
+    /// Secrets, a line each, that cookies are sealed with: the first seals, all open. `None` draws one nobody else knows.
+    pub cookie_secrets: Option<NamedFile>,
+    /// Secrets that TLS tickets are sealed with, in the same way.
     pub tls_tickets: Option<NamedFile>,
 }
 
@@ -251,6 +253,8 @@ pub struct TargetGroup {
     pub hold: Duration,
     /// How long a target that turned healthy takes to its full share: zero (off) or 30 s to 900 s.
     pub slow_start: Duration,
+    /// How clients stick to a target, if they do.
+    pub stickiness: Option<Stickiness>,
     /// Fewer healthy targets than this, and everyone registered is used: AWS's
     /// `unhealthy_state_routing.minimum_healthy_targets.count`. Zero never fails open (Classic).
     pub minimum_healthy_targets: u32,

@@ -11,9 +11,10 @@ use crate::definition::{ProtocolVersion, TargetProtocol};
 use crate::head::Head;
 use crate::lease::Lease;
 use crate::snapshot::{GroupIndex, Listener, ListenerIndex, Snapshot};
+use crate::sticky::{Affinity, Cookies, Sealing};
 use crate::table::Reader;
-use crate::target::TargetSerial;
-use crate::time::Timestamp;
+use crate::target::{Target, TargetSerial};
+use crate::time::Moment;
 
 /// How to speak to the targets of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,18 +46,39 @@ impl Dispatcher {
         listener: ListenerIndex,
         head: &Head<'_>,
         client: ClientAddr,
-        now: Timestamp,
+        moment: Moment,
     ) -> Option<Decision> {
         let Self { reader, state, .. } = self;
         let snapshot = reader.read();
         let listener = snapshot.listener(listener)?;
-        Some(decide(snapshot, listener, head, client, state, now))
+        Some(decide(snapshot, listener, head, client, state, moment))
     }
 
     /// Picks a target of `group` for a flow, or for another attempt; see [`forward`].
     pub fn forward(&mut self, group: GroupIndex, context: &PickContext<'_>) -> Outcome {
         let Self { reader, state, .. } = self;
         forward(reader.read(), group, state, context)
+    }
+
+    /// The cookies of a response of `target`, a target of `group`; see [`Affinity::cookies`]. None when a reload has taken
+    /// the group away.
+    pub fn cookies(
+        &mut self,
+        affinity: &Affinity,
+        group: GroupIndex,
+        target: &Target,
+        sets: impl FnOnce(&str) -> bool,
+        wall_seconds: u64,
+    ) -> Cookies {
+        let Self { reader, identifiers, .. } = self;
+        let snapshot = reader.read();
+        match (snapshot.group(group), snapshot.cookie_keys()) {
+            (Some(group), Some(keys)) => {
+                let mut sealing = Sealing { keys, nonces: identifiers, wall_seconds };
+                affinity.cookies(group, target, sets, &mut sealing)
+            }
+            _ => Cookies::default(),
+        }
     }
 
     /// How to speak to the targets of `group`; `None` when a reload has taken it away.

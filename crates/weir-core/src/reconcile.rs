@@ -24,6 +24,7 @@ use crate::definition::{Definitions, TargetGroup};
 use crate::health::{Health, HealthCount, InitialReason, UnhealthyReason, Verdict};
 use crate::name::{GroupName, LoadBalancerName};
 use crate::rule::RuleIndex;
+use crate::seal::CookieKeys;
 use crate::snapshot::{Group, GroupIndex, Listener, ListenerIndex, Member, Snapshot};
 use crate::target::TargetSerial;
 use crate::task::{Provenance, TaskSet};
@@ -39,6 +40,8 @@ pub enum Event {
         /// What it does wrong, in place of what it did before.
         chaos: Chaos,
     },
+    /// Cookies are sealed with these keys from now on.
+    CookieKeys(Arc<CookieKeys>),
     /// What the operator asks for, whole: at start and with every reload.
     Definitions(Arc<Definitions>),
     /// Time has passed: ends what was due. See [`State::next_due`].
@@ -107,6 +110,7 @@ pub struct State {
     group_indices: BTreeMap<GroupName, GroupIndex>,
     listener_indices: BTreeMap<(LoadBalancerName, ListenAddr, &'static str), ListenerIndex>,
     listeners: Vec<Option<Arc<Listener>>>,
+    cookie_keys: Option<Arc<CookieKeys>>,
     targets_ever: u64,
     generation: u64,
     /// By group index, as last published.
@@ -171,11 +175,12 @@ impl State {
 /// Takes in one event: the next snapshot and the transitions that led to it.
 pub fn reconcile(state: &mut State, event: Event, now: Timestamp) -> Reconciled {
     let mut transitions = Vec::new();
-    let mut listeners_changed = false;
+    let mut changed = false;
     match event {
         Event::Chaos { group, chaos } => state.misbehave(&group, chaos, now, &mut transitions),
+        Event::CookieKeys(keys) => changed = state.cookie_keys.replace(keys.clone()) != Some(keys),
         Event::Definitions(definitions) => {
-            listeners_changed = state.define(definitions);
+            changed = state.define(definitions);
             state.register("configuration", now, &mut transitions);
         }
         Event::Due => state.be_mischievous(now, &mut transitions),
@@ -191,7 +196,7 @@ pub fn reconcile(state: &mut State, event: Event, now: Timestamp) -> Reconciled 
         }
     }
     state.remove_due(now, &mut transitions);
-    let snapshot = state.rebuild(listeners_changed);
+    let snapshot = state.rebuild(changed);
     Reconciled { snapshot, transitions }
 }
 
@@ -337,10 +342,9 @@ impl State {
         }
     }
 
-    /// Builds the next snapshot if anything that a reader sees has changed. Groups that nothing touched are shared
+    /// Builds the next snapshot if anything that a reader sees has changed, in a group or elsewhere. Groups that nothing touched are shared
     /// with the one before.
-    fn rebuild(&mut self, listeners_changed: bool) -> Option<Snapshot> {
-        let mut changed = listeners_changed;
+    fn rebuild(&mut self, mut changed: bool) -> Option<Snapshot> {
         self.published.resize(self.group_indices.len(), None);
         for group in self.groups.values_mut().filter(|group| group.is_touched) {
             group.is_touched = false;
@@ -371,7 +375,8 @@ impl State {
             return None;
         }
         self.generation += 1;
-        Some(Snapshot::new(self.generation, self.listeners.clone(), self.published.clone()))
+        let snapshot = Snapshot::new(self.generation, self.listeners.clone(), self.published.clone());
+        Some(snapshot.with_cookie_keys(self.cookie_keys.clone()))
     }
 }
 

@@ -9,6 +9,7 @@ mod transform;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use condition::{Condition, QueryPattern};
 pub use index::RuleIndex;
@@ -131,12 +132,14 @@ impl<G> Action<G> {
 pub struct Forward<G> {
     /// The groups with their weights, 0 to 999. At least one weight is above zero, or the whole action answers 503.
     pub groups: Vec<(G, u16)>,
+    /// For how long after its last request a client stays in the group that was drawn for it, if it does.
+    pub stickiness: Option<Duration>,
 }
 
 impl<G> Forward<G> {
     /// Everything to one group.
     pub fn to(group: G) -> Self {
-        Self { groups: vec![(group, 1)] }
+        Self { groups: vec![(group, 1)], stickiness: None }
     }
 
     /// Draws a group by weight; `None` when every weight is zero. One draw of `random` when there is a choice.
@@ -160,7 +163,8 @@ impl<G> Forward<G> {
 
     /// The same action with every group replaced by what `resolve` gives for it.
     pub fn map_groups<H>(&self, mut resolve: impl FnMut(&G) -> H) -> Forward<H> {
-        Forward { groups: self.groups.iter().map(|(group, weight)| (resolve(group), *weight)).collect() }
+        let groups = self.groups.iter().map(|(group, weight)| (resolve(group), *weight)).collect();
+        Forward { groups, stickiness: self.stickiness }
     }
 }
 
@@ -189,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_draw_follows_the_weights_and_never_takes_weight_zero() {
-        let forward = Forward { groups: vec![("a", 9), ("b", 1), ("c", 0)] };
+        let forward = Forward { groups: vec![("a", 9), ("b", 1), ("c", 0)], stickiness: None };
         let mut random = fastrand::Rng::with_seed(7);
         let mut counts = [0; 3];
         for _ in 0..10_000 {
@@ -205,7 +209,7 @@ mod tests {
 
     #[test]
     fn all_weights_zero_draw_nothing() {
-        let forward = Forward { groups: vec![("a", 0), ("b", 0)] };
+        let forward = Forward { groups: vec![("a", 0), ("b", 0)], stickiness: None };
         assert_eq!(forward.draw(&mut fastrand::Rng::with_seed(1)), None);
     }
 }

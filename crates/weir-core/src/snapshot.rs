@@ -14,6 +14,8 @@ use crate::lease::Lease;
 use crate::logs::Logs;
 use crate::name::LoadBalancerName;
 use crate::rule::RuleIndex;
+use crate::seal::CookieKeys;
+use crate::sticky::{Fingerprint, Stickiness};
 use crate::target::{Target, TargetSerial, Weight};
 use crate::task::Provenance;
 use crate::time::Timestamp;
@@ -35,6 +37,7 @@ pub struct Snapshot {
     listeners: Vec<Option<Arc<Listener>>>,
     /// By [`GroupIndex`]; `None` where a group was taken away.
     groups: Vec<Option<Arc<Group>>>,
+    cookie_keys: Option<Arc<CookieKeys>>,
 }
 
 impl Snapshot {
@@ -43,7 +46,17 @@ impl Snapshot {
         listeners: Vec<Option<Arc<Listener>>>,
         groups: Vec<Option<Arc<Group>>>,
     ) -> Self {
-        Self { generation, listeners, groups }
+        Self { generation, listeners, groups, cookie_keys: None }
+    }
+
+    /// The same, where cookies are sealed with these keys.
+    pub(crate) fn with_cookie_keys(self, cookie_keys: Option<Arc<CookieKeys>>) -> Self {
+        Self { cookie_keys, ..self }
+    }
+
+    /// What cookies are sealed with; `None` before anybody has said so: then no cookie is read, and none is set.
+    pub fn cookie_keys(&self) -> Option<&CookieKeys> {
+        self.cookie_keys.as_deref()
     }
 
     /// The listener of that index; `None` once a reload has taken it away.
@@ -119,8 +132,12 @@ pub struct Group {
     pub members: Vec<Member>,
     /// Whether some listener can send traffic here.
     pub is_used: bool,
+    /// What cookies name it by.
+    pub fingerprint: Fingerprint,
     picker: Picker,
     fails_open: bool,
+    /// The eligible members of a sticky group, in the order of their fingerprints.
+    pinnable: Option<Box<[(Fingerprint, u32)]>>,
 }
 
 /// A target in its group, with what may change while it lives.
@@ -192,8 +209,15 @@ impl Group {
             (false, false) => healthy,
         };
         let before = before.map(|group| &group.picker);
+        let pinnable = settings.stickiness.is_some().then(|| {
+            let fingerprint = |at: &u32| (members[*at as usize].target.fingerprint, *at);
+            let mut pinnable: Box<[_]> = eligible.iter().map(fingerprint).collect();
+            pinnable.sort_unstable();
+            pinnable
+        });
         let picker = Picker::build(settings.algorithm, settings.slow_start, &members, eligible, before);
-        Self { index, settings, members, is_used, picker, fails_open }
+        let fingerprint = Fingerprint::of_group(&settings.name);
+        Self { index, settings, members, is_used, fingerprint, picker, fails_open, pinnable }
     }
 
     /// The picker's table that somebody is to build. See [`Picker::unbuilt`].
@@ -201,12 +225,26 @@ impl Group {
         self.picker.unbuilt()
     }
 
+    /// How its clients stick to a target, if they do.
+    pub fn stickiness(&self) -> Option<&Stickiness> {
+        // The settings of other groups are not looked at for each request.
+        self.pinnable.as_ref().and(self.settings.stickiness.as_ref())
+    }
+
+    /// The eligible member of that fingerprint, by its position. Only sticky groups are asked.
+    fn pinned(&self, fingerprint: Fingerprint) -> Option<usize> {
+        let pinnable = self.pinnable.as_ref()?;
+        let at = pinnable.binary_search_by_key(&fingerprint, |(fingerprint, _)| *fingerprint).ok()?;
+        Some(pinnable[at].1 as usize)
+    }
+
     /// Picks a target and takes a lease on it.
     ///
     /// # Errors
     /// [`Unavailable`] when no member is eligible.
     pub fn lease(&self, worker: &mut WorkerState, context: &PickContext<'_>) -> Result<Lease, Unavailable> {
-        match self.picker.pick(&self.members, self.index, worker, context) {
+        let pinned = context.pinned.and_then(|fingerprint| self.pinned(fingerprint));
+        match pinned.or_else(|| self.picker.pick(&self.members, self.index, worker, context)) {
             Some(at) => Ok(Lease::new(self.members[at].target.clone())),
             None if self.holds() => Err(Unavailable::Hold(self.settings.hold)),
             None => Err(Unavailable::NoTarget),
@@ -261,68 +299,8 @@ fn is_waited_for(health: Health) -> bool {
     matches!(health, Health::Initial(_) | Health::Draining)
 }
 
-/// Groups and members for tests of this crate.
 #[cfg(test)]
-pub(crate) mod testing {
-    use super::*;
-    use crate::address::TargetAddr;
-    use crate::definition::{Algorithm, TargetProtocol};
-    use crate::health::{HealthCheck, Probe, Thresholds};
-    use crate::name::GroupName;
-    use crate::target::TargetId;
-
-    /// Healthy members, one per `(port, weight)`.
-    pub(crate) fn members(ports_and_weights: &[(u16, u16)]) -> Vec<Member> {
-        ports_and_weights
-            .iter()
-            .map(|&(port, weight)| {
-                let addr = TargetAddr(([127, 0, 0, 1], port).into());
-                Member {
-                    target: Arc::new(Target::new(
-                        TargetSerial(u64::from(port)),
-                        addr,
-                        TargetId::Address(addr),
-                        GroupName::parse("g").unwrap(),
-                    )),
-                    weight: Weight::new(weight).unwrap(),
-                    health: Health::Healthy,
-                    since: Timestamp::default(),
-                    cause: "test".into(),
-                    zone: None,
-                    health_check_path: None,
-                    provenance: Arc::new(Provenance { source: "test", origin: String::new() }),
-                }
-            })
-            .collect()
-    }
-
-    /// A group of the given members with plain settings.
-    pub(crate) fn group(algorithm: Algorithm, members: Vec<Member>) -> Group {
-        Group::build(GroupIndex(0), Arc::new(settings("g", algorithm)), members, true, None)
-    }
-
-    pub(crate) fn settings(name: &str, algorithm: Algorithm) -> TargetGroup {
-        TargetGroup {
-            name: GroupName::parse(name).unwrap(),
-            protocol: TargetProtocol::Http,
-            protocol_version: crate::definition::ProtocolVersion::Http1,
-            algorithm,
-            deregistration_delay: Duration::from_secs(30),
-            connection_termination: false,
-            hold: Duration::ZERO,
-            slow_start: Duration::ZERO,
-            minimum_healthy_targets: 1,
-            health_check: HealthCheck {
-                probe: Probe::Tcp,
-                port: None,
-                interval: Duration::from_secs(30),
-                timeout: Duration::from_secs(5),
-                thresholds: Thresholds { healthy: 5, unhealthy: 2 },
-            },
-            targets: Vec::new(),
-        }
-    }
-}
+pub(crate) mod testing;
 
 #[cfg(test)]
 mod tests {
@@ -331,7 +309,8 @@ mod tests {
     use crate::definition::Algorithm;
     use crate::health::{InitialReason, UnhealthyReason};
 
-    const CONTEXT: PickContext<'_> = PickContext { key: 0, now: Timestamp::from_nanos(0), avoid: &[] };
+    const CONTEXT: PickContext<'_> =
+        PickContext { key: 0, now: Timestamp::from_nanos(0), avoid: &[], pinned: None };
     const INITIAL: Health = Health::Initial(InitialReason::InitialHealthChecking);
     const SICK: Health = Health::Unhealthy(UnhealthyReason::Timeout);
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::address::TargetAddr;
 use crate::name::GroupName;
+use crate::sticky::Fingerprint;
 use crate::tally::Tally;
 use crate::task::TaskId;
 
@@ -56,6 +57,8 @@ pub struct Target {
     pub addr: TargetAddr,
     /// Who it is, within its group.
     pub id: TargetId,
+    /// What cookies name it by.
+    pub fingerprint: Fingerprint,
     /// The group it is registered in.
     pub group: GroupName,
     /// Set once, when it has left its group for good.
@@ -65,7 +68,8 @@ pub struct Target {
 impl Target {
     /// A target that has just been registered.
     pub fn new(serial: TargetSerial, addr: TargetAddr, id: TargetId, group: GroupName) -> Self {
-        Self { tally: Tally::default(), serial, addr, id, group, has_left: false.into() }
+        let fingerprint = Fingerprint::of_target(&id);
+        Self { tally: Tally::default(), serial, addr, id, fingerprint, group, has_left: false.into() }
     }
 
     /// Whether it has left its group for good, or is about to: no later snapshot has it.

@@ -8,6 +8,15 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
+/// One moment by both clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// By the monotonic clock.
+    pub now: Timestamp,
+    /// By the wall clock, in seconds since 1970: for what ends by the calendar.
+    pub wall_seconds: u64,
+}
+
 impl Timestamp {
     /// The moment `nanos` nanoseconds after the origin.
     pub const fn from_nanos(nanos: u64) -> Self {

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weir_core::balance::PickContext;
@@ -10,7 +11,8 @@ use weir_core::decide::Outcome;
 use weir_core::dispatcher::{Dispatcher, Speech};
 use weir_core::lease::Lease;
 use weir_core::snapshot::{GroupIndex, Unavailable};
-use weir_core::target::TargetSerial;
+use weir_core::sticky::Fingerprint;
+use weir_core::target::{Target, TargetSerial};
 use weir_net::waiting_room::{NEWS_WAIT, WaitError};
 use weir_net::worker::Worker;
 
@@ -76,7 +78,7 @@ impl Exchange {
         &self.dispatcher
     }
 
-    /// Sends a request to the leased target, and brings back the head of its response.
+    /// Sends a request to the leased target, and brings back the head of its response, with the target that gave it.
     ///
     /// An attempt that never reached its target is repeated on another, whatever the method. One that was written and
     /// not answered is repeated only if the method is idempotent and its body is remembered. Repetitions stay within a
@@ -90,7 +92,7 @@ impl Exchange {
         group: GroupIndex,
         mut lease: Lease,
         record: &mut Record,
-    ) -> Result<Response, RequestError> {
+    ) -> Result<(Response, Arc<Target>), RequestError> {
         let Some(speech) = self.dispatcher.borrow_mut().speech(group) else {
             return Err(RequestError::NoTarget);
         };
@@ -102,16 +104,16 @@ impl Exchange {
         let mut _retry = None;
         let mut failures = Vec::new();
         for attempt in 1.. {
-            let failed = lease.target().clone();
+            let target = lease.target().clone();
             // The first attempt follows the decision at once, unless it had to wait.
             let at =
                 if attempt == 1 && !record.has_waited() { record.began() } else { self.worker.clock.now() };
-            record.dispatched(&failed, at);
+            record.dispatched(&target, at);
             let error = match self.attempt(request, speech, lease).await {
-                Ok(response) => return Ok(response),
+                Ok(response) => return Ok((response, target)),
                 Err(Unanswered { error, request: None, .. }) => {
                     if error.culprit() != Culprit::Client {
-                        failed.tally.count_failed();
+                        target.tally.count_failed();
                     }
                     return Err(error);
                 }
@@ -120,7 +122,7 @@ impl Exchange {
                     error
                 }
             };
-            failed.tally.count_failed();
+            target.tally.count_failed();
             if attempt == ATTEMPTS_MAX {
                 return Err(error);
             }
@@ -129,7 +131,7 @@ impl Exchange {
                 return Err(error);
             }
             _retry = Some(Counted::new(&budget, |budget| &budget.retries));
-            failures.push(failed.serial);
+            failures.push(target.serial);
             lease = match Box::pin(self.pick_another(group, &failures, record)).await {
                 Ok(lease) if !error.is_deadline() || !failures.contains(&lease.target().serial) => lease,
                 Ok(_) | Err(_) => return Err(error),
@@ -174,7 +176,7 @@ impl Exchange {
     ) -> Result<Lease, RequestError> {
         let mut news = self.worker.publications.from_now();
         let pick = || {
-            let context = PickContext { key: 0, now: self.worker.clock.now(), avoid: failed };
+            let context = PickContext { key: 0, now: self.worker.clock.now(), avoid: failed, pinned: None };
             self.dispatcher.borrow_mut().forward(group, &context)
         };
         let mut outcome = pick();
@@ -188,14 +190,14 @@ impl Exchange {
         match outcome {
             Outcome::Forward { lease, .. } => Ok(lease),
             Outcome::Unavailable { why: Unavailable::Hold(limit), .. } => {
-                self.hold(group, limit, record).await
+                self.hold(group, limit, None, record).await
             }
             _ => Err(RequestError::NoTarget),
         }
     }
 
     /// Waits until `group` has a target, at most for `limit`; then takes whatever is registered, as AWS would have
-    /// done at once. A client that leaves meanwhile ends the wait.
+    /// done at once. A client that leaves meanwhile ends the wait. `pinned` is the target that the client sticks to.
     ///
     /// # Errors
     /// [`RequestError::HoldExpired`], [`RequestError::HoldQueueFull`], or [`RequestError::NoTarget`] when waiting
@@ -204,11 +206,12 @@ impl Exchange {
         &self,
         group: GroupIndex,
         limit: Duration,
+        pinned: Option<Fingerprint>,
         record: &mut Record,
     ) -> Result<Lease, RequestError> {
         let hold = record.hold();
         let ask = || {
-            let context = PickContext { key: 0, now: self.worker.clock.now(), avoid: &[] };
+            let context = PickContext { key: 0, now: self.worker.clock.now(), avoid: &[], pinned };
             match self.dispatcher.borrow_mut().forward(group, &context) {
                 Outcome::Forward { lease, .. } => ControlFlow::Break(Ok(lease)),
                 Outcome::Unavailable { why: Unavailable::Hold(_), .. } => ControlFlow::Continue(()),

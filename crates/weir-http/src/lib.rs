@@ -11,6 +11,7 @@ pub mod error;
 pub mod exchange;
 pub mod forwarded;
 pub mod record;
+pub mod stickiness;
 mod targets;
 
 pub use codec::edits::HeaderText;

@@ -6,14 +6,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use weir_core::logs::{Log, LogFormat};
+use weir_core::logs::LogFormat;
 use weir_core::rule::Priority;
-use weir_core::snapshot::Listener;
+use weir_core::sticky::Affinity;
 use weir_core::target::Target;
 use weir_core::time::Timestamp;
-use weir_net::clock::Clock;
-use weir_telemetry::access_log::{LogBuffer, LogWriter};
-use weir_telemetry::{Hold, ListenerShard, Telemetry};
+use weir_telemetry::{Hold, ListenerShard};
 
 use self::details::Details;
 use crate::codec::edits::HeaderText;
@@ -25,44 +23,9 @@ use crate::error::{Culprit, RequestError};
 pub mod connection;
 mod details;
 mod line;
+mod observer;
 
-/// What one worker observes of one listener: its counts, and its access log if it has one.
-#[derive(Debug)]
-pub struct Observer {
-    shard: Arc<ListenerShard>,
-    log: Option<(LogBuffer, LogFormat)>,
-    connections: Option<(LogBuffer, LogFormat)>,
-    load_balancer: String,
-    is_classic: bool,
-    clock: Clock,
-}
-
-impl Observer {
-    /// An observer of `listener` for one worker.
-    pub fn new(listener: &Listener, telemetry: &Telemetry, writer: &LogWriter, clock: Clock) -> Self {
-        let open = |log: &Log| (writer.buffer(log.path.clone()), log.format);
-        Self {
-            shard: telemetry.listener_shard(listener),
-            log: listener.logs.access.as_ref().map(open),
-            connections: listener.logs.connection.as_ref().map(open),
-            load_balancer: listener.load_balancer.to_string(),
-            is_classic: listener.kind.load_balancer_type() == "classic",
-            clock,
-        }
-    }
-
-    /// The counts.
-    pub fn shard(&self) -> &ListenerShard {
-        &self.shard
-    }
-
-    /// Hands over the lines that have gathered.
-    pub fn flush(&self) {
-        for (log, _) in self.log.iter().chain(&self.connections) {
-            log.flush();
-        }
-    }
-}
+pub use observer::Observer;
 
 /// The record of one request. Counted and logged when it is dropped: with the end of the response's body, or when the
 /// client has gone away.
@@ -173,6 +136,18 @@ impl Record {
             details.transform_status = Some("TransformSuccess");
             details.transformed_host = host.cloned();
             details.transformed_url.clone_from(url);
+        }
+    }
+
+    /// What the client's cookies came to, and the target that it goes to.
+    pub fn stuck(&mut self, affinity: &Affinity, target: &Target) {
+        if affinity.misses(target) {
+            self.0.observer.shard.request_was_not_sticky();
+        }
+        if let Some(details) = &mut self.0.details
+            && affinity.has_unreadable_group_cookie()
+        {
+            details.error_reason = Some("AWSALBTGCookieInvalid");
         }
     }
 

@@ -219,7 +219,8 @@ impl Flows {
     ) -> Result<Lease, FlowError> {
         let mut news = self.worker.publications.from_now();
         let pick = || {
-            let context = PickContext { key, now: self.worker.clock.now(), avoid: &tries.failed };
+            let context =
+                PickContext { key, now: self.worker.clock.now(), avoid: &tries.failed, pinned: None };
             self.dispatcher.borrow_mut().forward(group, &context)
         };
         let mut outcome = pick();

@@ -129,6 +129,7 @@ impl Telemetry {
             families.gauge(names::CONNECTIONS_OPEN, &labels, open);
             families.counter(names::REQUESTS, &labels, sum(|s| read(&s.requests)));
             families.counter(names::REQUESTS_NON_COMPLIANT, &labels, sum(|s| read(&s.requests_odd)));
+            families.counter(names::REQUESTS_NON_STICKY, &labels, sum(|s| read(&s.requests_non_sticky)));
             families.counter(names::RETRIES, &labels, sum(|s| read(&s.retries)));
             families.counter(names::RETRIES_REFUSED, &labels, sum(|s| read(&s.retries_refused)));
             families.counter(names::HELD, &labels, sum(|s| read(&s.held)));

@@ -33,6 +33,7 @@ names! {
     REQUEST_ERRORS = "weir_request_errors_total", "Requests that weir answered with an error of its own, by listener and reason.";
     REQUESTS = "weir_requests_total", "Requests, by listener.";
     REQUESTS_NON_COMPLIANT = "weir_requests_non_compliant_total", "Requests that are not as RFC 9112 describes them, whatever became of them, by listener.";
+    REQUESTS_NON_STICKY = "weir_requests_non_sticky_total", "Requests to groups whose clients stick to a target for which one was picked anew, by listener.";
     RESPONSES = "weir_responses_total", "Responses, by listener, source (target or weir) and class of status.";
     RETRIES = "weir_retries_total", "Attempts on another target after a failed one, by listener.";
     RETRIES_REFUSED = "weir_retries_refused_total", "Retries that the budget did not allow, by listener.";

@@ -22,6 +22,7 @@ pub struct ListenerShard {
     pub(crate) connections_closed: AtomicU64,
     pub(crate) requests: AtomicU64,
     pub(crate) requests_odd: AtomicU64,
+    pub(crate) requests_non_sticky: AtomicU64,
     pub(crate) responses_of_targets: [AtomicU64; 5],
     pub(crate) responses_of_weir: [AtomicU64; 5],
     pub(crate) retries: AtomicU64,
@@ -69,6 +70,11 @@ impl ListenerShard {
     /// A request was not as RFC 9112 describes it, whatever became of it.
     pub fn request_was_odd(&self) {
         add(&self.requests_odd, 1);
+    }
+
+    /// A target was picked anew in a group whose clients stick to one: there was no cookie, or nothing to stick to.
+    pub fn request_was_not_sticky(&self) {
+        add(&self.requests_non_sticky, 1);
     }
 
     /// A response's head was sent, `status` 100 to 599.

@@ -30,7 +30,7 @@ pub use error::HandshakeError;
 pub use files::Files;
 pub use handshake::{Alpn, Handshake};
 pub use listeners::Listeners;
-pub use load::{LoadError, LoadProblem, load, load_tickets};
+pub use load::{LoadError, LoadProblem, load, load_cookie_keys, load_tickets, random_cookie_keys};
 pub use server_side::{ServerSettings, ServerSide};
 pub use target_side::TargetSide;
 pub use tickets::Tickets;

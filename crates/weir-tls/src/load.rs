@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::DefaultTimeProvider;
 use rustls::{DistinguishedName, Error, InconsistentKeys};
+use weir_core::seal::{CookieKeys, SECRET_BYTES_MIN, SECRETS_MAX};
 use weir_core::tls::{CertificateFiles, MutualAuthentication, NamedFile, Tls, TrustStore};
 
 use crate::certificate::{self, ServerCertificate};
@@ -17,7 +18,7 @@ use crate::handshake::Alpn;
 use crate::mutual::{Mutual, Trust};
 use crate::provider::provider;
 use crate::server_side::{Certified, ServerSettings};
-use crate::tickets::{SECRET_BYTES_MIN, SECRETS_MAX, Tickets};
+use crate::tickets::Tickets;
 
 /// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +51,7 @@ pub enum LoadProblem {
     /// No revocation list.
     #[error("has no revocation list; write it in PEM or DER")]
     NoRevocationList,
-    /// A secret of tickets that could be guessed.
+    /// A secret that could be guessed.
     #[error(
         "has a secret of fewer than {SECRET_BYTES_MIN} characters; make one with `openssl rand -base64 48`"
     )]
@@ -106,6 +107,26 @@ pub fn load(
 /// # Errors
 /// It cannot be read, or has a secret that could be guessed.
 pub fn load_tickets(file: &NamedFile, files: &mut Files) -> Result<Arc<Tickets>, LoadError> {
+    Ok(Tickets::of(&secrets(file, files)?, Arc::new(DefaultTimeProvider)))
+}
+
+/// What cookies are sealed with, by the secrets of a file: the first seals, the others still open theirs.
+///
+/// # Errors
+/// It cannot be read, or has a secret that could be guessed.
+pub fn load_cookie_keys(file: &NamedFile, files: &mut Files) -> Result<Arc<CookieKeys>, LoadError> {
+    Ok(Arc::new(CookieKeys::new(&secrets(file, files)?)))
+}
+
+/// What cookies are sealed with by this process only.
+pub fn random_cookie_keys() -> Arc<CookieKeys> {
+    let mut secret = [0; SECRET_BYTES_MIN];
+    aws_lc_rs::rand::fill(&mut secret).expect("the system has random numbers");
+    Arc::new(CookieKeys::new(&[&secret]))
+}
+
+/// The secrets of a file, one on each line.
+fn secrets<'f>(file: &NamedFile, files: &'f mut Files) -> Result<Vec<&'f [u8]>, LoadError> {
     let content = read(file, files)?;
     let lines = content.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let secrets: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
@@ -115,7 +136,7 @@ pub fn load_tickets(file: &NamedFile, files: &mut Files) -> Result<Arc<Tickets>,
     if secrets.is_empty() || secrets.iter().any(|secret| secret.len() < SECRET_BYTES_MIN) {
         return Err(LoadProblem::SecretTooShort.of(file));
     }
-    Ok(Tickets::of(&secrets, Arc::new(DefaultTimeProvider)))
+    Ok(secrets)
 }
 
 fn read<'f>(file: &NamedFile, files: &'f mut Files) -> Result<&'f [u8], LoadError> {

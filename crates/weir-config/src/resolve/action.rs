@@ -7,7 +7,7 @@ use weir_core::name::GroupName;
 use weir_core::redirect::{Keyword, Redirect, Template};
 use weir_core::rule::{Action, FixedResponse, Forward};
 
-use super::{Groups, list};
+use super::{Groups, list, stickiness};
 use crate::keys;
 use crate::read::{Fields, Reader};
 use crate::tree::{Node, Value};
@@ -64,7 +64,8 @@ fn forward(node: &Node, groups: &mut Groups<'_>, reader: &mut Reader<'_>) -> Opt
     if !weighted.is_empty() && weighted.iter().all(|(_, weight)| *weight == 0) {
         reader.warning(node, "every weight is 0, so every request gets 503", Some("give one group a weight"));
     }
-    Some(Forward { groups: weighted })
+    let stickiness = stickiness::of_action(fields, &weighted, groups, reader);
+    Some(Forward { groups: weighted, stickiness })
 }
 
 fn redirect(node: &Node, reader: &mut Reader<'_>) -> Option<Redirect> {

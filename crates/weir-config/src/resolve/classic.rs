@@ -80,9 +80,10 @@ impl<'n> Instances<'n> {
             }
             Some(_) => {}
             None => {
-                groups
-                    .named
-                    .insert(name.clone(), Named { node: self.node, protocol: Some(protocol), is_used: true });
+                groups.named.insert(
+                    name.clone(),
+                    Named { node: self.node, protocol: Some(protocol), stickiness: None, is_used: true },
+                );
                 groups.resolved.push(self.target_group(name.clone(), protocol, algorithm, port)?);
             }
         }
@@ -113,6 +114,7 @@ impl<'n> Instances<'n> {
             connection_termination: true,
             hold: Duration::ZERO,
             slow_start: Duration::ZERO,
+            stickiness: None,
             // Never fails open.
             minimum_healthy_targets: 0,
             health_check: self.health_check.clone()?,

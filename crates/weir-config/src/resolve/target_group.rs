@@ -6,7 +6,7 @@ use weir_core::definition::{Algorithm, ProtocolVersion, TargetGroup, TargetProto
 use weir_core::health::{HealthCheck, Probe, StatusMatcher, Thresholds};
 use weir_core::name::GroupName;
 
-use super::{Groups, Named, list, target};
+use super::{Groups, Named, list, stickiness, target};
 use crate::config::Discovery;
 use crate::keys;
 use crate::read::{Fields, Reader};
@@ -46,13 +46,16 @@ pub(super) fn read<'n>(
         Some(node) => protocol(node, reader),
         None => Some(TargetProtocol::Http),
     };
-    if let Some(name) = &name {
-        groups.named.insert(name.clone(), Named { node, protocol, is_used: false });
-    }
     // Without knowing what it speaks, the rest is read as HTTP for its mistakes.
     let spoken = protocol.unwrap_or(TargetProtocol::Http);
     let protocol_version = protocol_version(fields, spoken, reader);
     let algorithm = algorithm(fields, spoken, reader);
+    let stickiness = fields.get("stickiness");
+    let stickiness = stickiness.and_then(|node| stickiness::of_group(node, spoken, algorithm, reader));
+    if let Some(name) = &name {
+        let stickiness = stickiness.as_ref().map(|stickiness| stickiness.kind.clone());
+        groups.named.insert(name.clone(), Named { node, protocol, stickiness, is_used: false });
+    }
     let mut duration = |name: &str, range, default| {
         fields.get(name).and_then(|node| reader.duration(node, range)).unwrap_or(default)
     };
@@ -80,6 +83,7 @@ pub(super) fn read<'n>(
             connection_termination: connection_termination.unwrap_or(false),
             hold: hold.unwrap_or_default(),
             slow_start,
+            stickiness,
             minimum_healthy_targets: minimum.unwrap_or(1),
             health_check,
             targets,

@@ -17,11 +17,14 @@ use weir_core::logs::{Log, LogFormat};
 use weir_core::snapshot::{GroupIndex, Snapshot};
 use weir_telemetry::access_log::{LogBuffer, LogWriter};
 
+/// Logs of health checks, with the buffers of their lines.
+type Logs = Vec<(Log, LogBuffer)>;
+
 /// The logs of each group, as the current snapshot has them.
 #[derive(Clone, Debug)]
 pub(super) struct CheckLogs {
     writer: LogWriter,
-    of_groups: Rc<RefCell<BTreeMap<GroupIndex, Vec<(Log, LogBuffer)>>>>,
+    of_groups: Rc<RefCell<BTreeMap<GroupIndex, Logs>>>,
 }
 
 /// One check and what came of it.
@@ -41,7 +44,7 @@ impl CheckLogs {
 
     /// Goes on with the logs that `snapshot` has.
     pub(super) fn follow(&self, snapshot: &Snapshot) {
-        let mut logs: BTreeMap<GroupIndex, Vec<(Log, LogBuffer)>> = BTreeMap::new();
+        let mut logs: BTreeMap<GroupIndex, Logs> = BTreeMap::new();
         for listener in snapshot.listeners() {
             let Some(log) = &listener.logs.health_check else { continue };
             for group in listener.kind.groups() {

@@ -5,6 +5,7 @@ use std::path::Path;
 use weir_config::{Config, Loaded};
 use weir_core::address::ListenAddr;
 use weir_core::definition::Definitions;
+use weir_core::reconcile::Event;
 use weir_discovery::Shared;
 use weir_telemetry::names;
 
@@ -76,6 +77,7 @@ impl Reconciler {
             *bind = listener.bind;
         }
         self.certificates.commit(certificates);
+        self.reconcile(Event::CookieKeys(self.certificates.cookie_keys()));
         let wanted = definitions.lookups();
         self.labels.write(definitions);
         self.follow_labels();
@@ -88,9 +90,10 @@ impl Reconciler {
         Ok(self.listeners.commit(prepared))
     }
 
-    /// Serves with the files of listeners as they are now.
+    /// Serves with the files of listeners, and of secrets, as they are now.
     pub(super) fn renew_certificates(&mut self) {
         let problems = self.certificates.renew();
+        self.reconcile(Event::CookieKeys(self.certificates.cookie_keys()));
         let result = if problems.is_empty() { "accepted" } else { "rejected" };
         self.handle.telemetry.count(names::CERTIFICATE_RENEWALS, &[("result", result)]);
         for problem in &problems {

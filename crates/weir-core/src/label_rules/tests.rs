@@ -54,7 +54,7 @@ fn written(ports: &[u16]) -> Definitions {
             listeners: ports.iter().map(listener).collect(),
         }],
         target_groups: vec![group],
-        tls_tickets: None,
+        ..Definitions::default()
     }
 }
 

@@ -94,7 +94,7 @@ pub(super) fn definitions(target_groups: Vec<TargetGroup>) -> Definitions {
         http: crate::definition::HttpSettings::default(),
         listeners: (0..).zip(&target_groups).map(listener).collect(),
     };
-    Definitions { load_balancers: vec![load_balancer], target_groups, tls_tickets: None }
+    Definitions { load_balancers: vec![load_balancer], target_groups, ..Definitions::default() }
 }
 
 pub(super) fn task(id: &str, generation: &str, port: u16) -> Task {
@@ -158,7 +158,7 @@ fn a_draining_target_gets_no_new_picks() {
     control.see(&[stopping(task("a", "1", 1)), task("b", "1", 2)]);
     let group = control.snapshot.groups().next().unwrap();
     let mut worker = WorkerState::seeded(3);
-    let context = PickContext { key: 0, now: control.now, avoid: &[] };
+    let context = PickContext { key: 0, now: control.now, avoid: &[], pinned: None };
     for _ in 0..100 {
         assert_eq!(group.lease(&mut worker, &context).unwrap().target().addr.port(), 2);
     }
@@ -375,7 +375,7 @@ fn targets_of_an_unused_group_are_unused() {
     let definitions = Definitions {
         load_balancers: Vec::new(),
         target_groups: control.state.definitions().target_groups.clone(),
-        tls_tickets: None,
+        ..Definitions::default()
     };
     control.tell(Event::Definitions(Arc::new(definitions)));
     assert_eq!(control.ports(), [(1, "unused")]);

@@ -60,10 +60,12 @@ impl Preset {
     }
 }
 
-/// A field that is set in place of all of its name.
+/// A field that is set in place of all of its name, or beside them.
 #[derive(Clone, Debug)]
 pub(crate) struct Edit {
     known: Known,
+    /// Whether it stands beside others of its name.
+    is_added: bool,
     pub(crate) name: &'static str,
     pub(crate) value: HeaderText,
 }
@@ -87,9 +89,14 @@ impl Edits {
             // What a listener tells every target.
             self.list.reserve_exact(4);
         }
-        self.list.push(Edit { known, name, value });
+        self.list.push(Edit { known, is_added: false, name, value });
         self.known = self.known.with(known);
         self.has_others |= known == Known::Other;
+    }
+
+    /// Sets a field beside those of its name.
+    pub(crate) fn add(&mut self, name: &'static str, value: HeaderText) {
+        self.list.push(Edit { known: Known::of(name.as_bytes()), is_added: true, name, value });
     }
 
     /// Sets fields that are the same for every request of a connection.
@@ -108,7 +115,10 @@ impl Edits {
         match known {
             Known::Other => {
                 self.has_others
-                    && self.list.iter().any(|edit| name.eq_ignore_ascii_case(edit.name.as_bytes()))
+                    && self
+                        .list
+                        .iter()
+                        .any(|edit| !edit.is_added && name.eq_ignore_ascii_case(edit.name.as_bytes()))
             }
             known => self.known.has(known),
         }
@@ -139,6 +149,15 @@ mod tests {
         assert!(edits.replaces(Known::Other, b"strict-TRANSPORT-security"));
         assert!(!edits.replaces(Known::Other, b"x-other"));
         assert!(!edits.replaces(Known::Host, b"host"));
+    }
+
+    #[test]
+    fn a_field_that_is_added_replaces_none() {
+        let mut edits = Edits::default();
+        edits.set(Known::Other, "X-Other", HeaderText::from_static("x"));
+        edits.add("Set-Cookie", HeaderText::from_static("a=b"));
+        assert!(!edits.replaces(Known::Other, b"set-cookie"));
+        assert_eq!(edits.iter().count(), 2);
     }
 
     #[test]

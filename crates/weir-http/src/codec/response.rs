@@ -144,6 +144,19 @@ impl Response {
         self.0.source
     }
 
+    /// Whether the target sets a cookie of this name. Source: RFC 6265 section 5.2.
+    pub(crate) fn sets_cookie(&self, name: &str) -> bool {
+        let lines = self.0.head.iter().flat_map(|head| head.fields().named("set-cookie"));
+        lines
+            .filter_map(|line| line.split(|byte| matches!(byte, b'=' | b';')).next())
+            .any(|named| named.trim_ascii() == name.as_bytes())
+    }
+
+    /// Sets a field beside those of its name.
+    pub(crate) fn add(&mut self, name: &'static str, value: HeaderText) {
+        self.0.edits.add(name, value);
+    }
+
     /// Asks that the connection be closed after this response.
     pub fn close_connection(&mut self) {
         self.0.closes = true;
