@@ -22,6 +22,7 @@ mod docker_identity;
 mod docker_labels;
 mod ecs_targets;
 mod etcd_targets;
+mod explain;
 mod file_targets;
 mod flows;
 mod grpc;

@@ -7,6 +7,7 @@
 //! What this crate lacks, on purpose: listener crates, a writer.
 
 mod chaos;
+mod explain;
 mod guard;
 mod page;
 mod view;
@@ -20,6 +21,7 @@ use chaos::{behave, misbehave};
 use tokio::net::TcpListener;
 use weir_control::Handle;
 
+pub use explain::{Explained, Question};
 pub use view::{GroupView, ListenerView, TargetView, View};
 
 /// Serves the admin port until the process ends.
@@ -46,6 +48,7 @@ fn router(handle: Handle) -> Router {
             get(async |state: State<Handle>| Json(View::of(&state.0).target_groups)),
         )
         .route("/api/v1/events", get(async |state: State<Handle>| Json(View::of(&state.0).events)))
+        .route("/api/v1/explain", post(explain::answer))
         .route("/api/v1/reload", post(reload))
         .route("/api/v1/target_groups/{group}/chaos", put(misbehave).delete(behave))
         .layer(middleware::from_fn(guard::refuse_strange_origins))

@@ -7,6 +7,7 @@ use weir_core::definition::ListenerKind;
 use weir_core::rule::{Action, Condition};
 use weir_core::snapshot::{Group, GroupIndex, Listener, Member, Snapshot};
 use weir_core::task::SourceKind;
+use weir_core::time::Timestamp;
 
 /// Everything that is, at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -249,7 +250,7 @@ fn rules(kind: &ListenerKind<GroupIndex>, snapshot: &Snapshot) -> Vec<RuleView> 
                 (text, groups)
             }
         };
-        let conditions = conditions.iter().map(condition).collect();
+        let conditions = conditions.iter().map(ToString::to_string).collect();
         RuleView { priority, conditions, action: text, target_groups, provenance: None }
     };
     match kind {
@@ -277,29 +278,8 @@ fn rules(kind: &ListenerKind<GroupIndex>, snapshot: &Snapshot) -> Vec<RuleView> 
     }
 }
 
-fn condition(condition: &Condition) -> String {
-    let list = |values: Vec<String>| values.join(" or ");
-    let of =
-        |patterns: &[weir_core::pattern::Pattern]| list(patterns.iter().map(ToString::to_string).collect());
-    let values = match condition {
-        Condition::HostHeader(patterns) | Condition::PathPattern(patterns) => of(patterns),
-        Condition::HttpHeader { name, values } => format!("{name}: {}", of(values)),
-        Condition::HttpRequestMethod(methods) => list(methods.clone()),
-        Condition::QueryString(pairs) => list(
-            pairs
-                .iter()
-                .map(|pair| match &pair.key {
-                    Some(key) => format!("{key}={}", pair.value),
-                    None => pair.value.to_string(),
-                })
-                .collect(),
-        ),
-        Condition::SourceIp(networks) => list(networks.iter().map(ToString::to_string).collect()),
-    };
-    format!("{} {values}", condition.as_str())
-}
-
 fn group_view(group: &Group, handle: &Handle) -> GroupView {
+    let now = handle.clock.now();
     GroupView {
         name: group.settings.name.to_string(),
         algorithm: group.settings.algorithm.as_str(),
@@ -308,14 +288,11 @@ fn group_view(group: &Group, handle: &Handle) -> GroupView {
         fails_open: group.fails_open(),
         holds: group.holds(),
         chaos: handle.chaos.all().get(&group.settings.name).map(ToString::to_string),
-        targets: (0..)
-            .zip(&group.members)
-            .map(|(at, member)| target_view(group, at, member, handle))
-            .collect(),
+        targets: (0..).zip(&group.members).map(|(at, member)| target_view(group, at, member, now)).collect(),
     }
 }
 
-fn target_view(group: &Group, position: usize, member: &Member, handle: &Handle) -> TargetView {
+pub(crate) fn target_view(group: &Group, position: usize, member: &Member, now: Timestamp) -> TargetView {
     let target = &member.target;
     TargetView {
         id: target.id.to_string(),
@@ -326,7 +303,7 @@ fn target_view(group: &Group, position: usize, member: &Member, handle: &Handle)
         reason: member.health.reason(),
         description: member.health.description(),
         cause: member.cause.to_string(),
-        since_seconds: handle.clock.now().since(member.since).as_secs_f64(),
+        since_seconds: now.since(member.since).as_secs_f64(),
         is_eligible: group.is_eligible(position),
         provenance: member.provenance.to_string(),
         in_flight: target.tally.in_flight(),

@@ -168,8 +168,13 @@ impl Picker {
 /// Whether a target that has been in slow start for `age` of `window` takes this turn: its share of turns grows
 /// linearly to one.
 fn takes_its_turn(age: Duration, window: Duration, random: &mut fastrand::Rng) -> bool {
-    let share = age.as_secs_f64() / window.as_secs_f64();
-    share >= 1.0 || random.f64() < share.max(SLOW_START_SHARE_MIN)
+    let share = share_of_turns(age, window);
+    share >= 1.0 || random.f64() < share
+}
+
+/// The share of its turns that a target takes which has been in slow start for `age` of `window`.
+pub fn share_of_turns(age: Duration, window: Duration) -> f64 {
+    (age.as_secs_f64() / window.as_secs_f64()).clamp(SLOW_START_SHARE_MIN, 1.0)
 }
 
 #[cfg(test)]

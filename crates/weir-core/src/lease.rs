@@ -17,6 +17,12 @@ impl Lease {
         Self(target)
     }
 
+    /// Ends a lease that was only taken to see who would be picked: it does not count as picked.
+    pub fn withdraw(self) -> Arc<Target> {
+        self.0.tally.forget_pick();
+        self.0.clone()
+    }
+
     /// The leased target.
     pub fn target(&self) -> &Arc<Target> {
         &self.0

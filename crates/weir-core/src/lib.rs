@@ -14,6 +14,7 @@ pub mod decide;
 pub mod definition;
 pub mod dispatcher;
 pub mod ecs;
+pub mod explain;
 pub mod flow_key;
 pub mod guard;
 pub mod head;

@@ -64,6 +64,10 @@ impl Tally {
         self.picked.fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn forget_pick(&self) {
+        self.picked.fetch_sub(1, Relaxed);
+    }
+
     pub(crate) fn leave(&self) {
         self.in_flight.fetch_sub(1, Relaxed);
     }

@@ -47,6 +47,9 @@ enum Command {
     },
     /// Show weir at work: a small cluster of tasks on dynamic ports, a load balancer of each kind, steady traffic.
     Demo(demo::Options),
+    /// Say why a request goes where it goes: every rule that is tried, the action, the group, and each target as the
+    /// algorithm sees it.
+    Explain(commands::explain::Options),
     /// Read a running weir's configuration again, and say what changed or why it was refused.
     Reload(commands::client::Admin),
     /// Show a running weir's listeners, target groups and targets.
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Chaos(options) => commands::chaos::chaos(&options),
         Command::Check { config, shared } => commands::check::check(&config, shared.as_deref()),
         Command::Demo(options) => demo::run(&options),
+        Command::Explain(options) => commands::explain::explain(&options),
         Command::Reload(admin) => commands::reload::reload(&admin),
         Command::Status { admin, json } => commands::status::status(&admin, json),
         Command::Healthcheck(admin) => commands::client::healthcheck(&admin),

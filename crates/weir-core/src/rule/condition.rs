@@ -1,5 +1,7 @@
 //! Conditions of a rule, each one test on a request.
 
+use std::fmt;
+
 use ipnet::IpNet;
 
 use crate::address::ClientAddr;
@@ -67,6 +69,40 @@ impl Condition {
                 let ip = client.ip().to_canonical();
                 networks.iter().any(|network| network.contains(&ip))
             }
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    /// As the configuration has it: `path_pattern /a/* or /b/*`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())?;
+        f.write_str(" ")?;
+        match self {
+            Self::HostHeader(patterns) | Self::PathPattern(patterns) => list(f, patterns),
+            Self::HttpHeader { name, values } => {
+                write!(f, "{name}: ")?;
+                list(f, values)
+            }
+            Self::HttpRequestMethod(methods) => list(f, methods),
+            Self::QueryString(pairs) => list(f, pairs),
+            Self::SourceIp(networks) => list(f, networks),
+        }
+    }
+}
+
+fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, values: &[T]) -> fmt::Result {
+    values.iter().enumerate().try_for_each(|(at, value)| {
+        let or = if at == 0 { "" } else { " or " };
+        write!(f, "{or}{value}")
+    })
+}
+
+impl fmt::Display for QueryPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            Some(key) => write!(f, "{key}={}", self.value),
+            None => self.value.fmt(f),
         }
     }
 }

@@ -27,6 +27,11 @@ impl Admin {
         self.read(agent().post(self.at(path)).send_empty())
     }
 
+    /// Posts JSON to a path; status and body.
+    pub(crate) fn post_json(&self, path: &str, value: &serde_json::Value) -> anyhow::Result<(u16, String)> {
+        self.read(agent().post(self.at(path)).send_json(value))
+    }
+
     /// Puts JSON to a path; status and body.
     pub(crate) fn put(&self, path: &str, value: &serde_json::Value) -> anyhow::Result<(u16, String)> {
         self.read(agent().put(self.at(path)).send_json(value))

@@ -1,0 +1,177 @@
+//! Why a request goes where it goes: the decision of [`decide`], with all that led to it.
+//!
+//! The decision is made by the very code that serves; this module only shows what that code saw. What it lacks: clock, I/O,
+//! text.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::address::ClientAddr;
+use crate::balance::{WorkerState, share_of_turns};
+use crate::decide::{Decision, Outcome, decide};
+use crate::definition::{Algorithm, ListenerKind};
+use crate::head::Head;
+use crate::rule::{Action, FixedResponse, Rule, Transforms};
+use crate::snapshot::{Group, GroupIndex, Listener, Member, Snapshot, Unavailable};
+use crate::sticky::Affinity;
+use crate::target::Target;
+use crate::time::{Moment, Timestamp};
+
+/// What becomes of a request, and why.
+#[derive(Debug)]
+pub struct Explanation<'a> {
+    /// The rules that were tried, by priority, down to the one that matched.
+    pub tried: Vec<Tried<'a>>,
+    /// Rules behind that one, at which nobody looks.
+    pub untried: usize,
+    /// The rule that matched; `None` is the default rule, and listeners that have no rules.
+    pub rule: Option<&'a Rule<GroupIndex>>,
+    /// What that does with requests; `None` on listeners without rules, which forward.
+    pub action: Option<&'a Action<GroupIndex>>,
+    /// What targets are asked for instead.
+    pub transforms: Option<Arc<Transforms>>,
+    /// What the request's cookies came to.
+    pub affinity: Option<Affinity>,
+    /// What becomes of it.
+    pub fate: Fate<'a>,
+}
+
+/// A rule that was tried.
+#[derive(Debug)]
+pub struct Tried<'a> {
+    /// The rule.
+    pub rule: &'a Rule<GroupIndex>,
+    /// Whether each of its conditions matches, in order.
+    pub conditions: Vec<bool>,
+}
+
+impl Tried<'_> {
+    /// Whether all of them do.
+    pub fn matches(&self) -> bool {
+        self.conditions.iter().all(|matches| *matches)
+    }
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Fate<'a> {
+    /// It goes to a target.
+    Forward {
+        /// The group that was drawn.
+        group: &'a Arc<Group>,
+        /// The target that was picked. It does not count as picked.
+        target: Arc<Target>,
+    },
+    /// It waits for a target of the group, at most for so long.
+    Hold {
+        /// The group that was drawn.
+        group: &'a Arc<Group>,
+        /// The longest wait.
+        limit: Duration,
+    },
+    /// It gets 503: no target may be picked.
+    NoTarget {
+        /// The group that was drawn; `None` when every weight is zero.
+        group: Option<&'a Arc<Group>>,
+    },
+    /// The client is sent elsewhere; without a location that was too long.
+    Redirect {
+        /// 301 or 302.
+        status: u16,
+        /// The whole `Location`.
+        location: Option<String>,
+    },
+    /// It gets this response.
+    Respond(Arc<FixedResponse>),
+}
+
+impl<'a> Fate<'a> {
+    /// The group that was drawn, where one was.
+    pub fn group(&self) -> Option<&'a Arc<Group>> {
+        match self {
+            Self::Forward { group, .. } | Self::Hold { group, .. } => Some(group),
+            Self::NoTarget { group } => *group,
+            Self::Redirect { .. } | Self::Respond(_) => None,
+        }
+    }
+}
+
+/// What a group's algorithm sees of a member.
+#[derive(Debug)]
+pub struct Candidate<'a> {
+    /// The member.
+    pub member: &'a Member,
+    /// Whether it may be picked.
+    pub is_eligible: bool,
+    /// The part of its turns that it takes while it starts slowly: 0.1 to 1.
+    pub share_of_turns: Option<f64>,
+    /// Requests in flight relative to its weight, with this one: the least of them is picked, where the algorithm asks.
+    pub load: Option<f64>,
+}
+
+/// Decides what is to be done with a request, as [`decide`] does for `worker`, and says why. Counts nothing.
+pub fn explain<'a>(
+    snapshot: &'a Snapshot,
+    listener: &'a Listener,
+    head: &Head<'_>,
+    client: ClientAddr,
+    worker: &mut WorkerState,
+    moment: Moment,
+) -> Explanation<'a> {
+    let Decision { rule, outcome, transforms, affinity } =
+        decide(snapshot, listener, head, client, worker, moment);
+    let rules = listener.kind.rules();
+    let matched = rule.and_then(|priority| rules.iter().position(|rule| rule.priority == priority));
+    let tried = rules[..matched.map_or(rules.len(), |at| at + 1)].iter().map(|rule| {
+        let conditions = rule.conditions.iter().map(|condition| condition.matches(head, client));
+        Tried { rule, conditions: conditions.collect() }
+    });
+    let tried: Vec<Tried<'_>> = tried.collect();
+    let default = match &listener.kind {
+        ListenerKind::Application { default_action, .. } => Some(default_action),
+        _ => None,
+    };
+    Explanation {
+        untried: rules.len() - tried.len(),
+        tried,
+        rule: matched.map(|at| &rules[at]),
+        action: matched.map(|at| &rules[at].action).or(default),
+        transforms,
+        affinity,
+        fate: fate(outcome, snapshot),
+    }
+}
+
+fn fate(outcome: Outcome, snapshot: &Snapshot) -> Fate<'_> {
+    match outcome {
+        Outcome::Forward { group, lease } => match snapshot.group(group) {
+            Some(group) => Fate::Forward { group, target: lease.withdraw() },
+            None => Fate::NoTarget { group: None },
+        },
+        Outcome::Redirect { status, location } => Fate::Redirect { status, location },
+        Outcome::Respond(fixed) => Fate::Respond(fixed),
+        Outcome::Unavailable { group, why } => match (group.and_then(|group| snapshot.group(group)), why) {
+            (Some(group), Unavailable::Hold(limit)) => Fate::Hold { group, limit },
+            (group, _) => Fate::NoTarget { group },
+        },
+    }
+}
+
+/// Every member of a group, as its algorithm sees it at `now`.
+pub fn candidates(group: &Group, now: Timestamp) -> impl Iterator<Item = Candidate<'_>> {
+    let settings = &group.settings;
+    group.members.iter().enumerate().map(move |(at, member)| {
+        let tally = &member.target.tally;
+        let age = if settings.slow_start.is_zero() { None } else { tally.slow_start_age(now) };
+        let counts = settings.algorithm == Algorithm::LeastOutstandingRequests;
+        Candidate {
+            member,
+            is_eligible: group.is_eligible(at),
+            share_of_turns: age.map(|age| share_of_turns(age, settings.slow_start)),
+            load: counts.then(|| f64::from(tally.in_flight() + 1) / f64::from(member.weight.get())),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;
