@@ -27,6 +27,7 @@ mod file_targets;
 mod flows;
 mod grpc;
 mod guards;
+mod header_rules;
 mod health_checks;
 mod hold;
 mod http2;

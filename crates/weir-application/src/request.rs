@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use tokio::net::TcpStream;
 use weir_core::decide::{Decision, Outcome};
+use weir_core::definition::ListenerKind;
 use weir_core::snapshot::{Listener, ListenerIndex, Unavailable};
 use weir_core::time::Moment;
 use weir_http::record::connection::{Connected, ConnectionId};
@@ -43,8 +44,13 @@ impl Application {
     pub async fn serve(self: Rc<Self>, accepted: Accepted) {
         let Some(listener) = self.exchange.dispatcher().borrow_mut().listener(self.listener) else { return };
         let id = ConnectionId(self.exchange.dispatcher().borrow_mut().identifiers().u64(..));
+        let headers = match &listener.kind {
+            ListenerKind::Application { headers, .. } => headers.clone(),
+            _ => return,
+        };
         let connection = Connection {
             id,
+            headers,
             client: accepted.client,
             listener: listener.bind,
             settings: listener.http,
@@ -138,7 +144,7 @@ impl Application {
             }
         }
         forwarded::tell_client(&mut request)?;
-        forwarded::tell_certificate(&mut request);
+        forwarded::tell_secured(&mut request);
         record.traced(forwarded::trace(
             &mut request,
             wall_seconds,

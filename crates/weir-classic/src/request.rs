@@ -1,6 +1,7 @@
 //! A request to a classic HTTP listener.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use weir_core::decide::Outcome;
 use weir_core::snapshot::ListenerIndex;
@@ -40,6 +41,7 @@ impl Classic {
         let Some(listener) = self.exchange.dispatcher().borrow_mut().listener(self.listener) else { return };
         let connection = Connection {
             id: ConnectionId::default(),
+            headers: Arc::default(),
             client: accepted.client,
             listener: listener.bind,
             settings: listener.http,

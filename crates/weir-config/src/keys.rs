@@ -72,9 +72,9 @@ objects! {
         [
             "access_log", "client_keep_alive", "connection_log", "desync_mitigation_mode", "drop_invalid_header_fields",
             "health_check_log", "http2_prior_knowledge", "idle_timeout", "listeners", "name", "preserve_host_header", "type",
-            "xff_client_port", "xff_header_processing_mode",
+            "x_amzn_tls_version_and_cipher_suite", "xff_client_port", "xff_header_processing_mode",
         ],
-        later ["x_amzn_tls_version_and_cipher_suite"];
+        later [];
     NETWORK = "network load balancer",
         ["access_log", "idle_timeout", "listeners", "name", "tcp_idle_timeout", "type"],
         later ["cross_zone"];
@@ -90,7 +90,7 @@ objects! {
     CONNECTION_DRAINING = "connection draining", ["enabled", "timeout"], later [];
     LOG = "log", ["format", "path"], later [];
     APPLICATION_LISTENER = "application listener",
-        ["bind", "certificates", "default_action", "mutual_authentication", "protocol", "rules", "ssl_policy"],
+        ["bind", "certificates", "default_action", "mutual_authentication", "protocol", "routing_http_request_x_amzn_mtls_clientcert_header_name", "routing_http_request_x_amzn_mtls_clientcert_issuer_header_name", "routing_http_request_x_amzn_mtls_clientcert_leaf_header_name", "routing_http_request_x_amzn_mtls_clientcert_serial_number_header_name", "routing_http_request_x_amzn_mtls_clientcert_subject_header_name", "routing_http_request_x_amzn_mtls_clientcert_validity_header_name", "routing_http_request_x_amzn_tls_cipher_suite_header_name", "routing_http_request_x_amzn_tls_version_header_name", "routing_http_response_access_control_allow_credentials_header_value", "routing_http_response_access_control_allow_headers_header_value", "routing_http_response_access_control_allow_methods_header_value", "routing_http_response_access_control_allow_origin_header_value", "routing_http_response_access_control_expose_headers_header_value", "routing_http_response_access_control_max_age_header_value", "routing_http_response_content_security_policy_header_value", "routing_http_response_server_enabled", "routing_http_response_strict_transport_security_header_value", "routing_http_response_x_content_type_options_header_value", "routing_http_response_x_frame_options_header_value", "rules", "ssl_policy"],
         later [];
     CERTIFICATE = "certificate", ["certificate", "key"], later [];
     MUTUAL_AUTHENTICATION = "mutual_authentication",

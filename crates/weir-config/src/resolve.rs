@@ -7,6 +7,7 @@ mod action;
 mod classic;
 mod discovery;
 mod ecs;
+mod header_rules;
 mod load_balancer;
 mod rule;
 mod stickiness;

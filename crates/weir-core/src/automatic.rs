@@ -74,6 +74,7 @@ pub fn definitions(tasks: &[Arc<Task>], bind: ListenAddr) -> Definitions {
         ),
     };
     let kind = ListenerKind::Application {
+        headers: Arc::default(),
         tls: None,
         rules,
         default_action: Action::FixedResponse(Arc::new(nothing)),

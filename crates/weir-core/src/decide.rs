@@ -175,6 +175,7 @@ mod tests {
             bind: crate::address::ListenAddr("127.0.0.1:80".parse().unwrap()),
             rule_index: crate::rule::RuleIndex::new(&rules),
             kind: ListenerKind::Application {
+                headers: Arc::default(),
                 tls: None,
                 rules,
                 default_action: Action::Forward(Forward::to(GroupIndex(0))),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::{ListenAddr, TargetAddr};
+use crate::header_rules::HeaderRules;
 use crate::health::HealthCheck;
 use crate::logs::Logs;
 use crate::lookup::Lookup;
@@ -76,6 +77,8 @@ pub struct HttpSettings {
     pub forwards_client_port: bool,
     /// Whether targets are told the `Host` as the client wrote it.
     pub preserves_host: bool,
+    /// Whether targets are told the version and the cipher suite of TLS.
+    pub tells_tls: bool,
 }
 
 impl Default for HttpSettings {
@@ -88,6 +91,7 @@ impl Default for HttpSettings {
             forwarded_for: ForwardedForMode::default(),
             forwards_client_port: false,
             preserves_host: false,
+            tells_tls: false,
         }
     }
 }
@@ -137,6 +141,8 @@ pub enum ListenerKind<G> {
         rules: Vec<Rule<G>>,
         /// What a request gets that no rule matches.
         default_action: Action<G>,
+        /// What it changes of header fields, whatever the rule.
+        headers: Arc<HeaderRules>,
     },
     /// HTTP requests to static instance ports, without rules.
     ClassicHttp {
@@ -193,7 +199,8 @@ impl<G> ListenerKind<G> {
     /// The same kind with every group replaced by what `resolve` gives for it.
     pub fn map_groups<H>(&self, mut resolve: impl FnMut(&G) -> H) -> ListenerKind<H> {
         match self {
-            Self::Application { tls, rules, default_action } => ListenerKind::Application {
+            Self::Application { tls, rules, default_action, headers } => ListenerKind::Application {
+                headers: headers.clone(),
                 tls: tls.clone(),
                 rules: rules
                     .iter()

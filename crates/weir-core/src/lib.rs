@@ -18,6 +18,7 @@ pub mod explain;
 pub mod flow_key;
 pub mod guard;
 pub mod head;
+pub mod header_rules;
 pub mod health;
 pub mod label_rules;
 pub mod lease;

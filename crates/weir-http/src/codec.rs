@@ -6,11 +6,13 @@
 
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use weir_core::address::{ClientAddr, ListenAddr};
 use weir_core::definition::HttpSettings;
+use weir_core::header_rules::HeaderRules;
 use weir_net::worker::Worker;
 use weir_tls::{Alpn, ClientStream, Handshake};
 
@@ -47,7 +49,7 @@ pub trait Answer {
 }
 
 /// What is known of a client's connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Connection {
     /// What it is called in logs.
     pub id: ConnectionId,
@@ -57,6 +59,8 @@ pub struct Connection {
     pub listener: ListenAddr,
     /// How its requests are read.
     pub settings: HttpSettings,
+    /// What is changed of header fields.
+    pub headers: Arc<HeaderRules>,
     /// Closes it after this much silence; also the longest time that a request's head may take.
     pub idle_timeout: Duration,
 }

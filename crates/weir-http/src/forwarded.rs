@@ -5,13 +5,16 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
-use weir_core::address::ClientAddr;
+use weir_core::address::{ClientAddr, ListenAddr};
 use weir_core::definition::{ForwardedForMode, HttpSettings};
 use weir_core::head::split_host_port;
+use weir_core::header_rules::{CIPHER_SUITE, HeaderRules, TLS_VERSION};
 use weir_core::rule::Transforms;
+use weir_tls::Handshake;
 
-use crate::codec::edits::HeaderText;
+use crate::codec::edits::{HeaderText, Preset};
 use crate::codec::fields::Known;
 use crate::codec::h1::request_head::LINE_BYTES_MAX;
 use crate::codec::host::is_host;
@@ -49,19 +52,57 @@ pub fn tell_client(request: &mut Request) -> Result<(), RequestError> {
     Ok(())
 }
 
-/// Tells the target what the client showed of itself, where it had to. What a client claims of that by itself has been
-/// left behind.
-pub fn tell_certificate(request: &mut Request) {
-    let origin = request.parts().origin.clone();
-    let Some(certificate) = origin.handshake.as_ref().and_then(|shaken| shaken.client_certificate.as_ref())
-    else {
-        return;
-    };
-    for (name, value) in certificate.headers() {
-        if let Some(value) = HeaderText::new(value) {
-            request.set(Known::XAmznMtls, name, value);
+/// Tells the target of TLS and of the client's certificate, where the listener does that. What a client claims of them by
+/// itself is left behind.
+pub fn tell_secured(request: &mut Request) {
+    if let Some(secured) = request.parts().origin.secured.clone() {
+        request.parts_mut().edits.preset(secured);
+    }
+}
+
+/// What every request of a connection tells its target, unless it has been forwarded before.
+pub(crate) fn preset(
+    client: ClientAddr,
+    listener: ListenAddr,
+    settings: HttpSettings,
+    scheme: &str,
+) -> Rc<Preset> {
+    let mut preset = Preset::default();
+    match settings.forwarded_for {
+        ForwardedForMode::Append => preset.set("X-Forwarded-For", &address(client, settings, Place::Alone)),
+        ForwardedForMode::Preserve => {}
+        ForwardedForMode::Remove => preset.remove("X-Forwarded-For"),
+    }
+    preset.set("X-Forwarded-Proto", scheme);
+    preset.set("X-Forwarded-Port", &listener.port().to_string());
+    Rc::new(preset)
+}
+
+/// What every request of a connection tells its target of TLS and of the client's certificate; `None` for nothing.
+pub(crate) fn secured(
+    handshake: Option<&Handshake>,
+    settings: HttpSettings,
+    rules: &HeaderRules,
+) -> Option<Rc<Preset>> {
+    let mut preset = Preset::default();
+    let certificate = handshake.and_then(|handshake| handshake.client_certificate.as_ref());
+    for (name, value) in certificate.into_iter().flat_map(|certificate| certificate.headers()) {
+        if HeaderText::new(value).is_some() {
+            preset.set(rules.name(name), value);
         }
     }
+    if settings.tells_tls {
+        for (name, value) in [
+            (TLS_VERSION, handshake.map(|handshake| handshake.version.as_str())),
+            (CIPHER_SUITE, handshake.map(|handshake| handshake.suite)),
+        ] {
+            match value {
+                Some(value) => preset.set(rules.name(name), value),
+                None => preset.remove(rules.name(name)),
+            }
+        }
+    }
+    (settings.tells_tls || certificate.is_some()).then(|| Rc::new(preset))
 }
 
 /// What came of `X-Forwarded-For`, as a list that goes on.
@@ -82,7 +123,7 @@ fn forwarders(request: &Request) -> Result<String, RequestError> {
 
 /// Where in `X-Forwarded-For` an address stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+enum Place {
     Alone,
     /// Behind others.
     InList,
@@ -91,7 +132,7 @@ pub(crate) enum Place {
 /// A client's address as `X-Forwarded-For` has it.
 ///
 /// AWS brackets an IPv6 address that joins a list or has a port, and leaves one alone that stands by itself.
-pub(crate) fn address(client: ClientAddr, settings: HttpSettings, place: Place) -> String {
+fn address(client: ClientAddr, settings: HttpSettings, place: Place) -> String {
     match (client.ip().to_canonical(), settings.forwards_client_port) {
         (ip, true) => SocketAddr::new(ip, client.port()).to_string(),
         (IpAddr::V6(v6), false) if place == Place::InList => format!("[{v6}]"),

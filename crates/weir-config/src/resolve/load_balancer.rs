@@ -1,6 +1,7 @@
 //! Load balancers and their listeners.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weir_core::address::ListenAddr;
@@ -11,7 +12,7 @@ use weir_core::definition::{
 use weir_core::logs::{Log, LogFormat, Logs};
 use weir_core::name::{GroupName, LoadBalancerName};
 
-use super::{Groups, action, classic, list, rule, tls};
+use super::{Groups, action, classic, header_rules, list, rule, tls};
 use crate::keys::{self, Object};
 use crate::read::{Fields, Reader, items};
 use crate::tree::{Node, Value};
@@ -145,6 +146,7 @@ fn http(fields: Fields<'_>, reader: &mut Reader<'_>) -> HttpSettings {
         fields.get("xff_header_processing_mode").and_then(|node| reader.choice(node, &forwarded_for));
     let client_port = fields.get("xff_client_port").and_then(|node| reader.boolean(node));
     let preserves_host = fields.get("preserve_host_header").and_then(|node| reader.boolean(node));
+    let tells_tls = fields.get("x_amzn_tls_version_and_cipher_suite").and_then(|node| reader.boolean(node));
     let default = HttpSettings::default();
     HttpSettings {
         desync_mitigation_mode: mode.unwrap_or(default.desync_mitigation_mode),
@@ -154,6 +156,7 @@ fn http(fields: Fields<'_>, reader: &mut Reader<'_>) -> HttpSettings {
         forwarded_for: forwarded_for.unwrap_or(default.forwarded_for),
         forwards_client_port: client_port.unwrap_or(default.forwards_client_port),
         preserves_host: preserves_host.unwrap_or(default.preserves_host),
+        tells_tls: tells_tls.unwrap_or(default.tells_tls),
     }
 }
 
@@ -230,8 +233,9 @@ fn application(
     let rules = rule::read_all(list(fields, "rules"), groups, reader);
     let default = fields.require(reader, "default_action", "{ forward: web }");
     let default_action = default.and_then(|node| action::read(node, groups, reader));
+    let headers = Arc::new(header_rules::read(fields, reader));
     protocol?;
-    Some(ListenerKind::Application { tls, rules, default_action: default_action? })
+    Some(ListenerKind::Application { tls, rules, default_action: default_action?, headers })
 }
 
 fn network(

@@ -86,6 +86,7 @@ fn definitions(folder: &Folder, listeners: &[&[&str]]) -> Definitions {
         Listener {
             bind: ListenAddr(([127, 0, 0, 1], port).into()),
             kind: ListenerKind::Application {
+                headers: Arc::default(),
                 tls: Some(Arc::new(tls)),
                 rules: Vec::new(),
                 default_action: Action::FixedResponse(Arc::new(nothing.clone())),

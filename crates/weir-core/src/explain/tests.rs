@@ -53,7 +53,12 @@ fn listener(paths: &[(String, [u16; 3])]) -> Listener {
         http: crate::definition::HttpSettings::default(),
         bind: crate::address::ListenAddr("127.0.0.1:80".parse().unwrap()),
         rule_index: RuleIndex::new(&rules),
-        kind: ListenerKind::Application { tls: None, rules, default_action: forward([1, 1, 1]) },
+        kind: ListenerKind::Application {
+            tls: None,
+            rules,
+            default_action: forward([1, 1, 1]),
+            headers: Arc::default(),
+        },
     }
 }
 

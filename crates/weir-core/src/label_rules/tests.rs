@@ -32,6 +32,7 @@ fn written(ports: &[u16]) -> Definitions {
     let listener = |port: &u16| Listener {
         bind: ListenAddr(([127, 0, 0, 1], *port).into()),
         kind: ListenerKind::Application {
+            headers: Arc::default(),
             tls: None,
             rules: vec![rule.clone()],
             default_action: Action::FixedResponse(Arc::new(fixed.clone())),

@@ -79,6 +79,7 @@ impl World {
             bind: ListenAddr("127.0.0.1:80".parse().unwrap()),
             rule_index: RuleIndex::default(),
             kind: ListenerKind::Application {
+                headers: Arc::default(),
                 tls: None,
                 rules: Vec::new(),
                 default_action: Action::Forward(Forward { groups, stickiness: self.group_stickiness }),

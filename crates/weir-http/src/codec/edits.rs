@@ -39,24 +39,36 @@ impl HeaderText {
     }
 }
 
-/// Fields that are the same for every request of a connection, written beforehand.
-#[derive(Debug)]
+/// Fields that are the same for every message of a connection, written beforehand.
+#[derive(Debug, Default)]
 pub(crate) struct Preset {
     /// What is replaced by them, or by nothing.
     known: KnownSet,
+    /// The names among that which are not known ones.
+    others: Vec<Box<[u8]>>,
     /// Whole lines.
-    lines: Box<[u8]>,
+    lines: Vec<u8>,
 }
 
 impl Preset {
-    /// These fields, each of another name; and none of those that are `removed`.
-    pub(crate) fn new(fields: &[(Known, &str, &str)], removed: KnownSet) -> Rc<Self> {
-        let known = fields.iter().fold(removed, |set, (known, _, _)| set.with(*known));
-        let lines: Vec<u8> = fields
-            .iter()
-            .flat_map(|(_, name, value)| [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat())
-            .collect();
-        Rc::new(Self { known, lines: lines.into() })
+    /// Sets a field in place of all of its name; once for each name.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.remove(name);
+        for part in [name, ": ", value, "\r\n"] {
+            self.lines.extend_from_slice(part.as_bytes());
+        }
+    }
+
+    /// Leaves out whatever has this name.
+    pub(crate) fn remove(&mut self, name: &str) {
+        match Known::of(name.as_bytes()) {
+            Known::Other => self.others.push(name.as_bytes().into()),
+            known => self.known = self.known.with(known),
+        }
+    }
+
+    fn replaces_other(&self, name: &[u8]) -> bool {
+        self.others.iter().any(|other| name.eq_ignore_ascii_case(other))
     }
 }
 
@@ -74,7 +86,7 @@ pub(crate) struct Edit {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Edits {
     list: Vec<Edit>,
-    preset: Option<Rc<Preset>>,
+    presets: [Option<Rc<Preset>>; 2],
     /// The known names among them.
     known: KnownSet,
     /// Whether any of them has another name than the known ones.
@@ -99,26 +111,36 @@ impl Edits {
         self.list.push(Edit { known: Known::of(name.as_bytes()), is_added: true, name, value });
     }
 
-    /// Sets fields that are the same for every request of a connection.
+    /// Sets fields that are the same for every message of a connection. Two sets of them at most.
     pub(crate) fn preset(&mut self, preset: Rc<Preset>) {
         self.known = self.known.with_all(preset.known);
-        self.preset = Some(preset);
+        self.has_others |= !preset.others.is_empty();
+        let [first, second] = &mut self.presets;
+        *(if first.is_none() { first } else { second }) = Some(preset);
+    }
+
+    /// Sets fields that are the same for every message of a connection, also in place of those that were set before.
+    pub(crate) fn preset_at_last(&mut self, preset: Rc<Preset>) {
+        self.list.retain(|edit| match edit.known {
+            Known::Other => !preset.replaces_other(edit.name.as_bytes()),
+            known => !preset.known.has(known),
+        });
+        self.preset(preset);
     }
 
     /// The preset fields, as whole lines.
-    pub(crate) fn preset_lines(&self) -> &[u8] {
-        self.preset.as_ref().map_or(&[], |preset| &preset.lines)
+    pub(crate) fn preset_lines(&self) -> [&[u8]; 2] {
+        self.presets.each_ref().map(|preset| preset.as_ref().map_or(&[][..], |preset| &preset.lines))
     }
 
     /// Whether a field that came is replaced.
     pub(crate) fn replaces(&self, known: Known, name: &[u8]) -> bool {
         match known {
             Known::Other => {
+                let is_set = |edit: &Edit| !edit.is_added && name.eq_ignore_ascii_case(edit.name.as_bytes());
                 self.has_others
-                    && self
-                        .list
-                        .iter()
-                        .any(|edit| !edit.is_added && name.eq_ignore_ascii_case(edit.name.as_bytes()))
+                    && (self.list.iter().any(is_set)
+                        || self.presets.iter().flatten().any(|preset| preset.replaces_other(name)))
             }
             known => self.known.has(known),
         }
@@ -158,6 +180,22 @@ mod tests {
         edits.add("Set-Cookie", HeaderText::from_static("a=b"));
         assert!(!edits.replaces(Known::Other, b"set-cookie"));
         assert_eq!(edits.iter().count(), 2);
+    }
+
+    #[test]
+    fn what_is_preset_at_last_replaces_what_was_set_and_what_came() {
+        let mut preset = Preset::default();
+        preset.set("X-Frame-Options", "DENY");
+        preset.remove("Server");
+        let mut edits = Edits::default();
+        edits.set(Known::Server, "Server", HeaderText::from_static("weir"));
+        edits.set(Known::Other, "x-frame-options", HeaderText::from_static("SAMEORIGIN"));
+        edits.set(Known::Other, "X-Other", HeaderText::from_static("1"));
+        edits.preset_at_last(Rc::new(preset));
+        assert_eq!(edits.iter().map(|edit| edit.name).collect::<Vec<_>>(), ["X-Other"]);
+        assert!(edits.replaces(Known::Server, b"server"));
+        assert!(edits.replaces(Known::Other, b"X-FRAME-OPTIONS"));
+        assert_eq!(edits.preset_lines()[0], b"X-Frame-Options: DENY\r\n");
     }
 
     #[test]

@@ -4,21 +4,23 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use weir_core::address::{ClientAddr, ListenAddr};
-use weir_core::definition::{ForwardedForMode, HttpSettings, ProtocolVersion};
+use weir_core::definition::{HttpSettings, ProtocolVersion};
 use weir_core::head::{Head as DecisionHead, split_host_port};
+use weir_core::header_rules::HeaderRules;
 use weir_tls::Handshake;
 
 use super::Connection;
 use super::edits::{Edits, HeaderText, Preset};
-use super::fields::{Known, KnownSet, Span};
+use super::fields::{Known, Span};
 use super::h1::desync::Oddities;
 use super::head::Head;
 use super::host::is_host;
 use super::phase::ConnectionState;
 use super::request_body::RequestBody;
 use super::request_target::Target;
+use super::response::Response;
 use crate::error::RequestError;
-use crate::forwarded::{self, Place};
+use crate::forwarded;
 use crate::record::connection::ConnectionId;
 
 /// A request from a client, with its body still to be read.
@@ -71,6 +73,10 @@ pub struct Origin {
     pub(crate) settings: HttpSettings,
     /// `X-Forwarded-For`, `-Proto` and `-Port` of requests to whose `X-Forwarded-For` nothing is appended.
     pub(crate) forwarded: Rc<Preset>,
+    /// What targets are told of TLS and of the client's certificate, by the listener's names.
+    pub(crate) secured: Option<Rc<Preset>>,
+    /// What the listener sets on every response.
+    pub(crate) responses: Option<Rc<Preset>>,
     /// The last authority that a request of this connection asked for, and the `Host` that targets were told.
     pub(crate) host_told: RefCell<Option<(Vec<u8>, HeaderText)>>,
 }
@@ -79,22 +85,18 @@ impl Origin {
     pub(super) fn new(connection: &Connection, handshake: Option<Handshake>) -> Rc<Self> {
         let Connection { id, client, listener, settings, .. } = *connection;
         let scheme = if handshake.is_some() { "https" } else { "http" };
-        let (address, port) =
-            (forwarded::address(client, settings, Place::Alone), listener.port().to_string());
-        let mut fields = vec![
-            (Known::XForwardedProto, "X-Forwarded-Proto", scheme),
-            (Known::XForwardedPort, "X-Forwarded-Port", port.as_str()),
-        ];
-        let removed = match settings.forwarded_for {
-            ForwardedForMode::Append => {
-                fields.insert(0, (Known::XForwardedFor, "X-Forwarded-For", &address));
-                KnownSet::default()
-            }
-            ForwardedForMode::Preserve => KnownSet::default(),
-            ForwardedForMode::Remove => KnownSet::of(&[Known::XForwardedFor]),
-        };
-        let forwarded = Preset::new(&fields, removed);
-        Rc::new(Self { id, client, listener, handshake, settings, forwarded, host_told: RefCell::default() })
+        let forwarded = forwarded::preset(client, listener, settings, scheme);
+        let secured = forwarded::secured(handshake.as_ref(), settings, &connection.headers);
+        let responses = responses(&connection.headers);
+        let host_told = RefCell::default();
+        Rc::new(Self { id, client, listener, handshake, settings, forwarded, secured, responses, host_told })
+    }
+
+    /// Sets on a response what the listener sets on every one.
+    pub(super) fn dress(&self, response: &mut Response) {
+        if let Some(preset) = &self.responses {
+            response.parts_mut().edits.preset_at_last(preset.clone());
+        }
     }
 
     /// Whether a host is the one that the last request asked for, and so has been looked at.
@@ -107,6 +109,18 @@ impl Origin {
     pub(crate) fn scheme(&self) -> &'static str {
         if self.handshake.is_some() { "https" } else { "http" }
     }
+}
+
+/// What a listener sets on every response.
+fn responses(rules: &HeaderRules) -> Option<Rc<Preset>> {
+    let mut preset = Preset::default();
+    for (name, value) in &rules.responses {
+        preset.set(name, value);
+    }
+    if !rules.keeps_server {
+        preset.remove("Server");
+    }
+    (!rules.leaves_responses()).then(|| Rc::new(preset))
 }
 
 impl Request {

@@ -88,6 +88,7 @@ async fn work(options: Options) -> anyhow::Result<()> {
         let running = worker.tasks.begin();
         let connection = Connection {
             id: ConnectionId::default(),
+            headers: Arc::default(),
             client: accepted.client,
             listener,
             settings: HttpSettings::default(),

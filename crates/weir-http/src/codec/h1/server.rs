@@ -283,6 +283,7 @@ impl<A: Answer> Session<'_, A> {
     /// Writes a response; `None` when another request may follow.
     async fn respond(&self, asked: Asked, mut response: Response) -> Option<Ended> {
         let client = &self.client;
+        self.origin.dress(&mut response);
         // The client's own body must come to its end, or the next request cannot be found.
         let is_drainable = client.body.borrow().left().is_some_and(|left| left <= DRAINED_BYTES_MAX);
         if self.worker.drain.has_begun()

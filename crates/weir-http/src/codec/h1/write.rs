@@ -154,7 +154,7 @@ pub(super) fn append_edits(output: &mut Buffer, edits: &Edits) {
     for edit in edits.iter() {
         append_field(output, edit.name.as_bytes(), edit.value.as_bytes());
     }
-    output.append(edits.preset_lines());
+    output.append_all(edits.preset_lines());
 }
 
 /// Appends one field.

@@ -78,7 +78,9 @@ pub(super) fn field_map(head: Option<&Head>, edits: &Edits) -> HeaderMap {
             }
         }
     }
-    append_lines(&mut map, edits.preset_lines());
+    for lines in edits.preset_lines() {
+        append_lines(&mut map, lines);
+    }
     for edit in edits.iter() {
         append(&mut map, edit.name.as_bytes(), edit.value.as_bytes());
     }

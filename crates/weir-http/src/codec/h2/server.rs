@@ -186,7 +186,8 @@ impl Stream {
     }
 
     /// Goes on as a tunnel, to which the target has agreed. Source: RFC 8441 section 5.
-    async fn tunnel(mut self, response: Response, from_peer: RecvBody) {
+    async fn tunnel(mut self, mut response: Response, from_peer: RecvBody) {
+        self.origin.dress(&mut response);
         let parts = response.into_parts();
         let mut head = http::Response::new(());
         let mut map = field_map(parts.head.as_ref(), &parts.edits);
@@ -279,6 +280,7 @@ impl Stream {
     }
 
     async fn send(mut self, mut response: Response, is_head: bool) {
+        self.origin.dress(&mut response);
         let has_body = may_have_body(response.status(), is_head);
         let parts = response.parts_mut();
         let mut head = http::Response::new(());
