@@ -181,3 +181,11 @@ fn every_member_takes_the_workspace_s_lints() {
     }
     assert!(count >= 15, "{count} manifests");
 }
+
+#[test]
+fn every_metric_is_in_the_reference_as_it_says_of_itself() {
+    let reference = std::fs::read_to_string(root().join("docs/metrics.md")).unwrap();
+    for (name, help) in weir_telemetry::names::ALL {
+        assert!(reference.contains(&format!("| `{name}` | {help} |")), "{name} is missing or differs");
+    }
+}

@@ -109,7 +109,13 @@ impl Exchange {
             let at =
                 if attempt == 1 && !record.has_waited() { record.began() } else { self.worker.clock.now() };
             record.dispatched(&target, at);
-            let error = match self.attempt(request, speech, lease).await {
+            let attempted = self.attempt(request, speech, lease).await;
+            match attempted.as_ref().err().map(|unanswered| &unanswered.error) {
+                Some(RequestError::DialFailed(_)) => record.shard().target_dial_failed(),
+                Some(RequestError::TargetHandshakeFailed(_)) => record.shard().target_tls_failed(),
+                _ => {}
+            }
+            let error = match attempted {
                 Ok(response) => return Ok((response, target)),
                 Err(Unanswered { error, request: None, .. }) => {
                     if error.culprit() != Culprit::Client {

@@ -52,6 +52,12 @@ impl Record {
     /// Begins the record of a request whose head has just been read.
     pub fn begin(observer: &Rc<Observer>, request: &Request) -> Self {
         observer.shard.request_began();
+        if request.client().ip().to_canonical().is_ipv6() {
+            observer.shard.request_is_ipv6();
+        }
+        if request.is_http2() && request.is_grpc() {
+            observer.shard.request_is_grpc();
+        }
         if !request.parts().oddities.is_empty() {
             observer.shard.request_was_odd();
         }
@@ -120,6 +126,9 @@ impl Record {
 
     /// Which rule matched (`None`: the default rule) and what its action is called.
     pub fn matched(&mut self, rule: Option<Priority>, action: &'static str) {
+        if action != "forward" {
+            self.0.observer.shard.answered_by_action(action);
+        }
         if let Some(details) = &mut self.0.details {
             details.rule = rule.map_or("0".to_owned(), |priority| priority.to_string());
             details.action = action;
@@ -219,7 +228,7 @@ impl Record {
 impl Drop for Inner {
     fn drop(&mut self) {
         let now = self.observer.clock.now();
-        self.observer.shard.request_ended(now.since(self.began));
+        self.observer.shard.request_ended(now.since(self.began), self.received(), self.sent_bytes);
         if let (Some((log, format)), Some(details)) = (&self.observer.log, &self.details) {
             log.line(|line| match (format, self.observer.is_classic) {
                 (LogFormat::Json, _) => line::json(self, details, now, line),

@@ -128,6 +128,11 @@ impl Telemetry {
             let open = sum(|s| read(&s.connections)).saturating_sub(sum(|s| read(&s.connections_closed)));
             families.gauge(names::CONNECTIONS_OPEN, &labels, open);
             families.counter(names::REQUESTS, &labels, sum(|s| read(&s.requests)));
+            families.counter(names::REQUESTS_GRPC, &labels, sum(|s| read(&s.requests_grpc)));
+            families.counter(names::REQUESTS_IPV6, &labels, sum(|s| read(&s.requests_ipv6)));
+            for (name, which, value, of) in SPLIT {
+                families.counter(name, &with(which, value), sum(of));
+            }
             families.counter(names::REQUESTS_NON_COMPLIANT, &labels, sum(|s| read(&s.requests_odd)));
             families.counter(names::REQUESTS_NON_STICKY, &labels, sum(|s| read(&s.requests_non_sticky)));
             families.counter(names::RETRIES, &labels, sum(|s| read(&s.retries)));
@@ -138,16 +143,6 @@ impl Telemetry {
             families.counter(names::FLOWS, &labels, sum(|s| read(&s.flows)));
             let open = sum(|s| read(&s.flows)).saturating_sub(sum(|s| read(&s.flows_closed)));
             families.gauge(names::FLOWS_OPEN, &labels, open);
-            families.counter(
-                names::FLOW_BYTES,
-                &with("side", "client"),
-                sum(|s| read(&s.flow_bytes_of_client)),
-            );
-            families.counter(
-                names::FLOW_BYTES,
-                &with("side", "target"),
-                sum(|s| read(&s.flow_bytes_of_target)),
-            );
             for (class, text) in ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().enumerate() {
                 for (source, count) in [
                     ("target", shards.iter().map(|s| read(&s.responses_of_targets[class])).sum()),
@@ -165,6 +160,13 @@ impl Telemetry {
                 let reasons = shard.lock_reasons();
                 for (reason, count) in &reasons.request_errors {
                     families.add_to_counter(names::REQUEST_ERRORS, &with("reason", reason), *count);
+                }
+                for (action, count) in &reasons.actions {
+                    families.add_to_counter(names::ACTIONS, &with("action", action), *count);
+                }
+                for (status, count) in &reasons.generated_statuses {
+                    let labels = with("status", &status.to_string());
+                    families.add_to_counter(names::GENERATED_RESPONSES, &labels, *count);
                 }
                 for (reason, count) in &reasons.flow_ends {
                     families.add_to_counter(names::FLOW_ENDS, &with("reason", reason), *count);
@@ -186,6 +188,19 @@ impl Telemetry {
         self.0.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// A count of one shard.
+type Count = fn(&ListenerShard) -> u64;
+
+/// Counters of a listener that are split in two: name, label, its value, and the count.
+const SPLIT: [(Named, &str, &str, Count); 6] = [
+    (names::FLOW_BYTES, "side", "client", |s| read(&s.flow_bytes_of_client)),
+    (names::FLOW_BYTES, "side", "target", |s| read(&s.flow_bytes_of_target)),
+    (names::REQUEST_BYTES, "side", "client", |s| read(&s.request_bytes_of_client)),
+    (names::REQUEST_BYTES, "side", "target", |s| read(&s.request_bytes_of_target)),
+    (names::TARGET_CONNECTION_ERRORS, "step", "dial", |s| read(&s.target_dial_errors)),
+    (names::TARGET_CONNECTION_ERRORS, "step", "tls", |s| read(&s.target_tls_errors)),
+];
 
 impl ListenerKey {
     fn of(listener: &Listener) -> Self {
@@ -332,7 +347,7 @@ mod tests {
             worker.request_began();
             worker.responded(ResponseSource::Weir, 503);
             worker.request_failed("no_target");
-            worker.request_ended(Duration::from_millis(2));
+            worker.request_ended(Duration::from_millis(2), 3, 4);
         }
         let text = telemetry.render(&Snapshot::default());
         for line in [

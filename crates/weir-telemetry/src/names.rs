@@ -15,6 +15,7 @@ macro_rules! names {
 }
 
 names! {
+    ACTIONS = "weir_actions_total", "Requests that the action of a rule or the default action answered, by listener and action: redirect or fixed-response.";
     ACCESS_LOG_LINES_LOST = "weir_access_log_lines_lost_total", "Access-log lines lost because the writer could not keep up.";
     CERTIFICATE_EXPIRY = "weir_certificate_expiry_timestamp_seconds", "When a certificate ends, in seconds since 1970, by its file.";
     CERTIFICATE_RENEWALS = "weir_certificate_renewals_total", "Changes of certificate files, by result: accepted or rejected.";
@@ -26,18 +27,23 @@ names! {
     FLOW_ENDS = "weir_flow_ends_total", "Flows ended, by listener and reason.";
     FLOWS_OPEN = "weir_flows_open", "Flows relayed now, by listener.";
     FLOWS = "weir_flows_total", "Flows begun, by listener.";
+    GENERATED_RESPONSES = "weir_generated_responses_total", "Responses that weir made by itself, by listener and status.";
     HANDSHAKE_ERRORS = "weir_tls_handshake_errors_total", "TLS handshakes with clients that failed, by listener and reason.";
     HELD = "weir_held_total", "Requests and flows that waited for a target, by listener.";
     HOLDING = "weir_holding", "Requests and flows that wait for a target now, by listener.";
+    REQUEST_BYTES = "weir_request_bytes_total", "Bytes of bodies, by listener and the side they came from: client (requests) or target (responses, weir's own among them).";
     REQUEST_DURATION = "weir_request_duration_seconds", "Time from a request's head to the end of its response, by listener.";
     REQUEST_ERRORS = "weir_request_errors_total", "Requests that weir answered with an error of its own, by listener and reason.";
     REQUESTS = "weir_requests_total", "Requests, by listener.";
+    REQUESTS_GRPC = "weir_requests_grpc_total", "Requests that are calls of gRPC, by listener.";
+    REQUESTS_IPV6 = "weir_requests_ipv6_total", "Requests of clients with an IPv6 address, by listener.";
     REQUESTS_NON_COMPLIANT = "weir_requests_non_compliant_total", "Requests that are not as RFC 9112 describes them, whatever became of them, by listener.";
     REQUESTS_NON_STICKY = "weir_requests_non_sticky_total", "Requests to groups whose clients stick to a target for which one was picked anew, by listener.";
     RESPONSES = "weir_responses_total", "Responses, by listener, source (target or weir) and class of status.";
     RETRIES = "weir_retries_total", "Attempts on another target after a failed one, by listener.";
     RETRIES_REFUSED = "weir_retries_refused_total", "Retries that the budget did not allow, by listener.";
     SNAPSHOT_GENERATION = "weir_snapshot_generation", "Generation of the current snapshot.";
+    TARGET_CONNECTION_ERRORS = "weir_target_connection_errors_total", "Connections to targets that could not be opened, by listener and step: dial or tls.";
     TARGET_FAILURES = "weir_target_failures_total", "Attempts on a target that ended without an answer, by group and target.";
     TARGET_IN_FLIGHT = "weir_target_in_flight", "Requests or flows in flight, by group and target.";
     TARGET_PICKS = "weir_target_picks_total", "Requests or flows that a target was picked for, by group and target.";

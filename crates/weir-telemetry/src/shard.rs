@@ -21,7 +21,13 @@ pub struct ListenerShard {
     pub(crate) connections: AtomicU64,
     pub(crate) connections_closed: AtomicU64,
     pub(crate) requests: AtomicU64,
+    pub(crate) requests_grpc: AtomicU64,
+    pub(crate) requests_ipv6: AtomicU64,
     pub(crate) requests_odd: AtomicU64,
+    pub(crate) request_bytes_of_client: AtomicU64,
+    pub(crate) request_bytes_of_target: AtomicU64,
+    pub(crate) target_dial_errors: AtomicU64,
+    pub(crate) target_tls_errors: AtomicU64,
     pub(crate) requests_non_sticky: AtomicU64,
     pub(crate) responses_of_targets: [AtomicU64; 5],
     pub(crate) responses_of_weir: [AtomicU64; 5],
@@ -41,6 +47,8 @@ pub struct ListenerShard {
 
 #[derive(Debug, Default)]
 pub(crate) struct Reasons {
+    pub(crate) actions: Vec<(&'static str, u64)>,
+    pub(crate) generated_statuses: Vec<(u16, u64)>,
     pub(crate) request_errors: Vec<(&'static str, u64)>,
     pub(crate) flow_ends: Vec<(&'static str, u64)>,
     pub(crate) handshake_errors: Vec<(&'static str, u64)>,
@@ -59,12 +67,37 @@ impl ListenerShard {
 
     /// A TLS handshake with a client failed.
     pub fn handshake_failed(&self, reason: &'static str) {
-        count_reason(&mut self.lock_reasons().handshake_errors, reason);
+        count(&mut self.lock_reasons().handshake_errors, reason);
     }
 
     /// A request's head was read.
     pub fn request_began(&self) {
         add(&self.requests, 1);
+    }
+
+    /// A request is a call of gRPC.
+    pub fn request_is_grpc(&self) {
+        add(&self.requests_grpc, 1);
+    }
+
+    /// A request came from an IPv6 address.
+    pub fn request_is_ipv6(&self) {
+        add(&self.requests_ipv6, 1);
+    }
+
+    /// A redirect or a fixed response answered a request.
+    pub fn answered_by_action(&self, action: &'static str) {
+        count(&mut self.lock_reasons().actions, action);
+    }
+
+    /// No connection could be opened to a target.
+    pub fn target_dial_failed(&self) {
+        add(&self.target_dial_errors, 1);
+    }
+
+    /// A target and weir could not agree on how to speak TLS.
+    pub fn target_tls_failed(&self) {
+        add(&self.target_tls_errors, 1);
     }
 
     /// A request was not as RFC 9112 describes it, whatever became of it.
@@ -82,12 +115,17 @@ impl ListenerShard {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
         match source {
             ResponseSource::Target => add(&self.responses_of_targets[class], 1),
-            ResponseSource::Weir => add(&self.responses_of_weir[class], 1),
+            ResponseSource::Weir => {
+                add(&self.responses_of_weir[class], 1);
+                count(&mut self.lock_reasons().generated_statuses, status);
+            }
         }
     }
 
-    /// A response ended, this long after its request's head.
-    pub fn request_ended(&self, duration: Duration) {
+    /// A response ended, this long after its request's head, having moved these bytes of bodies.
+    pub fn request_ended(&self, duration: Duration, from_client_bytes: u64, from_target_bytes: u64) {
+        add(&self.request_bytes_of_client, from_client_bytes);
+        add(&self.request_bytes_of_target, from_target_bytes);
         self.request_duration.observe(duration);
     }
 
@@ -98,7 +136,7 @@ impl ListenerShard {
 
     /// A request was answered with an error of weir's own.
     pub fn request_failed(&self, reason: &'static str) {
-        count_reason(&mut self.lock_reasons().request_errors, reason);
+        count(&mut self.lock_reasons().request_errors, reason);
     }
 
     /// A failed attempt was followed by another.
@@ -127,7 +165,7 @@ impl ListenerShard {
         add(&self.flows_closed, 1);
         add(&self.flow_bytes_of_client, from_client_bytes);
         add(&self.flow_bytes_of_target, from_target_bytes);
-        count_reason(&mut self.lock_reasons().flow_ends, reason);
+        count(&mut self.lock_reasons().flow_ends, reason);
     }
 
     pub(crate) fn lock_reasons(&self) -> std::sync::MutexGuard<'_, Reasons> {
@@ -146,10 +184,10 @@ impl Drop for Hold<'_> {
     }
 }
 
-fn count_reason(reasons: &mut Vec<(&'static str, u64)>, reason: &'static str) {
-    match reasons.iter_mut().find(|(known, _)| *known == reason) {
+fn count<T: PartialEq>(counts: &mut Vec<(T, u64)>, what: T) {
+    match counts.iter_mut().find(|(known, _)| *known == what) {
         Some((_, count)) => *count += 1,
-        None => reasons.push((reason, 1)),
+        None => counts.push((what, 1)),
     }
 }
 

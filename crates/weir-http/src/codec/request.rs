@@ -264,6 +264,10 @@ impl Request {
         }
     }
 
+    pub(crate) fn is_http2(&self) -> bool {
+        self.0.version == Version::Http2
+    }
+
     pub(crate) fn is_grpc(&self) -> bool {
         self.0.head.fields().named("content-type").next().is_some_and(is_grpc_type)
     }
