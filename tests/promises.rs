@@ -35,6 +35,7 @@ mod http2_targets;
 mod http_forwarding;
 mod http_routing;
 mod http_targets;
+mod jwt_validation;
 mod limits;
 mod manners;
 mod memory;

@@ -1,9 +1,12 @@
 //! A request, from its head to its response.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::net::TcpStream;
+use weir_auth::Authenticator;
 use weir_core::decide::Outcome;
+use weir_core::rule::Transforms;
 use weir_core::snapshot::{Listener, ListenerIndex, Unavailable};
 use weir_http::record::{self, Observer, Record};
 use weir_http::{
@@ -22,6 +25,8 @@ pub struct Application {
     pub observer: Rc<Observer>,
     /// What listeners speak TLS with.
     pub tls: weir_tls::Listeners,
+    /// What it asks who somebody is with.
+    pub authenticator: Rc<Authenticator>,
 }
 
 impl Answer for Application {
@@ -73,8 +78,7 @@ impl Application {
         }
     }
 
-    /// Head → decision → header rules → exchange with the target → response. The response holds the lease until its
-    /// body has ended.
+    /// Head → decision → who it is, where a rule asks → the rule's action.
     async fn respond(&self, mut request: Request, record: &mut Record) -> Result<Response, RequestError> {
         request.check()?;
         // A statement of its own: the dispatcher is borrowed for one decision, never across an await.
@@ -86,7 +90,29 @@ impl Application {
         );
         let decision = decision.ok_or(RequestError::ListenerGone)?;
         record.matched(decision.rule, decision.outcome.action());
-        let (group, lease) = match decision.outcome {
+        if decision.tells_identity {
+            forwarded::forget_identity(&mut request);
+        }
+        match decision.outcome {
+            // In boxes of their own: a request that nobody asks needs nothing for it.
+            Outcome::Authenticate(asked) => {
+                Box::pin(self.authenticate(request, &asked, decision.transforms, record)).await
+            }
+            Outcome::Callback(_) => Err(RequestError::NoTarget),
+            outcome => self.act(request, outcome, decision.transforms, record).await,
+        }
+    }
+
+    /// Action → header rules → exchange with the target → response. The response holds the lease until its body has
+    /// ended.
+    pub(crate) async fn act(
+        &self,
+        mut request: Request,
+        outcome: Outcome,
+        transforms: Option<Arc<Transforms>>,
+        record: &mut Record,
+    ) -> Result<Response, RequestError> {
+        let (group, lease) = match outcome {
             Outcome::Forward { group, lease } => (group, lease),
             Outcome::Redirect { status, location } => {
                 let location = location.ok_or(RequestError::RedirectTooLong)?;
@@ -97,9 +123,12 @@ impl Application {
             Outcome::Unavailable { group: Some(group), why: Unavailable::Hold(limit) } => {
                 (group, Box::pin(self.exchange.hold(group, limit, record)).await?)
             }
-            Outcome::Unavailable { .. } => return Err(RequestError::NoTarget),
+            // Who it is has been asked by now.
+            Outcome::Authenticate(_) | Outcome::Callback(_) | Outcome::Unavailable { .. } => {
+                return Err(RequestError::NoTarget);
+            }
         };
-        match decision.transforms {
+        match transforms {
             None => forwarded::rewrite_host(&mut request),
             Some(transforms) => {
                 let host = forwarded::transform(&mut request, &transforms)?;

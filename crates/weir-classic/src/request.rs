@@ -64,9 +64,11 @@ impl Classic {
                 self.exchange.forward(request, group, lease, record).await
             }
             // No rules, so nothing else can have come of it.
-            Outcome::Redirect { .. } | Outcome::Respond(_) | Outcome::Unavailable { .. } => {
-                Err(RequestError::NoTarget)
-            }
+            Outcome::Authenticate(_)
+            | Outcome::Callback(_)
+            | Outcome::Redirect { .. }
+            | Outcome::Respond(_)
+            | Outcome::Unavailable { .. } => Err(RequestError::NoTarget),
         }
     }
 }

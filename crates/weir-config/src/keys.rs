@@ -89,7 +89,10 @@ objects! {
     CONNECTION_DRAINING = "connection draining", ["enabled", "timeout"], later [];
     ACCESS_LOG = "access log", ["format", "path"], later [];
     APPLICATION_LISTENER = "application listener",
-        ["bind", "certificates", "default_action", "mutual_authentication", "protocol", "rules", "ssl_policy"],
+        [
+            "bind", "certificates", "default_action", "default_actions", "mutual_authentication", "protocol", "rules",
+            "ssl_policy",
+        ],
         later [];
     CERTIFICATE = "certificate", ["certificate", "key"], later [];
     MUTUAL_AUTHENTICATION = "mutual_authentication",
@@ -114,8 +117,10 @@ objects! {
     PATTERNS = "patterns", ["regex_values", "values"], later [];
     QUERY_PAIR = "query_string pair", ["key", "value"], later [];
     ACTION = "action",
-        ["fixed_response", "forward", "redirect"],
-        later ["authenticate_cognito", "authenticate_oidc", "jwt_validation"];
+        ["fixed_response", "forward", "jwt_validation", "redirect"],
+        later ["authenticate_cognito", "authenticate_oidc"];
+    JWT_VALIDATION = "jwt_validation action", ["additional_claims", "issuer", "jwks_endpoint"], later [];
+    ADDITIONAL_CLAIM = "additional claim", ["format", "name", "values"], later [];
     FORWARD = "forward action", ["target_groups"], later ["stickiness"];
     FORWARD_GROUP = "weighted target group", ["name", "weight"], later [];
     REDIRECT = "redirect action", ["host", "path", "port", "protocol", "query", "status_code"], later [];

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::address::ClientAddr;
+use crate::authentication::{Authenticated, CALLBACK_PATH, Oidc};
 use crate::balance::{PickContext, WorkerState};
 use crate::definition::ListenerKind;
 use crate::head::Head;
@@ -23,11 +24,17 @@ pub struct Decision {
     pub outcome: Outcome,
     /// What its target is asked for instead.
     pub transforms: Option<Arc<Transforms>>,
+    /// Whether the listener tells targets who has logged in, so that no client may say so itself.
+    pub tells_identity: bool,
 }
 
 /// What an action came to.
 #[derive(Debug)]
 pub enum Outcome {
+    /// Ask who it is; who passes goes on with [`act`]. No target has been picked yet.
+    Authenticate(Arc<Authenticated<GroupIndex>>),
+    /// A provider has sent the client back, after one of these logins.
+    Callback(Arc<[Arc<Oidc>]>),
     /// Send the request to the leased target.
     Forward {
         /// The group that was drawn, for another pick should this target fail.
@@ -57,6 +64,7 @@ impl Outcome {
     /// The action's name in AWS's access log.
     pub fn action(&self) -> &'static str {
         match self {
+            Self::Authenticate(_) | Self::Callback(_) => "authenticate",
             Self::Forward { .. } | Self::Unavailable { .. } => "forward",
             Self::Redirect { .. } => "redirect",
             Self::Respond(_) => "fixed-response",
@@ -76,8 +84,13 @@ pub fn decide(
     worker: &mut WorkerState,
     now: Timestamp,
 ) -> Decision {
+    let tells_identity = !listener.logins.is_empty();
     let (rule, action, transforms) = match &listener.kind {
         ListenerKind::Application { rules, default_action, .. } => {
+            if tells_identity && head.path == CALLBACK_PATH {
+                let outcome = Outcome::Callback(listener.logins.clone());
+                return Decision { rule: None, outcome, transforms: None, tells_identity };
+            }
             match listener.rule_index.first_match(rules, head, client) {
                 Some(rule) => (Some(rule.priority), &rule.action, rule.transforms.clone()),
                 None => (None, default_action, None),
@@ -88,10 +101,22 @@ pub fn decide(
         | ListenerKind::NetworkTcp { group } => {
             let context = PickContext { key: 0, now, avoid: &[] };
             let outcome = forward(snapshot, *group, worker, &context);
-            return Decision { rule: None, outcome, transforms: None };
+            return Decision { rule: None, outcome, transforms: None, tells_identity };
         }
     };
-    let outcome = match action {
+    Decision { rule, outcome: act(snapshot, action, head, worker, now), transforms, tells_identity }
+}
+
+/// What an action comes to: the last step of [`decide`], or what follows an authentication.
+pub fn act(
+    snapshot: &Snapshot,
+    action: &Action<GroupIndex>,
+    head: &Head<'_>,
+    worker: &mut WorkerState,
+    now: Timestamp,
+) -> Outcome {
+    match action {
+        Action::Authenticate(asked) => Outcome::Authenticate(asked.clone()),
         Action::FixedResponse(fixed) => Outcome::Respond(fixed.clone()),
         Action::Redirect(redirect) => {
             Outcome::Redirect { status: redirect.status, location: redirect.location(head) }
@@ -100,11 +125,10 @@ pub fn decide(
             Some(group) => forward(snapshot, *group, worker, &PickContext { key: 0, now, avoid: &[] }),
             None => Outcome::Unavailable { group: None, why: Unavailable::NoTarget },
         },
-    };
-    Decision { rule, outcome, transforms }
+    }
 }
 
-/// Picks a target of `group`: the last step of [`decide`], and the whole decision for a flow or another attempt.
+/// Picks a target of `group`: the last step of [`act`], and the whole decision for a flow or another attempt.
 pub fn forward(
     snapshot: &Snapshot,
     group: GroupIndex,
@@ -156,6 +180,7 @@ mod tests {
             http: crate::definition::HttpSettings::default(),
             bind: crate::address::ListenAddr("127.0.0.1:80".parse().unwrap()),
             rule_index: crate::rule::RuleIndex::new(&rules),
+            logins: Arc::default(),
             kind: ListenerKind::Application {
                 tls: None,
                 rules,

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use crate::address::ClientAddr;
 use crate::balance::{PickContext, WorkerState};
-use crate::decide::{Decision, Outcome, decide, forward};
+use crate::decide::{Decision, Outcome, act, decide, forward};
 use crate::definition::{ProtocolVersion, TargetProtocol};
 use crate::head::Head;
 use crate::lease::Lease;
+use crate::rule::Action;
 use crate::snapshot::{GroupIndex, Listener, ListenerIndex, Snapshot};
 use crate::table::Reader;
 use crate::target::TargetSerial;
@@ -51,6 +52,12 @@ impl Dispatcher {
         let snapshot = reader.read();
         let listener = snapshot.listener(listener)?;
         Some(decide(snapshot, listener, head, client, state, now))
+    }
+
+    /// Does what stands behind an authentication; see [`act`].
+    pub fn act(&mut self, action: &Action<GroupIndex>, head: &Head<'_>, now: Timestamp) -> Outcome {
+        let Self { reader, state, .. } = self;
+        act(reader.read(), action, head, state, now)
     }
 
     /// Picks a target of `group` for a flow, or for another attempt; see [`forward`].

@@ -14,16 +14,17 @@ use weir_core::time::Timestamp;
 use weir_net::clock::Clock;
 use weir_telemetry::access_log::{LogBuffer, LogWriter};
 use weir_telemetry::{Hold, ListenerShard, Telemetry};
-use weir_tls::Handshake;
 
 use crate::codec::edits::HeaderText;
-use crate::codec::h1::desync::Oddities;
 use crate::codec::phase::{ConnectionState, Phase};
 use crate::codec::request::{Origin, Request};
 use crate::codec::response::Response;
 use crate::error::{Culprit, RequestError};
 
+mod details;
 mod line;
+
+use details::Details;
 
 /// What one worker observes of one listener: its counts, and its access log if it has one.
 #[derive(Debug)]
@@ -79,34 +80,6 @@ struct Inner {
     has_waited: bool,
     /// Only where there is a log to write it to.
     details: Option<Box<Details>>,
-}
-
-/// What only the access log wants to know.
-#[derive(Debug)]
-struct Details {
-    created: SystemTime,
-    /// As AWS's log calls it: `http`, `https`, `h2`, `grpcs`, `ws`, `wss`.
-    kind: &'static str,
-    handshake: Option<Handshake>,
-    client: String,
-    request_line: String,
-    user_agent: String,
-    trace_id: Option<HeaderText>,
-    domain: String,
-    /// As the log writes it: a priority, `0` for the default rule, `-` when no rule was looked at.
-    rule: String,
-    action: &'static str,
-    redirect_url: Option<String>,
-    target: Option<Arc<Target>>,
-    /// Targets that were tried.
-    attempts: u32,
-    target_status: Option<u16>,
-    /// What targets were asked for instead, as `Host` and in the request line.
-    transformed_host: Option<HeaderText>,
-    transformed_url: Option<Box<str>>,
-    transform_status: Option<&'static str>,
-    error_reason: Option<&'static str>,
-    oddities: Oddities,
 }
 
 impl Record {
@@ -187,6 +160,14 @@ impl Record {
         }
     }
 
+    /// Whoever asks has passed, and this is what the rule's next action is called.
+    pub fn passed(&mut self, action: &'static str) {
+        if let Some(details) = &mut self.0.details {
+            details.is_authenticated = true;
+            details.action = action;
+        }
+    }
+
     /// The rule's transforms have been applied to the request, and made this of its host.
     pub fn transformed(&mut self, request: &Request, host: Option<&HeaderText>) {
         let url = &request.parts().rewritten_url;
@@ -232,7 +213,7 @@ impl Record {
         }
         if let Some(details) = &mut self.0.details {
             details.oddities = details.oddities.with_all(oddities);
-            details.error_reason = Some(error.reason());
+            details.error_reason = Some(error.logged());
             if let RequestError::TransformFailed(error) = error {
                 details.transform_status = Some(error.as_str());
             }
@@ -279,58 +260,6 @@ impl Drop for Inner {
     }
 }
 
-impl Details {
-    fn of(request: &Request) -> Self {
-        let head = request.head();
-        let query = head.query.map(|query| format!("?{query}")).unwrap_or_default();
-        let request_line = format!(
-            "{} {}://{}:{}{}{query} {}",
-            head.method,
-            head.scheme,
-            if head.host.is_empty() { "-" } else { head.host },
-            head.port,
-            head.path,
-            request.version()
-        );
-        let user_agent = request.user_agent().unwrap_or("-").to_owned();
-        let mut details = Self::new(&request.parts().origin, request_line, user_agent);
-        details.kind = request.kind();
-        details.oddities = request.parts().oddities;
-        details
-    }
-
-    /// Of something that was no request. Source: "if the request is malformed, the request is `- http://host:port- -`".
-    fn refused(origin: &Origin) -> Self {
-        let request_line = format!("- {}://{}- -", origin.scheme(), origin.listener);
-        Self::new(origin, request_line, "-".to_owned())
-    }
-
-    fn new(origin: &Origin, request_line: String, user_agent: String) -> Self {
-        let name = origin.handshake.as_ref().and_then(|handshake| handshake.server_name.as_deref());
-        Self {
-            created: wall_time(),
-            kind: origin.scheme(),
-            handshake: origin.handshake.clone(),
-            client: origin.client.to_string(),
-            request_line,
-            user_agent,
-            trace_id: None,
-            domain: name.unwrap_or("-").to_owned(),
-            rule: "-".to_owned(),
-            action: "-",
-            redirect_url: None,
-            target: None,
-            attempts: 0,
-            target_status: None,
-            transformed_host: None,
-            transformed_url: None,
-            transform_status: None,
-            error_reason: None,
-            oddities: Oddities::default(),
-        }
-    }
-}
-
 impl Inner {
     /// The status for the log: 460 for a client that went away before there was one.
     fn logged_status(&self) -> u16 {
@@ -364,13 +293,16 @@ pub async fn recorded(
     request: Request,
     respond: impl AsyncFnOnce(Request, &mut Record) -> Result<Response, RequestError>,
 ) -> Response {
+    const UNAUTHORIZED: u16 = 401;
     let mut record = Record::begin(observer, &request);
     let is_call = request.is_grpc();
     let response = match respond(request, &mut record).await {
         Ok(response) => response,
         Err(error) => {
             record.failed(&error);
-            let is_unavailable = is_call && error.culprit() != Culprit::Client;
+            // Of a 401 clients of gRPC know by themselves what it means for a call.
+            let is_unavailable =
+                is_call && error.culprit() != Culprit::Client && error.status() != UNAUTHORIZED;
             let mut response = if is_unavailable {
                 Response::unavailable(error.status())
             } else {

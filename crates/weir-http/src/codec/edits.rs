@@ -64,6 +64,8 @@ impl Preset {
 #[derive(Clone, Debug)]
 pub(crate) struct Edit {
     known: Known,
+    /// Whether what came of its name stays beside it.
+    is_added: bool,
     pub(crate) name: &'static str,
     pub(crate) value: HeaderText,
 }
@@ -87,9 +89,20 @@ impl Edits {
             // What a listener tells every target.
             self.list.reserve_exact(4);
         }
-        self.list.push(Edit { known, name, value });
+        self.list.push(Edit { known, is_added: false, name, value });
         self.known = self.known.with(known);
         self.has_others |= known == Known::Other;
+    }
+
+    /// Adds a field of another name than the known ones to what there is of its name.
+    pub(crate) fn add(&mut self, name: &'static str, value: HeaderText) {
+        debug_assert_eq!(Known::Other, Known::of(name.as_bytes()));
+        self.list.push(Edit { known: Known::Other, is_added: true, name, value });
+    }
+
+    /// Leaves out every field of a known name, or of its kind, that came.
+    pub(crate) fn leave_out(&mut self, known: Known) {
+        self.known = self.known.with(known);
     }
 
     /// Sets fields that are the same for every request of a connection.
@@ -108,7 +121,10 @@ impl Edits {
         match known {
             Known::Other => {
                 self.has_others
-                    && self.list.iter().any(|edit| name.eq_ignore_ascii_case(edit.name.as_bytes()))
+                    && self
+                        .list
+                        .iter()
+                        .any(|edit| !edit.is_added && name.eq_ignore_ascii_case(edit.name.as_bytes()))
             }
             known => self.known.has(known),
         }
@@ -139,6 +155,17 @@ mod tests {
         assert!(edits.replaces(Known::Other, b"strict-TRANSPORT-security"));
         assert!(!edits.replaces(Known::Other, b"x-other"));
         assert!(!edits.replaces(Known::Host, b"host"));
+    }
+
+    #[test]
+    fn a_field_that_is_added_replaces_nothing() {
+        let mut edits = Edits::default();
+        edits.add("Set-Cookie", HeaderText::from_static("a=1"));
+        edits.set(Known::Other, "Location", HeaderText::from_static("/"));
+        assert!(!edits.replaces(Known::Other, b"set-cookie"));
+        assert_eq!(edits.iter().count(), 2);
+        edits.leave_out(Known::XAmznOidc);
+        assert!(edits.replaces(Known::XAmznOidc, b"x-amzn-oidc-data"));
     }
 
     #[test]

@@ -143,6 +143,13 @@ impl Response {
         self.0.source
     }
 
+    /// Has the client keep a cookie, beside those that a target sets. One with bytes that a field may not have is left out.
+    pub fn set_cookie(&mut self, cookie: &str) {
+        if let Some(cookie) = HeaderText::new(cookie) {
+            self.0.edits.add("Set-Cookie", cookie);
+        }
+    }
+
     /// Asks that the connection be closed after this response.
     pub fn close_connection(&mut self) {
         self.0.closes = true;
@@ -174,7 +181,7 @@ pub(crate) fn reason_phrase(status: u16) -> &'static str {
         301 => "Moved Permanently",
         302 => "Found",
         400 => "Bad Request",
-        401 => "Unauthorized",
+        401 => "Authorization Required",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Not Allowed",
@@ -190,6 +197,8 @@ pub(crate) fn reason_phrase(status: u16) -> &'static str {
         504 => "Gateway Time-out",
         505 => "HTTP Version Not Supported",
         507 => "Insufficient Storage",
+        561 => "Unauthorized",
+        562 => "JWKS Request Failed",
         _ => "Error",
     }
 }
