@@ -22,7 +22,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("weir-network", &["core", "net", "telemetry"]),
     ("weir-classic", &["core", "net", "http", "telemetry", "tls"]),
     ("weir-fetch", &["core"]),
-    ("weir-auth", &["core", "fetch"]),
+    ("weir-auth", &["core", "fetch", "tls"]),
     ("weir-discovery", &["core", "fetch"]),
     ("weir-control", &["core", "config", "net", "discovery", "telemetry", "tls"]),
     ("weir-admin", &["core", "telemetry", "control"]),
@@ -56,8 +56,8 @@ const BOUNDARIES: [(&str, &[&str]); 14] = [
     ("h2", &["weir-http", "weir-control", "weir-tests"]),
     ("hickory-resolver", &["weir-discovery"]),
     ("http-body-util", &["weir-fetch"]),
-    // weir-discovery signs requests with it.
-    ("aws-lc-rs", &["weir-discovery", "weir-tests", "weir-tls"]),
+    // weir-core seals cookies with it; weir-discovery signs requests.
+    ("aws-lc-rs", &["weir-auth", "weir-core", "weir-discovery", "weir-tests", "weir-tls"]),
     // The bench loads proxies over TLS, none of ours alone.
     ("rustls", &["weir-benches", "weir-fetch", "weir-tls"]),
     ("rustls-webpki", &["weir-tls"]),

@@ -27,6 +27,8 @@ pub struct Application {
     pub tls: weir_tls::Listeners,
     /// What it asks who somebody is with.
     pub authenticator: Rc<Authenticator>,
+    /// What it calls itself to targets.
+    pub signer: String,
 }
 
 impl Answer for Application {
@@ -98,7 +100,7 @@ impl Application {
             Outcome::Authenticate(asked) => {
                 Box::pin(self.authenticate(request, &asked, decision.transforms, record)).await
             }
-            Outcome::Callback(_) => Err(RequestError::NoTarget),
+            Outcome::Callback(logins) => Box::pin(self.finish_login(&request, &logins, record)).await,
             outcome => self.act(request, outcome, decision.transforms, record).await,
         }
     }

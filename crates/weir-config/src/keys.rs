@@ -30,7 +30,7 @@ objects! {
         ],
         later ["certificates"];
     SHARED = "shared configuration", ["load_balancers", "secrets", "target_groups"], later ["certificates"];
-    SECRETS = "secrets", ["tls_tickets"], later ["cookies"];
+    SECRETS = "secrets", ["cookies", "tls_tickets"], later [];
     SHARED_SOURCE = "shared", ["etcd"], later [];
     SHARED_ETCD = "shared.etcd", ["endpoints", "key"], later ["password", "username"];
     ADMIN = "admin", ["bind"], later ["token"];
@@ -117,8 +117,15 @@ objects! {
     PATTERNS = "patterns", ["regex_values", "values"], later [];
     QUERY_PAIR = "query_string pair", ["key", "value"], later [];
     ACTION = "action",
-        ["fixed_response", "forward", "jwt_validation", "redirect"],
-        later ["authenticate_cognito", "authenticate_oidc"];
+        ["authenticate_oidc", "fixed_response", "forward", "jwt_validation", "redirect"],
+        later ["authenticate_cognito"];
+    AUTHENTICATE_OIDC = "authenticate_oidc action",
+        [
+            "authentication_request_extra_params", "authorization_endpoint", "client_id", "client_secret_file", "issuer",
+            "on_unauthenticated_request", "scope", "session_cookie_name", "session_timeout", "token_endpoint",
+            "user_info_endpoint",
+        ],
+        later [];
     JWT_VALIDATION = "jwt_validation action", ["additional_claims", "issuer", "jwks_endpoint"], later [];
     ADDITIONAL_CLAIM = "additional claim", ["format", "name", "values"], later [];
     FORWARD = "forward action", ["target_groups"], later ["stickiness"];

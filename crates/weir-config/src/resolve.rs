@@ -145,7 +145,13 @@ fn definitions(
         let remedy = "see config/example.yaml for one of each kind";
         reader.warning(root, "there is no load balancer, so nothing is served", Some(remedy));
     }
-    Definitions { load_balancers, target_groups: groups.resolved, tls_tickets: tls::tickets(fields, reader) }
+    let secrets = tls::secrets(fields, reader);
+    Definitions {
+        load_balancers,
+        target_groups: groups.resolved,
+        cookie_secrets: secrets.cookies,
+        tls_tickets: secrets.tls_tickets,
+    }
 }
 
 /// Where the shared configuration is; what it has may not be written here, too.

@@ -1,4 +1,5 @@
-//! What listeners speak TLS with: loaded with the definitions that name it, watched, and swapped live.
+//! What listeners speak TLS with, and the secrets of workers: loaded with the definitions that name them, watched, and
+//! swapped live.
 //!
 //! A definition with a file that cannot be used is refused whole. Afterwards files change on their own: one that cannot
 //! be used then leaves its pair as it was, with a warning, and everything else goes on.
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch as cell};
 use tokio::time::{Instant, sleep_until};
+use weir_core::authentication::logins;
 use weir_core::definition::Definitions;
 use weir_core::reconcile::State;
 use weir_core::snapshot::ListenerIndex;
@@ -19,7 +21,8 @@ use weir_core::tls::{NamedFile, Tls};
 use weir_net::clock::Clock;
 use weir_telemetry::{Telemetry, names};
 use weir_tls::{
-    Alpn, Files, Listeners, LoadError, ServerCertificate, ServerSettings, Tickets, load, load_tickets,
+    Alpn, Files, Listeners, LoadError, Secrets, ServerCertificate, ServerSettings, Tickets, load,
+    load_secrets, load_tickets,
 };
 
 /// What clients of application listeners may speak, the preferred first.
@@ -37,6 +40,7 @@ pub(crate) struct Certificates {
     listeners: Listeners,
     /// Used where no secret is written: the same for as long as the process lives.
     own_tickets: Arc<Tickets>,
+    own_secrets: Secrets,
     wanted: Wanted,
     /// The files as they are used.
     files: cell::Sender<Arc<Files>>,
@@ -52,6 +56,9 @@ pub(crate) struct Certificates {
 struct Wanted {
     listeners: BTreeMap<ListenerIndex, Arc<Tls>>,
     tickets: Option<NamedFile>,
+    cookie_secrets: Option<NamedFile>,
+    /// By what identity providers know weir.
+    client_secrets: Vec<NamedFile>,
 }
 
 /// What is loaded and not served with yet.
@@ -64,6 +71,7 @@ pub(crate) struct Prepared {
 #[derive(Debug)]
 struct Loaded {
     settings: BTreeMap<ListenerIndex, ServerSettings>,
+    secrets: Secrets,
     files: Files,
 }
 
@@ -75,7 +83,8 @@ impl Certificates {
         tokio::task::spawn_local(watch::watch(watched, sender));
         let (wanted, own_tickets) = (Wanted::default(), Tickets::random());
         let warns_at = Instant::now() + EXPIRY_WARNING_INTERVAL;
-        Self { listeners, own_tickets, wanted, files, changes, warns_at, telemetry, clock }
+        let own_secrets = listeners.secrets();
+        Self { listeners, own_tickets, own_secrets, wanted, files, changes, warns_at, telemetry, clock }
     }
 
     /// Loads what `definitions` ask for.
@@ -87,7 +96,12 @@ impl Certificates {
         definitions: &Definitions,
         state: &mut State,
     ) -> Result<Prepared, LoadError> {
-        let mut wanted = Wanted { tickets: definitions.tls_tickets.clone(), ..Wanted::default() };
+        let mut wanted = Wanted {
+            listeners: BTreeMap::new(),
+            tickets: definitions.tls_tickets.clone(),
+            cookie_secrets: definitions.cookie_secrets.clone(),
+            client_secrets: client_secrets(definitions),
+        };
         for load_balancer in &definitions.load_balancers {
             for listener in &load_balancer.listeners {
                 if let Some(tls) = listener.kind.tls() {
@@ -98,8 +112,8 @@ impl Certificates {
             }
         }
         let mut files = Files::new();
-        let settings = self.load(&wanted, &mut files)?;
-        Ok(Prepared { wanted, loaded: Loaded { settings, files } })
+        let (settings, secrets) = self.load(&wanted, &mut files)?;
+        Ok(Prepared { wanted, loaded: Loaded { settings, secrets, files } })
     }
 
     /// Serves with what was prepared.
@@ -126,9 +140,9 @@ impl Certificates {
         let before = self.files.borrow().clone();
         let mut files = Files::new();
         let mut problems = Vec::new();
-        let settings = loop {
+        let (settings, secrets) = loop {
             match self.load(&self.wanted, &mut files) {
-                Ok(settings) => break settings,
+                Ok(loaded) => break loaded,
                 Err(problem) => {
                     let is_back = self.put_back(&problem.file, &mut files, &before);
                     problems.push(problem);
@@ -140,7 +154,7 @@ impl Certificates {
                 }
             }
         };
-        self.serve(Loaded { settings, files });
+        self.serve(Loaded { settings, secrets, files });
         problems
     }
 
@@ -148,7 +162,9 @@ impl Certificates {
         &self,
         wanted: &Wanted,
         files: &mut Files,
-    ) -> Result<BTreeMap<ListenerIndex, ServerSettings>, LoadError> {
+    ) -> Result<(BTreeMap<ListenerIndex, ServerSettings>, Secrets), LoadError> {
+        let secrets =
+            load_secrets(wanted.cookie_secrets.as_ref(), &wanted.client_secrets, &self.own_secrets, files)?;
         let tickets = match &wanted.tickets {
             Some(file) => load_tickets(file, files)?,
             None => self.own_tickets.clone(),
@@ -157,7 +173,7 @@ impl Certificates {
         let load = |(index, tls): (&ListenerIndex, &Arc<Tls>)| {
             load(tls, &APPLICATION_ALPN, &tickets, files).map(|settings| (*index, settings))
         };
-        listeners.map(load).collect()
+        Ok((listeners.map(load).collect::<Result<_, _>>()?, secrets))
     }
 
     /// Takes a file as it was before, and the other of its pair with it; whether that makes a difference.
@@ -173,7 +189,8 @@ impl Certificates {
         is_back
     }
 
-    fn serve(&mut self, Loaded { settings, files }: Loaded) {
+    fn serve(&mut self, Loaded { settings, secrets, files }: Loaded) {
+        self.listeners.set_secrets(secrets);
         let certificates = settings.values().flat_map(ServerSettings::certificates).cloned();
         let certificates: BTreeMap<PathBuf, Arc<ServerCertificate>> =
             certificates.map(|certificate| (certificate.file.clone(), certificate)).collect();
@@ -206,11 +223,23 @@ impl Certificates {
     }
 }
 
+/// The files by which identity providers know weir.
+fn client_secrets(definitions: &Definitions) -> Vec<NamedFile> {
+    let listeners = definitions.load_balancers.iter().flat_map(|load_balancer| &load_balancer.listeners);
+    let logins = listeners.flat_map(|listener| logins(&listener.kind).to_vec());
+    logins.map(|login| login.client_secret.clone()).collect()
+}
+
 /// Every file that `definitions` name for TLS and that cannot be used, the first one of each listener.
 pub fn unusable_files(definitions: &Definitions) -> Vec<LoadError> {
     let mut files = Files::new();
     let tickets = definitions.tls_tickets.iter().map(|file| load_tickets(file, &mut files).err());
     let mut problems: Vec<LoadError> = tickets.flatten().collect();
+    let own = Secrets::random();
+    let mut unusable =
+        |cookies, clients: &[NamedFile]| load_secrets(cookies, clients, &own, &mut files).err();
+    problems.extend(definitions.cookie_secrets.as_ref().and_then(|file| unusable(Some(file), &[])));
+    problems.extend(client_secrets(definitions).into_iter().filter_map(|file| unusable(None, &[file])));
     let listeners = definitions.load_balancers.iter().flat_map(|load_balancer| &load_balancer.listeners);
     let tickets = Tickets::random();
     let load = |tls: &Arc<Tls>| load(tls, &APPLICATION_ALPN, &tickets, &mut files).err();

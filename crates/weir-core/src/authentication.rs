@@ -161,6 +161,9 @@ pub enum AuthenticationError {
     /// The provider does not take the code, or the refresh token.
     #[error("the provider does not take the grant")]
     GrantInvalid,
+    /// The client named no host, and cannot be led back.
+    #[error("the client named no host")]
+    HostMissing,
     /// The provider's ID token is not for this login.
     #[error("the provider's ID token is not for this login")]
     IdTokenInvalid,
@@ -243,6 +246,7 @@ impl AuthenticationError {
         match self {
             Self::CodeMissing
             | Self::Denied
+            | Self::HostMissing
             | Self::JwtClaimInvalid
             | Self::JwtExpired
             | Self::JwtIssuerInvalid
@@ -276,6 +280,7 @@ impl AuthenticationError {
             Self::CodeMissing => "AuthMissingCodeParam",
             Self::Denied => "AuthInvalidCookie",
             Self::GrantInvalid => "AuthInvalidGrantError",
+            Self::HostMissing => "AuthMissingHostHeader",
             Self::IdTokenInvalid => "AuthInvalidIdToken",
             Self::JwksInvalid => "AuthInvalidJwksResponse",
             Self::JwksRefused => "AuthJwksEpRequestRefused",
@@ -307,6 +312,7 @@ impl AuthenticationError {
             Self::CodeMissing => "auth_code_missing",
             Self::Denied => "auth_denied",
             Self::GrantInvalid => "auth_grant_invalid",
+            Self::HostMissing => "auth_host_missing",
             Self::IdTokenInvalid => "auth_id_token_invalid",
             Self::JwksInvalid => "auth_jwks_invalid",
             Self::JwksRefused => "auth_jwks_refused",

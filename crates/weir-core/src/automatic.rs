@@ -85,7 +85,12 @@ pub fn definitions(tasks: &[Arc<Task>], bind: ListenAddr) -> Definitions {
         http: crate::definition::HttpSettings::default(),
         listeners: vec![Listener { bind, kind }],
     };
-    Definitions { load_balancers: vec![load_balancer], target_groups, tls_tickets: None }
+    Definitions {
+        load_balancers: vec![load_balancer],
+        target_groups,
+        cookie_secrets: None,
+        tls_tickets: None,
+    }
 }
 
 fn host(service: &Service, is_alone: bool) -> String {

@@ -23,8 +23,9 @@ pub struct Definitions {
     pub load_balancers: Vec<LoadBalancer>,
     /// In the order written. Names are unique.
     pub target_groups: Vec<TargetGroup>,
-    /// Secrets, one on each line, that TLS tickets are sealed with: the first seals, all of them open. `None` draws one
-    /// that nobody else knows.
+    /// Secrets, a line each, that cookies are sealed with: the first seals, all open. `None` draws one nobody else knows.
+    pub cookie_secrets: Option<NamedFile>,
+    /// Secrets that TLS tickets are sealed with, in the same way.
     pub tls_tickets: Option<NamedFile>,
 }
 

@@ -28,6 +28,7 @@ pub mod pattern;
 pub mod reconcile;
 pub mod redirect;
 pub mod rule;
+pub mod seal;
 pub mod snapshot;
 pub mod ssl_policy;
 pub mod table;

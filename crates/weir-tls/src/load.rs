@@ -1,5 +1,6 @@
 //! From the files that a configuration names to what a listener serves with: all of it, or the first mistake.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::DefaultTimeProvider;
 use rustls::{DistinguishedName, Error, InconsistentKeys};
+use weir_core::seal::{SECRET_BYTES_MIN, SECRETS_MAX};
 use weir_core::tls::{CertificateFiles, MutualAuthentication, NamedFile, Tls, TrustStore};
 
 use crate::certificate::{self, ServerCertificate};
@@ -16,8 +18,9 @@ use crate::files::Files;
 use crate::handshake::Alpn;
 use crate::mutual::{Mutual, Trust};
 use crate::provider::provider;
+use crate::secrets::Secrets;
 use crate::server_side::{Certified, ServerSettings};
-use crate::tickets::{SECRET_BYTES_MIN, SECRETS_MAX, Tickets};
+use crate::tickets::Tickets;
 
 /// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,13 +47,16 @@ pub enum LoadProblem {
     /// No certificate.
     #[error("has no certificate; write it in PEM, its own certificate first")]
     NoCertificate,
+    /// No secret of a client.
+    #[error("has no secret; write what the provider has given, in one line")]
+    NoClientSecret,
     /// No key.
     #[error("has no private key; write it in PEM, without a passphrase")]
     NoKey,
     /// No revocation list.
     #[error("has no revocation list; write it in PEM or DER")]
     NoRevocationList,
-    /// A secret of tickets that could be guessed.
+    /// A secret that could be guessed.
     #[error(
         "has a secret of fewer than {SECRET_BYTES_MIN} characters; make one with `openssl rand -base64 48`"
     )]
@@ -106,6 +112,36 @@ pub fn load(
 /// # Errors
 /// It cannot be read, or has a secret that could be guessed.
 pub fn load_tickets(file: &NamedFile, files: &mut Files) -> Result<Arc<Tickets>, LoadError> {
+    Ok(Tickets::of(&secrets(file, files)?, Arc::new(DefaultTimeProvider)))
+}
+
+/// What workers know that nobody else may: made of the secrets in `cookies`, or else `own`; and what is in the files that
+/// `clients` name.
+///
+/// # Errors
+/// A file cannot be read, or has a secret that could be guessed, or none.
+pub fn load_secrets(
+    cookies: Option<&NamedFile>,
+    clients: &[NamedFile],
+    own: &Secrets,
+    files: &mut Files,
+) -> Result<Secrets, LoadError> {
+    let ours = match cookies {
+        Some(file) => Secrets::of(&secrets(file, files)?),
+        None => own.clone(),
+    };
+    let mut loaded = BTreeMap::new();
+    for file in clients {
+        let content = std::str::from_utf8(read(file, files)?).map(str::trim).ok();
+        let is_secret = |text: &&str| !text.is_empty() && !text.bytes().any(|byte| byte.is_ascii_control());
+        let secret = content.filter(is_secret).ok_or_else(|| LoadProblem::NoClientSecret.of(file))?;
+        loaded.insert(file.path.clone(), Arc::from(secret));
+    }
+    Ok(ours.with_clients(loaded))
+}
+
+/// The secrets of a file, one on each line.
+fn secrets<'f>(file: &NamedFile, files: &'f mut Files) -> Result<Vec<&'f [u8]>, LoadError> {
     let content = read(file, files)?;
     let lines = content.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let secrets: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
@@ -115,7 +151,7 @@ pub fn load_tickets(file: &NamedFile, files: &mut Files) -> Result<Arc<Tickets>,
     if secrets.is_empty() || secrets.iter().any(|secret| secret.len() < SECRET_BYTES_MIN) {
         return Err(LoadProblem::SecretTooShort.of(file));
     }
-    Ok(Tickets::of(&secrets, Arc::new(DefaultTimeProvider)))
+    Ok(secrets)
 }
 
 fn read<'f>(file: &NamedFile, files: &'f mut Files) -> Result<&'f [u8], LoadError> {

@@ -13,15 +13,10 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use aws_lc_rs::rand;
 use rustls::server::ProducesTickets;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+use weir_core::seal::SECRET_BYTES_MIN;
 
 /// How long a key makes tickets; they are good for one period more. rustls's own choice.
 const PERIOD_SECONDS: u64 = 6 * 3600;
-
-/// Shortest secret, in bytes: as long as the key that is made of it.
-pub(crate) const SECRET_BYTES_MIN: usize = 32;
-
-/// Most secrets of a file: the one that makes tickets, and those before it.
-pub(crate) const SECRETS_MAX: usize = 8;
 
 /// Bytes of a period's number at the head of a ticket.
 const PERIOD_BYTES: usize = 4;

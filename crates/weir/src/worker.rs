@@ -139,6 +139,7 @@ impl Serving {
                 observer: observer(),
                 tls: self.tls.clone(),
                 authenticator: authenticator.clone(),
+                signer: format!("app/{}", listener.load_balancer),
             })),
             ListenerKind::ClassicHttp { .. } => Server::Classic(Rc::new(Classic {
                 listener: listener.index,

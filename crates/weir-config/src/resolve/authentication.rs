@@ -1,11 +1,12 @@
 //! Actions that ask who it is, before another one routes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use weir_core::authentication::{Authentication, Claim, ClaimFormat, JwtValidation};
+use weir_core::authentication::{Authentication, Claim, ClaimFormat, JwtValidation, Oidc, OnUnauthenticated};
 use weir_core::url::HttpUrl;
 
-use super::list;
+use super::{list, tls};
 use crate::keys;
 use crate::read::{Fields, Reader, items};
 use crate::tree::{Node, Value};
@@ -15,6 +16,9 @@ const ASKING: [&str; 3] = ["authenticate_cognito", "authenticate_oidc", "jwt_val
 
 /// Longest name of an issuer, and longest URL of an endpoint, in bytes: AWS's.
 const TEXT_BYTES_MAX: usize = 256;
+
+/// Longest name of a session's cookies, in bytes: beside it there is room for what they have.
+const COOKIE_NAME_BYTES_MAX: usize = 128;
 
 /// Whether an action asks who it is, rather than routes.
 pub(super) fn is_asked(node: &Node) -> bool {
@@ -33,6 +37,9 @@ pub(super) fn read(node: &Node, is_tls: bool, reader: &mut Reader<'_>) -> Option
     if !is_tls {
         let cause = "who it is can only be asked of clients that speak TLS: others would show their tokens to everybody";
         reader.problem(node, cause, Some("write `protocol: https`, or take it out"));
+    }
+    if let Some(node) = fields.get("authenticate_oidc") {
+        return oidc(node, reader).map(|oidc| Authentication::Oidc(Arc::new(oidc)));
     }
     jwt_validation(fields.get("jwt_validation")?, reader).map(|jwt| Authentication::Jwt(Arc::new(jwt)))
 }
@@ -86,6 +93,90 @@ fn values(node: &Node, format: Option<ClaimFormat>, reader: &mut Reader<'_>) -> 
         Some(text.to_owned())
     };
     nodes.iter().filter_map(&mut value).collect()
+}
+
+fn oidc(node: &Node, reader: &mut Reader<'_>) -> Option<Oidc> {
+    let choices = [
+        ("allow", OnUnauthenticated::Allow),
+        ("authenticate", OnUnauthenticated::Authenticate),
+        ("deny", OnUnauthenticated::Deny),
+    ];
+    let fields = reader.fields(node, &keys::AUTHENTICATE_OIDC)?;
+    let issuer = issuer(fields, reader);
+    let mut endpoint = |name, path| endpoint(fields, name, &format!("https://id.example/{path}"), reader);
+    let (authorization_endpoint, token_endpoint, user_info_endpoint) = (
+        endpoint("authorization_endpoint", "authorize"),
+        endpoint("token_endpoint", "token"),
+        endpoint("user_info_endpoint", "userinfo"),
+    );
+    let client_id = fields.require(reader, "client_id", "weir").and_then(|node| reader.text(node));
+    let client_secret = fields.require(reader, "client_secret_file", "client.secret");
+    let client_secret = client_secret.and_then(|node| tls::file(node, reader));
+    let scope = fields.get("scope").and_then(|node| {
+        let scope = reader.text(node)?;
+        if !scope.split(' ').any(|word| word == "openid") {
+            reader.problem(node, "without `openid` nobody says who logs in", Some("write `openid email`"));
+        }
+        Some(scope.to_owned())
+    });
+    let cookie_name = fields.get("session_cookie_name").and_then(|node| cookie_name(node, reader));
+    let timeout = fields.get("session_timeout");
+    let timeout =
+        timeout.and_then(|node| reader.duration(node, Duration::from_secs(1)..=Oidc::SESSION_TIMEOUT_MAX));
+    let unauthenticated =
+        fields.get("on_unauthenticated_request").and_then(|node| reader.choice(node, &choices));
+    let extra = fields.get("authentication_request_extra_params").map(|node| extra_params(node, reader));
+    Some(Oidc {
+        issuer: issuer?,
+        authorization_endpoint: authorization_endpoint?,
+        token_endpoint: token_endpoint?,
+        user_info_endpoint: user_info_endpoint?,
+        client_id: client_id?.to_owned(),
+        client_secret: client_secret?,
+        scope: scope.unwrap_or_else(|| "openid".to_owned()),
+        session_cookie_name: cookie_name.unwrap_or_else(|| Oidc::SESSION_COOKIE_NAME.to_owned()),
+        session_timeout: timeout.unwrap_or(Oidc::SESSION_TIMEOUT_MAX),
+        on_unauthenticated_request: unauthenticated.unwrap_or_default(),
+        authentication_request_extra_params: extra.unwrap_or_default(),
+    })
+}
+
+fn cookie_name(node: &Node, reader: &mut Reader<'_>) -> Option<String> {
+    let name = reader.text(node)?;
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if !name.bytes().all(is_token) || name.len() > COOKIE_NAME_BYTES_MAX {
+        let cause =
+            format!("a cookie's name has at most {COOKIE_NAME_BYTES_MAX} letters, digits, `-`, `_` and `.`");
+        reader.problem(node, &cause, Some(&format!("write it like `{}`", Oidc::SESSION_COOKIE_NAME)));
+    }
+    Some(name.to_owned())
+}
+
+/// What the provider is told besides what weir tells it anyway.
+fn extra_params(node: &Node, reader: &mut Reader<'_>) -> Vec<(String, String)> {
+    const OURS: [&str; 6] = ["client_id", "nonce", "redirect_uri", "response_type", "scope", "state"];
+    let Value::Mapping(entries) = &node.value else {
+        reader.problem(
+            node,
+            "further parameters are a mapping of names to values",
+            Some("write `{ prompt: login }`"),
+        );
+        return Vec::new();
+    };
+    if entries.len() > Oidc::EXTRA_PARAMS_MAX {
+        reader.problem(
+            node,
+            &format!("at most {} further parameters are sent", Oidc::EXTRA_PARAMS_MAX),
+            None,
+        );
+    }
+    let mut param = |key: &str, value: &Node| {
+        if OURS.contains(&key) {
+            reader.problem(value, &format!("weir says `{key}` itself"), Some("take it out"));
+        }
+        Some((key.to_owned(), reader.text(value)?.to_owned()))
+    };
+    entries.iter().filter_map(|(key, value)| param(&key.name, value)).collect()
 }
 
 fn issuer(fields: Fields<'_>, reader: &mut Reader<'_>) -> Option<String> {

@@ -48,14 +48,23 @@ pub(super) fn read(fields: Fields<'_>, protocol: Option<&str>, reader: &mut Read
     }))
 }
 
-/// The file with the secrets of tickets.
-pub(super) fn tickets(fields: Fields<'_>, reader: &mut Reader<'_>) -> Option<NamedFile> {
-    let fields = reader.fields(fields.get("secrets")?, &keys::SECRETS)?;
-    file(fields.get("tls_tickets")?, reader)
+/// The files with secrets.
+#[derive(Debug, Default)]
+pub(super) struct Secrets {
+    pub(super) cookies: Option<NamedFile>,
+    pub(super) tls_tickets: Option<NamedFile>,
+}
+
+/// The files with the secrets of cookies and of tickets.
+pub(super) fn secrets(fields: Fields<'_>, reader: &mut Reader<'_>) -> Secrets {
+    let fields = fields.get("secrets").and_then(|node| reader.fields(node, &keys::SECRETS));
+    let Some(fields) = fields else { return Secrets::default() };
+    let mut named = |name| fields.get(name).and_then(|node| file(node, reader));
+    Secrets { cookies: named("cookies"), tls_tickets: named("tls_tickets") }
 }
 
 /// A file, from the folder of the configuration.
-fn file(node: &Node, reader: &mut Reader<'_>) -> Option<NamedFile> {
+pub(super) fn file(node: &Node, reader: &mut Reader<'_>) -> Option<NamedFile> {
     let path = reader.text(node)?;
     Some(NamedFile::new(&reader.folder().join(path), node.position.line))
 }
@@ -301,9 +310,10 @@ mod tests {
     }
 
     #[test]
-    fn the_secrets_of_tickets_are_a_file() {
-        let text = format!("{}secrets: {{ tls_tickets: tickets.key }}\n", listener(""));
-        let loaded = parse(&text, Path::new("/etc/weir.yaml")).unwrap();
-        assert_eq!(loaded.config.definitions.tls_tickets.unwrap().path, Path::new("/etc/tickets.key"));
+    fn secrets_are_files() {
+        let text = format!("{}secrets: {{ cookies: cookies.key, tls_tickets: tickets.key }}\n", listener(""));
+        let definitions = parse(&text, Path::new("/etc/weir.yaml")).unwrap().config.definitions;
+        assert_eq!(definitions.tls_tickets.unwrap().path, Path::new("/etc/tickets.key"));
+        assert_eq!(definitions.cookie_secrets.unwrap().path, Path::new("/etc/cookies.key"));
     }
 }

@@ -99,7 +99,7 @@ fn definitions(folder: &Folder, listeners: &[&[&str]]) -> Definitions {
         http: weir_core::definition::HttpSettings::default(),
         listeners: (1..).zip(listeners).map(listener).collect(),
     };
-    Definitions { load_balancers: vec![load_balancer], target_groups: Vec::new(), tls_tickets: None }
+    Definitions { load_balancers: vec![load_balancer], target_groups: Vec::new(), ..Definitions::default() }
 }
 
 /// What a target speaks TLS with that nobody vouches for.

@@ -94,7 +94,12 @@ pub(super) fn definitions(target_groups: Vec<TargetGroup>) -> Definitions {
         http: crate::definition::HttpSettings::default(),
         listeners: (0..).zip(&target_groups).map(listener).collect(),
     };
-    Definitions { load_balancers: vec![load_balancer], target_groups, tls_tickets: None }
+    Definitions {
+        load_balancers: vec![load_balancer],
+        target_groups,
+        cookie_secrets: None,
+        tls_tickets: None,
+    }
 }
 
 pub(super) fn task(id: &str, generation: &str, port: u16) -> Task {
@@ -375,6 +380,7 @@ fn targets_of_an_unused_group_are_unused() {
     let definitions = Definitions {
         load_balancers: Vec::new(),
         target_groups: control.state.definitions().target_groups.clone(),
+        cookie_secrets: None,
         tls_tickets: None,
     };
     control.tell(Event::Definitions(Arc::new(definitions)));

@@ -150,6 +150,11 @@ impl Response {
         }
     }
 
+    /// Asks that nobody keep it.
+    pub fn forbid_caching(&mut self) {
+        self.0.edits.set(Known::Other, "Cache-Control", HeaderText::from_static("no-store"));
+    }
+
     /// Asks that the connection be closed after this response.
     pub fn close_connection(&mut self) {
         self.0.closes = true;
