@@ -39,6 +39,8 @@ mod jwt_validation;
 mod limits;
 mod manners;
 mod memory;
+mod oidc;
+mod oidc_failures;
 mod posing;
 mod publish;
 mod real_clients;

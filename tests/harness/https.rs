@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use weir_tls::TargetSide;
 
-use crate::{Reply, run};
+use crate::{Client, Reply, run};
 
 /// Header lines of an answer that are read.
 const HEADER_LINES_MAX: usize = 64;
@@ -40,6 +40,24 @@ impl Browser {
             bytes
         });
         self.keep(host, &bytes)
+    }
+
+    /// Asks a server without TLS, with its cookies: for a path, or sends it a form.
+    ///
+    /// # Panics
+    /// When nobody answers.
+    pub fn ask_plainly(&mut self, addr: SocketAddr, path: &str, form: Option<&str>) -> Reply {
+        let host = addr.to_string();
+        let method = if form.is_some() { "POST" } else { "GET" };
+        let (form, cookies) = (form.unwrap_or(""), self.header(&host));
+        let mut client = Client::connect(addr);
+        client.send(format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{cookies}\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+            form.len()
+        ));
+        let answer = client.to_end();
+        self.keep(&host, &answer)
     }
 
     /// Takes an answer apart that has come from `host`, and keeps its cookies.

@@ -6,6 +6,7 @@
 #![allow(clippy::panic, reason = "a harness fails the test that it serves")]
 
 pub mod binary;
+pub mod canaille;
 pub mod capture;
 pub mod clean;
 pub mod client;
@@ -39,6 +40,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 pub use binary::Binary;
+pub use canaille::Canaille;
 pub use capture::Capture;
 pub use client::{Client, Reply, get};
 pub use compose::Compose;
