@@ -202,3 +202,36 @@ fn a_session_ends_with_its_timeout() {
     );
     weir_tests::wait_until("the session is over", || get(&mut browser, &weir, "/private").status == 302);
 }
+
+#[test]
+fn the_example_asks_programs_for_a_token_and_people_for_a_login() {
+    let example =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("config/authentication.yaml");
+    let text = std::fs::read_to_string(example).unwrap().replace("bind: 0.0.0.0:443", "bind: 127.0.0.1:0");
+    let folder = Folder::new();
+    Pair::new(&[HOST]).write(&folder, "shop");
+    folder.write("cookies.key", SECRET);
+    folder.write("client.secret", "secret\n");
+    let weir = Weir::start_in(folder, &text, |_| {});
+    let mut browser = Browser::default();
+    assert_eq!(get(&mut browser, &weir, "/api/x").status, 401);
+    let sent = get(&mut browser, &weir, "/");
+    assert!(
+        sent.status == 302 && sent.header("location").starts_with("https://id.example/authorize?"),
+        "{sent:?}"
+    );
+    assert!(![302, 401].contains(&get(&mut browser, &weir, "/public/x").status));
+}
+
+#[test]
+fn a_configuration_whose_secret_is_missing_is_refused_with_its_file() {
+    let (provider, target) = (fake(3600, json!({ "sub": "bob" })), FakeTarget::answering("fine"));
+    let weir = weir(&url(&provider), &target, "", SECRET);
+    std::fs::remove_file(weir.folder.path().join("client.secret")).unwrap();
+    let text = std::fs::read_to_string(weir.folder.path().join("weir.yaml")).unwrap();
+    let refused = weir.reload(&text).unwrap_err();
+    assert!(refused.contains("client.secret: cannot be read"), "{refused}");
+    weir.folder.write("client.secret", " \n");
+    assert!(weir.reload(&text).unwrap_err().contains("client.secret: has no secret"));
+    assert_eq!(get(&mut Browser::default(), &weir, "/private").status, 302, "the last good one serves on");
+}

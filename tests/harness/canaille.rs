@@ -57,7 +57,7 @@ impl Canaille {
         for answer in ["login=bob&remember=y&answer=", "password=a+password+of+bob&answer="] {
             let mut at = String::new();
             while page.status == 302 {
-                at = page.header("location").to_owned();
+                page.header("location").clone_into(&mut at);
                 page = self.ask(browser, &at, None);
             }
             let (_, rest) = page.body.split_once("name=\"csrf_token\" value=\"").expect("a form has a token");
@@ -65,7 +65,7 @@ impl Canaille {
             page = self.ask(browser, &at, Some(&format!("csrf_token={token}&{answer}")));
         }
         while page.header("location").starts_with('/') || page.header("location").starts_with(&self.url()) {
-            page = self.ask(browser, &page.header("location").to_owned(), None);
+            page = self.ask(browser, page.header("location"), None);
         }
         assert_eq!(page.status, 302, "{}", page.body);
         page.header("location").to_owned()

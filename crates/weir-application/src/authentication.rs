@@ -43,7 +43,9 @@ impl Application {
         let outcome = self.exchange.dispatcher().borrow_mut().act(&asked.then, &request.head(), at);
         record.passed(outcome.action());
         let mut response = self.act(request, outcome, transforms, record).await?;
-        cookies.iter().for_each(|cookie| response.set_cookie(cookie));
+        for cookie in &cookies {
+            response.set_cookie(cookie);
+        }
         Ok(response)
     }
 
@@ -76,6 +78,8 @@ impl Application {
 fn sent(location: &str, cookies: &[String]) -> Response {
     let mut response = Response::redirect(FOUND, location);
     response.forbid_caching();
-    cookies.iter().for_each(|cookie| response.set_cookie(cookie));
+    for cookie in cookies {
+        response.set_cookie(cookie);
+    }
     response
 }

@@ -85,12 +85,7 @@ pub fn definitions(tasks: &[Arc<Task>], bind: ListenAddr) -> Definitions {
         http: crate::definition::HttpSettings::default(),
         listeners: vec![Listener { bind, kind }],
     };
-    Definitions {
-        load_balancers: vec![load_balancer],
-        target_groups,
-        cookie_secrets: None,
-        tls_tickets: None,
-    }
+    Definitions { load_balancers: vec![load_balancer], target_groups, ..Definitions::default() }
 }
 
 fn host(service: &Service, is_alone: bool) -> String {

@@ -2,7 +2,7 @@
 //!
 //! Source: RFC 7518 section 3.4.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -50,7 +50,10 @@ impl SigningKey {
         });
         let pair = pair.expect("of 256 numbers one is a private key");
         let hash = digest(&SHA256, pair.public_key().as_ref());
-        let id = hash.as_ref()[..ID_BYTES].iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut id = String::with_capacity(2 * ID_BYTES);
+        for byte in &hash.as_ref()[..ID_BYTES] {
+            write!(id, "{byte:02x}").expect("writing to a string succeeds");
+        }
         Self { pair, id }
     }
 

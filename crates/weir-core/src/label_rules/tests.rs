@@ -54,8 +54,7 @@ fn written(ports: &[u16]) -> Definitions {
             listeners: ports.iter().map(listener).collect(),
         }],
         target_groups: vec![group],
-        cookie_secrets: None,
-        tls_tickets: None,
+        ..Definitions::default()
     }
 }
 

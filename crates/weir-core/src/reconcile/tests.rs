@@ -94,12 +94,7 @@ pub(super) fn definitions(target_groups: Vec<TargetGroup>) -> Definitions {
         http: crate::definition::HttpSettings::default(),
         listeners: (0..).zip(&target_groups).map(listener).collect(),
     };
-    Definitions {
-        load_balancers: vec![load_balancer],
-        target_groups,
-        cookie_secrets: None,
-        tls_tickets: None,
-    }
+    Definitions { load_balancers: vec![load_balancer], target_groups, ..Definitions::default() }
 }
 
 pub(super) fn task(id: &str, generation: &str, port: u16) -> Task {
@@ -380,8 +375,7 @@ fn targets_of_an_unused_group_are_unused() {
     let definitions = Definitions {
         load_balancers: Vec::new(),
         target_groups: control.state.definitions().target_groups.clone(),
-        cookie_secrets: None,
-        tls_tickets: None,
+        ..Definitions::default()
     };
     control.tell(Event::Definitions(Arc::new(definitions)));
     assert_eq!(control.ports(), [(1, "unused")]);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use weir_core::authentication::{Authenticated, Authentication, ClaimFormat};
+use weir_core::authentication::{Authenticated, Authentication, ClaimFormat, OnUnauthenticated};
 use weir_core::name::GroupName;
 use weir_core::rule::Action;
 
@@ -146,4 +146,53 @@ fn a_network_listener_asks_nobody() {
     let text = listener(&format!("default_action: {{ jwt_validation: {{ {KEYS} }} }}"));
     let told = mistake(&text.replace("type: application", "type: network"));
     assert!(told.contains("a network listener can only forward"), "{told}");
+}
+
+const OIDC: &str = "issuer: \"https://id.example\", authorization_endpoint: \"https://id.example/a\", token_endpoint: \"https://id.example/t\", user_info_endpoint: \"https://id.example/u\", client_id: weir, client_secret_file: client.secret";
+
+#[test]
+fn a_login_is_read_with_aws_s_defaults() {
+    let login = |keys: &str| {
+        let asked = asked(&format!("{{ authenticate_oidc: {{ {OIDC}{keys} }} }}, {{ forward: web }}"));
+        let Authentication::Oidc(oidc) = asked.by else { panic!("a login was written") };
+        oidc
+    };
+    let plain = login("");
+    assert_eq!(plain.client_secret.path, Path::new("/etc/client.secret"));
+    assert_eq!(
+        (plain.scope.as_str(), plain.session_cookie_name.as_str()),
+        ("openid", "AWSELBAuthSessionCookie")
+    );
+    assert_eq!(plain.session_timeout.as_secs(), 604_800);
+    assert_eq!(plain.on_unauthenticated_request, OnUnauthenticated::Authenticate);
+    let written = login(
+        ", scope: openid email, session_timeout: 12h, on_unauthenticated_request: deny, session_cookie_name: mine, authentication_request_extra_params: { prompt: login }",
+    );
+    assert_eq!(written.on_unauthenticated_request, OnUnauthenticated::Deny);
+    assert_eq!(written.authentication_request_extra_params, [("prompt".to_owned(), "login".to_owned())]);
+}
+
+#[test]
+fn mistakes_about_logins_are_told_where_they_stand() {
+    let params = |count: usize| (0..count).map(|at| format!("p{at}: x")).collect::<Vec<_>>().join(", ");
+    for (keys, expected) in [
+        (OIDC.replace("https://id.example/t", "http://id.example/t"), "without TLS"),
+        (OIDC.replace("client_id: weir, ", ""), "`client_id` is missing"),
+        (OIDC.replace(", client_secret_file: client.secret", ""), "`client_secret_file` is missing"),
+        (
+            OIDC.replace("authorization_endpoint", "authorisation_endpoint"),
+            "did you mean `authorization_endpoint`?",
+        ),
+        (format!("{OIDC}, client_secret: x"), "did you mean `client_secret_file`?"),
+        (format!("{OIDC}, scope: email"), "without `openid`"),
+        (format!("{OIDC}, session_timeout: 8d"), "out of range"),
+        (format!("{OIDC}, session_cookie_name: \"a=b\""), "a cookie's name has"),
+        (format!("{OIDC}, on_unauthenticated_request: refuse"), "none of allow, authenticate, deny"),
+        (format!("{OIDC}, authentication_request_extra_params: [a]"), "a mapping of names to values"),
+        (format!("{OIDC}, authentication_request_extra_params: {{ state: x }}"), "weir says `state` itself"),
+        (format!("{OIDC}, authentication_request_extra_params: {{ {} }}", params(11)), "at most 10"),
+    ] {
+        let told = mistake(&https(&format!("{{ authenticate_oidc: {{ {keys} }} }}, {{ forward: web }}")));
+        assert!(told.contains(expected) && told.contains("weir.yaml:6"), "{keys}\n{told}");
+    }
 }
