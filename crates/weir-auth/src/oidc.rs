@@ -12,14 +12,14 @@ use weir_tls::Secrets;
 
 use crate::login::{self, Login};
 use crate::provider::{self, Grant};
-use crate::session::Session;
+use crate::session::{Session, realm};
 use crate::text::parameter;
 use crate::{Verdict, Visit, identity};
 
 /// How long the outcome of a renewal is remembered, in seconds: for requests that were under way with the old cookies.
 const RENEWED_SECONDS: u64 = 60;
 
-/// Renewals of sessions, so that one refresh token is used once at a time: providers may take a second use for a theft.
+/// Renewals of sessions by provider, user and refresh token, so that one refresh token is used once at a time: providers may take a second use for a theft.
 #[derive(Debug, Default)]
 pub(crate) struct Renewals(RefCell<BTreeMap<String, Renewal>>);
 
@@ -34,7 +34,9 @@ impl Renewals {
         let cell = {
             let mut renewals = self.0.borrow_mut();
             renewals.retain(|_, Renewal(began, _)| *began + RENEWED_SECONDS > now);
-            renewals.entry(token.to_owned()).or_insert_with(|| Renewal(now, Rc::default())).1.clone()
+            // Of this very user of this provider: what another one's token is like is not known.
+            let whose = serde_json::json!([realm(oidc), session.subject, token]).to_string();
+            renewals.entry(whose).or_insert_with(|| Renewal(now, Rc::default())).1.clone()
         };
         let grant = Grant::Refresh { token, session };
         cell.get_or_init(|| provider::session(grant, oidc, secret, now)).await.clone()

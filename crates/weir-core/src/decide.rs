@@ -148,6 +148,7 @@ pub fn forward(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authentication::{Authentication, JwtValidation, OnUnauthenticated};
     use crate::definition::Algorithm;
     use crate::name::LoadBalancerName;
     use crate::pattern::{Case, Pattern};
@@ -172,7 +173,7 @@ mod tests {
 
     fn decide_path(rules: Vec<Rule<GroupIndex>>, path: &str) -> Decision {
         let group = testing::group(Algorithm::RoundRobin, testing::members(&[(1, 1)]));
-        let listener = Listener {
+        let mut listener = Listener {
             index: ListenerIndex(0),
             load_balancer: LoadBalancerName::parse("edge").unwrap(),
             idle_timeout: std::time::Duration::from_secs(60),
@@ -187,6 +188,7 @@ mod tests {
                 default_action: Action::Forward(Forward::to(GroupIndex(0))),
             },
         };
+        listener.logins = crate::authentication::logins(&listener.kind);
         let snapshot = Snapshot::new(1, Vec::new(), vec![Some(Arc::new(group))]);
         let headers = Vec::new();
         let head = Head {
@@ -216,6 +218,49 @@ mod tests {
         let decision = decide_path(vec![rule(1, "/a", fixed(404))], "/b");
         assert_eq!(decision.rule, None);
         assert!(matches!(decision.outcome, Outcome::Forward { group: GroupIndex(0), .. }));
+    }
+
+    fn asking(by: Authentication) -> Action<GroupIndex> {
+        let then = Action::Forward(Forward::to(GroupIndex(0)));
+        Action::Authenticate(Arc::new(Authenticated { by, then }))
+    }
+
+    #[test]
+    fn who_it_is_is_asked_before_a_target_is_picked() {
+        let url = "https://id.example/keys".parse().unwrap();
+        let wanted =
+            JwtValidation { issuer: String::new(), jwks_endpoint: url, additional_claims: Vec::new() };
+        let rules = vec![rule(1, "/a", asking(Authentication::Jwt(Arc::new(wanted))))];
+        let decision = decide_path(rules.clone(), "/a");
+        assert!(matches!(decision.outcome, Outcome::Authenticate(_)) && !decision.tells_identity);
+        assert!(matches!(decide_path(rules, CALLBACK_PATH).outcome, Outcome::Forward { .. }));
+    }
+
+    #[test]
+    fn a_listener_with_a_login_takes_clients_back_before_any_rule() {
+        let url = || "https://id.example/".parse().unwrap();
+        let oidc = Oidc {
+            issuer: String::new(),
+            authorization_endpoint: url(),
+            token_endpoint: url(),
+            user_info_endpoint: url(),
+            client_id: String::new(),
+            client_secret: crate::tls::NamedFile::new(std::path::Path::new("s"), 1),
+            scope: "openid".to_owned(),
+            session_cookie_name: String::new(),
+            session_timeout: Oidc::SESSION_TIMEOUT_MAX,
+            on_unauthenticated_request: OnUnauthenticated::Authenticate,
+            authentication_request_extra_params: Vec::new(),
+        };
+        let rules = vec![
+            rule(1, "/oauth2/*", fixed(404)),
+            rule(2, "/a", asking(Authentication::Oidc(Arc::new(oidc)))),
+        ];
+        for (path, is_callback) in [(CALLBACK_PATH, true), ("/oauth2/other", false), ("/a", false)] {
+            let decision = decide_path(rules.clone(), path);
+            assert_eq!(matches!(decision.outcome, Outcome::Callback(_)), is_callback, "{path}");
+            assert!(decision.tells_identity, "{path}");
+        }
     }
 
     #[test]
