@@ -189,3 +189,82 @@ async fn fetch(endpoint: &HttpUrl) -> Result<Keys, AuthenticationError> {
         Err(_) => Err(AuthenticationError::JwksUnreachable),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::jwks::testing::Issuer;
+
+    /// An endpoint that says `document`, and how often it was asked.
+    async fn endpoint(document: String) -> (HttpUrl, Rc<Cell<usize>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/keys", listener.local_addr().unwrap()).parse().unwrap();
+        let asked = Rc::new(Cell::new(0));
+        let counted = asked.clone();
+        tokio::task::spawn_local(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                counted.set(counted.get() + 1);
+                let _ = stream.read(&mut [0; 4096]).await;
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", document.len());
+                let _ = stream.write_all(format!("{head}{document}").as_bytes()).await;
+            }
+        });
+        (url, asked)
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, test);
+    }
+
+    #[test]
+    fn many_who_want_a_set_at_the_same_time_have_it_fetched_once() {
+        run(async {
+            let (url, asked) = endpoint(Issuer::new("a").document()).await;
+            let sets = Rc::new(KeySets::default());
+            let wanting = (0..20).map(|at| {
+                let set = sets.of(&url);
+                // Some name a key that there is, some one that there is not, some none.
+                let id = [Some("a"), Some("b"), None][at % 3];
+                tokio::task::spawn_local(async move { set.get(id).await.map(drop) })
+            });
+            for wants in wanting.collect::<Vec<_>>() {
+                assert_eq!(wants.await.unwrap(), Ok(()));
+            }
+            assert_eq!(asked.get(), 1);
+        });
+    }
+
+    #[test]
+    fn a_fetch_goes_on_when_whoever_began_it_has_gone() {
+        run(async {
+            let (url, asked) = endpoint(Issuer::new("a").document()).await;
+            let set = KeySets::default().of(&url);
+            let gone = set.clone();
+            let began = tokio::task::spawn_local(async move { gone.get(None).await.map(drop) });
+            tokio::task::yield_now().await;
+            began.abort();
+            assert!(began.await.unwrap_err().is_cancelled());
+            assert_eq!(set.get(None).await.map(drop), Ok(()));
+            assert_eq!(asked.get(), 1);
+        });
+    }
+
+    #[test]
+    fn a_set_that_could_not_be_had_is_not_asked_for_at_once_again() {
+        run(async {
+            let (url, asked) = endpoint("{}".to_owned()).await;
+            let set = KeySets::default().of(&url);
+            for _ in 0..3 {
+                assert_eq!(set.get(None).await.map(drop), Err(AuthenticationError::JwksInvalid));
+            }
+            assert_eq!(asked.get(), 1);
+        });
+    }
+}
