@@ -6,6 +6,7 @@
 #![allow(clippy::panic, reason = "a harness fails the test that it serves")]
 
 pub mod binary;
+pub mod canaille;
 pub mod capture;
 pub mod clean;
 pub mod client;
@@ -17,6 +18,8 @@ pub mod frames;
 pub mod grpc;
 pub mod http2;
 pub mod http2_target;
+pub mod https;
+pub mod issuer;
 pub mod moto;
 pub mod namespaces;
 pub mod open_loop;
@@ -38,6 +41,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 pub use binary::Binary;
+pub use canaille::Canaille;
 pub use capture::Capture;
 pub use client::{Client, Reply, get};
 pub use compose::Compose;
@@ -46,6 +50,8 @@ pub use folder::Folder;
 pub use frames::Frames;
 pub use http2::Http2Client;
 pub use http2_target::Http2Target;
+pub use https::Browser;
+pub use issuer::Issuer;
 pub use moto::Moto;
 pub use namespaces::Namespaces;
 pub use own_engine::OwnEngine;

@@ -50,6 +50,7 @@ fn test() -> Result<(), Failed> {
     needs::sources()?;
     needs::clients()?;
     needs::moto()?;
+    needs::canaille()?;
     cargo(&["build", "--locked", "--package", "weir", "--bins"])?;
     cargo(&["test", "--locked", "--workspace"])
 }

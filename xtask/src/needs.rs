@@ -10,6 +10,9 @@ const CARGO_DENY: &str = "0.20.2";
 /// What pip installs for the tests of Amazon ECS: the version that they are written for.
 const MOTO: &str = "moto[server]==5.2.5";
 
+/// What pip installs for the tests of logins: the version that they are written for.
+const CANAILLE: &str = "canaille[front,oidc]==0.3.6";
+
 /// A Docker engine and docker-compose, for the tests with real containers. Without one those are left out, except in continuous
 /// integration, where that would hide what they promise.
 pub(crate) fn engine() -> Result<(), Failed> {
@@ -41,20 +44,30 @@ pub(crate) fn sources() -> Result<(), Failed> {
 /// Moto, a server that speaks AWS's APIs, in a Python environment in the target folder. Without it the tests of Amazon ECS
 /// fail, and say what to do.
 pub(crate) fn moto() -> Result<(), Failed> {
-    let folder = built("moto");
-    if succeeds(&folder.join("bin/python").display().to_string(), &["-c", "import moto.server, flask"]) {
+    python("moto", "import moto.server, flask", MOTO, "the tests of Amazon ECS")
+}
+
+/// Canaille, an identity provider, likewise. Without it the tests of logins fail, and say what to do.
+pub(crate) fn canaille() -> Result<(), Failed> {
+    python("canaille", "import canaille.oidc, joserfc", CANAILLE, "the tests of logins")
+}
+
+/// A Python environment of that name in the target folder, in which `check` succeeds once pip has installed `package`.
+fn python(name: &str, check: &str, package: &str, purpose: &str) -> Result<(), Failed> {
+    let folder = built(name);
+    if succeeds(&folder.join("bin/python").display().to_string(), &["-c", check]) {
         return Ok(());
     }
     if !succeeds("python3", &["-c", "import ensurepip, venv"]) {
-        install(&[("python3 -m venv", "python3-venv")], "the tests of Amazon ECS")?;
+        install(&[("python3 -m venv", "python3-venv")], purpose)?;
     }
     let folder_text = folder.display().to_string();
     let made = run(Path::new("python3"), &["-m", "venv", &folder_text], &[]);
     let pip = folder.join("bin/pip");
-    let installed = made.and_then(|()| run(&pip, &["install", "--quiet", MOTO], &[]));
+    let installed = made.and_then(|()| run(&pip, &["install", "--quiet", package], &[]));
     if installed.is_err() && std::env::var_os("CI").is_none() {
         say(&format!(
-            "note: the tests of Amazon ECS need moto; python3 -m venv {folder_text} && {} install '{MOTO}'",
+            "note: {purpose} need {name}; python3 -m venv {folder_text} && {} install '{package}'",
             pip.display()
         ));
         return Ok(());

@@ -55,7 +55,10 @@ pub struct Explained {
     pub untried_rules: usize,
     /// The priority of the rule that matched, or `default`.
     pub rule: String,
-    /// `forward`, `redirect` or `fixed-response`.
+    /// How the rule asks who it is before its action: `jwt_validation` or `authenticate_oidc`, if it does. What follows is
+    /// what becomes of a request that passes.
+    pub authentication: Option<&'static str>,
+    /// `forward`, `redirect`, `fixed-response`, or `authenticate` for the end of a login.
     pub action: &'static str,
     /// What the target is asked for instead.
     pub transforms: Option<String>,
@@ -163,7 +166,8 @@ impl Explained {
         request: String,
         now: Timestamp,
     ) -> Self {
-        let Explanation { tried, untried, rule, action, transforms, affinity, fate } = explanation;
+        let Explanation { tried, untried, rule, authentication, action, transforms, affinity, fate } =
+            explanation;
         let group = fate.group();
         let picked = match fate {
             Fate::Forward { target, .. } => Some(target),
@@ -183,8 +187,10 @@ impl Explained {
             rules: tried.iter().map(tried_view).collect(),
             untried_rules: *untried,
             rule: rule.map_or("default".to_owned(), |rule| rule.priority.to_string()),
+            authentication: *authentication,
             action: match fate {
                 Fate::Forward { .. } | Fate::Hold { .. } | Fate::NoTarget { .. } => "forward",
+                Fate::Callback => "authenticate",
                 Fate::Redirect { .. } => "redirect",
                 Fate::Respond(_) => "fixed-response",
             },
@@ -232,6 +238,7 @@ fn candidate_views(group: &Group, now: Timestamp) -> Vec<CandidateView> {
 
 fn outcome(fate: &Fate<'_>) -> String {
     match fate {
+        Fate::Callback => "a client comes back from its login".to_owned(),
         Fate::Forward { group, target } => {
             let open = if group.fails_open() { "; too few are healthy, so all are used" } else { "" };
             let (id, addr) = (target.id.to_string(), target.addr.to_string());

@@ -12,7 +12,7 @@ mod guard;
 mod page;
 mod view;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -49,6 +49,8 @@ fn router(handle: Handle) -> Router {
         )
         .route("/api/v1/events", get(async |state: State<Handle>| Json(View::of(&state.0).events)))
         .route("/api/v1/explain", post(explain::answer))
+        .route("/api/v1/identity_keys", get(identity_keys))
+        .route("/api/v1/identity_keys/{id}", get(identity_key))
         .route("/api/v1/reload", post(reload))
         .route("/api/v1/target_groups/{group}/chaos", put(misbehave).delete(behave))
         .layer(middleware::from_fn(guard::refuse_strange_origins))
@@ -75,6 +77,19 @@ async fn metrics(State(handle): State<Handle>) -> Response {
 
 async fn view(State(handle): State<Handle>) -> Json<View> {
     Json(View::of(&handle))
+}
+
+/// The ids of the keys that targets check with what they are told of who has logged in.
+async fn identity_keys(State(handle): State<Handle>) -> Json<Vec<String>> {
+    Json(handle.tls.secrets().key_ids())
+}
+
+/// One of those keys, in PEM.
+async fn identity_key(State(handle): State<Handle>, Path(id): Path<String>) -> Response {
+    match handle.tls.secrets().public_key(&id) {
+        Some(pem) => ([(header::CONTENT_TYPE, "application/x-pem-file")], pem).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
 }
 
 /// What came of a reload, as JSON.

@@ -238,7 +238,12 @@ fn rules(kind: &ListenerKind<GroupIndex>, snapshot: &Snapshot) -> Vec<RuleView> 
     let name =
         |index: GroupIndex| snapshot.group(index).map_or("?".to_owned(), |g| g.settings.name.to_string());
     let rule = |priority: String, conditions: &[Condition], action: &Action<GroupIndex>| {
+        let (before, action) = match action {
+            Action::Authenticate(asked) => (format!("{}, ", asked.by.as_str()), &asked.then),
+            action => (String::new(), action),
+        };
         let (text, target_groups) = match action {
+            Action::Authenticate(asked) => (asked.by.as_str().to_owned(), Vec::new()),
             Action::FixedResponse(fixed) => (format!("respond {}", fixed.status), Vec::new()),
             Action::Redirect(redirect) => (format!("redirect {}", redirect.status), Vec::new()),
             Action::Forward(forward) => {
@@ -251,7 +256,7 @@ fn rules(kind: &ListenerKind<GroupIndex>, snapshot: &Snapshot) -> Vec<RuleView> 
             }
         };
         let conditions = conditions.iter().map(ToString::to_string).collect();
-        RuleView { priority, conditions, action: text, target_groups, provenance: None }
+        RuleView { priority, conditions, action: before + &text, target_groups, provenance: None }
     };
     match kind {
         ListenerKind::Application { rules, default_action, .. } => rules

@@ -4,6 +4,7 @@
 //!
 //! What this crate lacks, on purpose: configuration, discovery, control, and any type of an HTTP library.
 
+mod authentication;
 pub mod request;
 
 pub use request::Application;

@@ -1,10 +1,13 @@
 //! A request, from its head to its response.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use weir_core::decide::{Decision, Outcome};
+use weir_auth::Authenticator;
+use weir_core::decide::{Acted, Decision, Outcome};
 use weir_core::definition::ListenerKind;
+use weir_core::rule::Transforms;
 use weir_core::snapshot::{Listener, ListenerIndex, Unavailable};
 use weir_core::time::Moment;
 use weir_http::record::connection::{Connected, ConnectionId};
@@ -26,6 +29,10 @@ pub struct Application {
     pub observer: Rc<Observer>,
     /// What listeners speak TLS with.
     pub tls: weir_tls::Listeners,
+    /// What it asks who somebody is with.
+    pub authenticator: Rc<Authenticator>,
+    /// What it calls itself to targets.
+    pub signer: String,
 }
 
 impl Answer for Application {
@@ -101,8 +108,7 @@ impl Application {
         }
     }
 
-    /// Head → decision → header rules → exchange with the target → cookies of clients who stick → response. The response
-    /// holds the lease until its body has ended.
+    /// Head → decision → who it is, where a rule asks → the rule's action.
     async fn respond(&self, mut request: Request, record: &mut Record) -> Result<Response, RequestError> {
         request.check()?;
         let wall_seconds = self.exchange.worker.clock.wall_seconds(record.began());
@@ -113,10 +119,32 @@ impl Application {
             request.client(),
             Moment { now: record.began(), wall_seconds },
         );
-        let Some(Decision { rule, outcome, transforms, affinity }) = decision else {
+        let Some(Decision { rule, outcome, transforms, affinity, tells_identity }) = decision else {
             return Err(RequestError::ListenerGone);
         };
         record.matched(rule, outcome.action());
+        if tells_identity {
+            forwarded::forget_identity(&mut request);
+        }
+        match outcome {
+            // In boxes of their own: a request that nobody asks needs nothing for it.
+            Outcome::Authenticate(asked) => {
+                Box::pin(self.authenticate(request, &asked, transforms, record)).await
+            }
+            Outcome::Callback(logins) => Box::pin(self.finish_login(&request, &logins, record)).await,
+            outcome => self.act(request, Acted { outcome, affinity }, transforms, record).await,
+        }
+    }
+
+    /// Action → header rules → exchange with the target → cookies of clients who stick → response. The response holds the
+    /// lease until its body has ended.
+    pub(crate) async fn act(
+        &self,
+        mut request: Request,
+        Acted { outcome, affinity }: Acted,
+        transforms: Option<Arc<Transforms>>,
+        record: &mut Record,
+    ) -> Result<Response, RequestError> {
         // In a box: it waits for the response, and most requests have none.
         let affinity = affinity.map(Box::new);
         let (group, lease) = match outcome {
@@ -131,7 +159,10 @@ impl Application {
                 let pinned = affinity.as_ref().and_then(|affinity| affinity.pinned());
                 (group, Box::pin(self.exchange.hold(group, limit, pinned, record)).await?)
             }
-            Outcome::Unavailable { .. } => return Err(RequestError::NoTarget),
+            // Who it is has been asked by now.
+            Outcome::Authenticate(_) | Outcome::Callback(_) | Outcome::Unavailable { .. } => {
+                return Err(RequestError::NoTarget);
+            }
         };
         if let Some(affinity) = &affinity {
             record.stuck(affinity, lease.target());
@@ -147,7 +178,7 @@ impl Application {
         forwarded::tell_secured(&mut request);
         record.traced(forwarded::trace(
             &mut request,
-            wall_seconds,
+            self.exchange.worker.clock.wall_seconds(record.began()),
             self.exchange.dispatcher().borrow_mut().identifiers(),
         ));
         let (mut response, target) = self.exchange.forward(request, group, lease, record).await?;

@@ -70,9 +70,11 @@ impl Classic {
                 Ok(self.exchange.forward(request, group, lease, record).await?.0)
             }
             // No rules, so nothing else can have come of it.
-            Outcome::Redirect { .. } | Outcome::Respond(_) | Outcome::Unavailable { .. } => {
-                Err(RequestError::NoTarget)
-            }
+            Outcome::Authenticate(_)
+            | Outcome::Callback(_)
+            | Outcome::Redirect { .. }
+            | Outcome::Respond(_)
+            | Outcome::Unavailable { .. } => Err(RequestError::NoTarget),
         }
     }
 }

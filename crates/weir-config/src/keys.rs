@@ -90,7 +90,35 @@ objects! {
     CONNECTION_DRAINING = "connection draining", ["enabled", "timeout"], later [];
     LOG = "log", ["format", "path"], later [];
     APPLICATION_LISTENER = "application listener",
-        ["bind", "certificates", "default_action", "mutual_authentication", "protocol", "routing_http_request_x_amzn_mtls_clientcert_header_name", "routing_http_request_x_amzn_mtls_clientcert_issuer_header_name", "routing_http_request_x_amzn_mtls_clientcert_leaf_header_name", "routing_http_request_x_amzn_mtls_clientcert_serial_number_header_name", "routing_http_request_x_amzn_mtls_clientcert_subject_header_name", "routing_http_request_x_amzn_mtls_clientcert_validity_header_name", "routing_http_request_x_amzn_tls_cipher_suite_header_name", "routing_http_request_x_amzn_tls_version_header_name", "routing_http_response_access_control_allow_credentials_header_value", "routing_http_response_access_control_allow_headers_header_value", "routing_http_response_access_control_allow_methods_header_value", "routing_http_response_access_control_allow_origin_header_value", "routing_http_response_access_control_expose_headers_header_value", "routing_http_response_access_control_max_age_header_value", "routing_http_response_content_security_policy_header_value", "routing_http_response_server_enabled", "routing_http_response_strict_transport_security_header_value", "routing_http_response_x_content_type_options_header_value", "routing_http_response_x_frame_options_header_value", "rules", "ssl_policy"],
+        [
+            "bind",
+            "certificates",
+            "default_action",
+            "default_actions",
+            "mutual_authentication",
+            "protocol",
+            "routing_http_request_x_amzn_mtls_clientcert_header_name",
+            "routing_http_request_x_amzn_mtls_clientcert_issuer_header_name",
+            "routing_http_request_x_amzn_mtls_clientcert_leaf_header_name",
+            "routing_http_request_x_amzn_mtls_clientcert_serial_number_header_name",
+            "routing_http_request_x_amzn_mtls_clientcert_subject_header_name",
+            "routing_http_request_x_amzn_mtls_clientcert_validity_header_name",
+            "routing_http_request_x_amzn_tls_cipher_suite_header_name",
+            "routing_http_request_x_amzn_tls_version_header_name",
+            "routing_http_response_access_control_allow_credentials_header_value",
+            "routing_http_response_access_control_allow_headers_header_value",
+            "routing_http_response_access_control_allow_methods_header_value",
+            "routing_http_response_access_control_allow_origin_header_value",
+            "routing_http_response_access_control_expose_headers_header_value",
+            "routing_http_response_access_control_max_age_header_value",
+            "routing_http_response_content_security_policy_header_value",
+            "routing_http_response_server_enabled",
+            "routing_http_response_strict_transport_security_header_value",
+            "routing_http_response_x_content_type_options_header_value",
+            "routing_http_response_x_frame_options_header_value",
+            "rules",
+            "ssl_policy",
+        ],
         later [];
     CERTIFICATE = "certificate", ["certificate", "key"], later [];
     MUTUAL_AUTHENTICATION = "mutual_authentication",
@@ -115,8 +143,17 @@ objects! {
     PATTERNS = "patterns", ["regex_values", "values"], later [];
     QUERY_PAIR = "query_string pair", ["key", "value"], later [];
     ACTION = "action",
-        ["fixed_response", "forward", "redirect"],
-        later ["authenticate_cognito", "authenticate_oidc", "jwt_validation"];
+        ["authenticate_oidc", "fixed_response", "forward", "jwt_validation", "redirect"],
+        later ["authenticate_cognito"];
+    AUTHENTICATE_OIDC = "authenticate_oidc action",
+        [
+            "authentication_request_extra_params", "authorization_endpoint", "client_id", "client_secret_file", "issuer",
+            "on_unauthenticated_request", "scope", "session_cookie_name", "session_timeout", "token_endpoint",
+            "user_info_endpoint",
+        ],
+        later [];
+    JWT_VALIDATION = "jwt_validation action", ["additional_claims", "issuer", "jwks_endpoint"], later [];
+    ADDITIONAL_CLAIM = "additional claim", ["format", "name", "values"], later [];
     FORWARD = "forward action", ["stickiness", "target_groups"], later [];
     FORWARD_STICKINESS = "stickiness of a forward action", ["duration"], later [];
     FORWARD_GROUP = "weighted target group", ["name", "weight"], later [];

@@ -4,6 +4,7 @@
 //! What a mistake makes unknowable is `None`; a configuration is only made when there was none.
 
 mod action;
+mod authentication;
 mod classic;
 mod discovery;
 mod ecs;

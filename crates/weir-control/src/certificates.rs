@@ -1,4 +1,4 @@
-//! What listeners speak TLS with, and what cookies are sealed with: loaded with the definitions that name it, watched, and
+//! What listeners speak TLS with, and the secrets of workers: loaded with the definitions that name them, watched, and
 //! swapped live.
 //!
 //! A definition with a file that cannot be used is refused whole. Afterwards files change on their own: one that cannot
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch as cell};
 use tokio::time::{Instant, sleep_until};
+use weir_core::authentication::logins;
 use weir_core::definition::Definitions;
 use weir_core::reconcile::State;
 use weir_core::seal::CookieKeys;
@@ -21,8 +22,8 @@ use weir_core::tls::{NamedFile, Tls};
 use weir_net::clock::Clock;
 use weir_telemetry::{Telemetry, names};
 use weir_tls::{
-    Alpn, Files, Listeners, LoadError, ServerCertificate, ServerSettings, Tickets, load, load_cookie_keys,
-    load_tickets, random_cookie_keys,
+    Alpn, Files, Listeners, LoadError, Secrets, ServerCertificate, ServerSettings, Tickets, load,
+    load_secrets, load_tickets,
 };
 
 /// What clients of application listeners may speak, the preferred first.
@@ -40,9 +41,7 @@ pub(crate) struct Certificates {
     listeners: Listeners,
     /// Used where no secret is written: the same for as long as the process lives.
     own_tickets: Arc<Tickets>,
-    own_cookie_keys: Arc<CookieKeys>,
-    /// What cookies are sealed with now.
-    cookie_keys: Arc<CookieKeys>,
+    own_secrets: Secrets,
     wanted: Wanted,
     /// The files as they are used.
     files: cell::Sender<Arc<Files>>,
@@ -59,6 +58,8 @@ struct Wanted {
     listeners: BTreeMap<ListenerIndex, Arc<Tls>>,
     tickets: Option<NamedFile>,
     cookie_secrets: Option<NamedFile>,
+    /// By what identity providers know weir.
+    client_secrets: Vec<NamedFile>,
 }
 
 /// What is loaded and not served with yet.
@@ -71,7 +72,7 @@ pub(crate) struct Prepared {
 #[derive(Debug)]
 struct Loaded {
     settings: BTreeMap<ListenerIndex, ServerSettings>,
-    cookie_keys: Arc<CookieKeys>,
+    secrets: Secrets,
     files: Files,
 }
 
@@ -81,19 +82,10 @@ impl Certificates {
         let (files, watched) = cell::channel(Arc::new(Files::new()));
         let (sender, changes) = mpsc::channel(1);
         tokio::task::spawn_local(watch::watch(watched, sender));
-        let own_cookie_keys = random_cookie_keys();
-        Self {
-            listeners,
-            own_tickets: Tickets::random(),
-            cookie_keys: own_cookie_keys.clone(),
-            own_cookie_keys,
-            wanted: Wanted::default(),
-            files,
-            changes,
-            warns_at: Instant::now() + EXPIRY_WARNING_INTERVAL,
-            telemetry,
-            clock,
-        }
+        let (wanted, own_tickets) = (Wanted::default(), Tickets::random());
+        let warns_at = Instant::now() + EXPIRY_WARNING_INTERVAL;
+        let own_secrets = listeners.secrets();
+        Self { listeners, own_tickets, own_secrets, wanted, files, changes, warns_at, telemetry, clock }
     }
 
     /// Loads what `definitions` ask for.
@@ -109,6 +101,7 @@ impl Certificates {
             listeners: BTreeMap::new(),
             tickets: definitions.tls_tickets.clone(),
             cookie_secrets: definitions.cookie_secrets.clone(),
+            client_secrets: client_secrets(definitions),
         };
         for load_balancer in &definitions.load_balancers {
             for listener in &load_balancer.listeners {
@@ -120,8 +113,8 @@ impl Certificates {
             }
         }
         let mut files = Files::new();
-        let (settings, cookie_keys) = self.load(&wanted, &mut files)?;
-        Ok(Prepared { wanted, loaded: Loaded { settings, cookie_keys, files } })
+        let (settings, secrets) = self.load(&wanted, &mut files)?;
+        Ok(Prepared { wanted, loaded: Loaded { settings, secrets, files } })
     }
 
     /// Serves with what was prepared.
@@ -132,7 +125,7 @@ impl Certificates {
 
     /// What cookies are sealed with now.
     pub(crate) fn cookie_keys(&self) -> Arc<CookieKeys> {
-        self.cookie_keys.clone()
+        self.listeners.secrets().cookies
     }
 
     /// Waits until a file has changed, and warns of certificates that end soon once a day. May be dropped at any time.
@@ -153,7 +146,7 @@ impl Certificates {
         let before = self.files.borrow().clone();
         let mut files = Files::new();
         let mut problems = Vec::new();
-        let (settings, cookie_keys) = loop {
+        let (settings, secrets) = loop {
             match self.load(&self.wanted, &mut files) {
                 Ok(loaded) => break loaded,
                 Err(problem) => {
@@ -167,7 +160,7 @@ impl Certificates {
                 }
             }
         };
-        self.serve(Loaded { settings, cookie_keys, files });
+        self.serve(Loaded { settings, secrets, files });
         problems
     }
 
@@ -175,11 +168,9 @@ impl Certificates {
         &self,
         wanted: &Wanted,
         files: &mut Files,
-    ) -> Result<(BTreeMap<ListenerIndex, ServerSettings>, Arc<CookieKeys>), LoadError> {
-        let cookie_keys = match &wanted.cookie_secrets {
-            Some(file) => load_cookie_keys(file, files)?,
-            None => self.own_cookie_keys.clone(),
-        };
+    ) -> Result<(BTreeMap<ListenerIndex, ServerSettings>, Secrets), LoadError> {
+        let secrets =
+            load_secrets(wanted.cookie_secrets.as_ref(), &wanted.client_secrets, &self.own_secrets, files)?;
         let tickets = match &wanted.tickets {
             Some(file) => load_tickets(file, files)?,
             None => self.own_tickets.clone(),
@@ -188,7 +179,7 @@ impl Certificates {
         let load = |(index, tls): (&ListenerIndex, &Arc<Tls>)| {
             load(tls, &APPLICATION_ALPN, &tickets, files).map(|settings| (*index, settings))
         };
-        Ok((listeners.map(load).collect::<Result<_, _>>()?, cookie_keys))
+        Ok((listeners.map(load).collect::<Result<_, _>>()?, secrets))
     }
 
     /// Takes a file as it was before, and the other of its pair with it; whether that makes a difference.
@@ -204,8 +195,8 @@ impl Certificates {
         is_back
     }
 
-    fn serve(&mut self, Loaded { settings, cookie_keys, files }: Loaded) {
-        self.cookie_keys = cookie_keys;
+    fn serve(&mut self, Loaded { settings, secrets, files }: Loaded) {
+        self.listeners.set_secrets(secrets);
         let certificates = settings.values().flat_map(ServerSettings::certificates).cloned();
         let certificates: BTreeMap<PathBuf, Arc<ServerCertificate>> =
             certificates.map(|certificate| (certificate.file.clone(), certificate)).collect();
@@ -238,13 +229,23 @@ impl Certificates {
     }
 }
 
+/// The files by which identity providers know weir.
+fn client_secrets(definitions: &Definitions) -> Vec<NamedFile> {
+    let listeners = definitions.load_balancers.iter().flat_map(|load_balancer| &load_balancer.listeners);
+    let logins = listeners.flat_map(|listener| logins(&listener.kind).to_vec());
+    logins.map(|login| login.client_secret.clone()).collect()
+}
+
 /// Every file that `definitions` name for TLS and that cannot be used, the first one of each listener.
 pub fn unusable_files(definitions: &Definitions) -> Vec<LoadError> {
     let mut files = Files::new();
     let tickets = definitions.tls_tickets.iter().map(|file| load_tickets(file, &mut files).err());
     let mut problems: Vec<LoadError> = tickets.flatten().collect();
-    let cookies = definitions.cookie_secrets.iter().map(|file| load_cookie_keys(file, &mut files).err());
-    problems.extend(cookies.flatten());
+    let own = Secrets::random();
+    let mut unusable =
+        |cookies, clients: &[NamedFile]| load_secrets(cookies, clients, &own, &mut files).err();
+    problems.extend(definitions.cookie_secrets.as_ref().and_then(|file| unusable(Some(file), &[])));
+    problems.extend(client_secrets(definitions).into_iter().filter_map(|file| unusable(None, &[file])));
     let listeners = definitions.load_balancers.iter().flat_map(|load_balancer| &load_balancer.listeners);
     let tickets = Tickets::random();
     let load = |tls: &Arc<Tls>| load(tls, &APPLICATION_ALPN, &tickets, &mut files).err();

@@ -52,6 +52,8 @@ pub struct Handle {
     pub timeline: Timeline,
     /// The process's clock.
     pub clock: Clock,
+    /// What listeners speak TLS with, and what weir signs with.
+    pub tls: weir_tls::Listeners,
     /// Whether weir is ready for traffic.
     pub readiness: Readiness,
     pub(crate) commands: mpsc::Sender<Command>,

@@ -157,6 +157,7 @@ impl Reconciler {
             chaos: crate::handle::Mischiefs::default(),
             timeline: crate::timeline::Timeline::default(),
             clock: parts.clock,
+            tls: parts.tls.clone(),
             readiness: crate::handle::Readiness::default(),
             commands: commands_sender,
         };

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::address::ClientAddr;
+use crate::authentication::{Authenticated, CALLBACK_PATH, Oidc};
 use crate::balance::{PickContext, WorkerState};
 use crate::definition::ListenerKind;
 use crate::head::Head;
@@ -26,11 +27,26 @@ pub struct Decision {
     pub transforms: Option<Arc<Transforms>>,
     /// What its cookies came to, where clients stick to a group or to a target.
     pub affinity: Option<Affinity>,
+    /// Whether the listener tells targets who has logged in, so that no client may say so itself.
+    pub tells_identity: bool,
+}
+
+/// What an action came to, with what the request's cookies had to do with it.
+#[derive(Debug)]
+pub struct Acted {
+    /// What it came to.
+    pub outcome: Outcome,
+    /// What the request's cookies came to, where clients stick to a group or to a target.
+    pub affinity: Option<Affinity>,
 }
 
 /// What an action came to.
 #[derive(Debug)]
 pub enum Outcome {
+    /// Ask who it is; who passes goes on with [`act`]. No target has been picked yet.
+    Authenticate(Arc<Authenticated<GroupIndex>>),
+    /// A provider has sent the client back, after one of these logins.
+    Callback(Arc<[Arc<Oidc>]>),
     /// Send the request to the leased target.
     Forward {
         /// The group that was drawn, for another pick should this target fail.
@@ -60,6 +76,7 @@ impl Outcome {
     /// The action's name in AWS's access log.
     pub fn action(&self) -> &'static str {
         match self {
+            Self::Authenticate(_) | Self::Callback(_) => "authenticate",
             Self::Forward { .. } | Self::Unavailable { .. } => "forward",
             Self::Redirect { .. } => "redirect",
             Self::Respond(_) => "fixed-response",
@@ -77,10 +94,15 @@ pub fn decide(
     head: &Head<'_>,
     client: ClientAddr,
     worker: &mut WorkerState,
-    Moment { now, wall_seconds }: Moment,
+    moment: Moment,
 ) -> Decision {
+    let tells_identity = !listener.logins.is_empty();
     let (rule, action, transforms) = match &listener.kind {
         ListenerKind::Application { rules, default_action, .. } => {
+            if tells_identity && head.path == CALLBACK_PATH {
+                let outcome = Outcome::Callback(listener.logins.clone());
+                return Decision { rule: None, outcome, transforms: None, affinity: None, tells_identity };
+            }
             match listener.rule_index.first_match(rules, head, client) {
                 Some(rule) => (Some(rule.priority), &rule.action, rule.transforms.clone()),
                 None => (None, default_action, None),
@@ -89,13 +111,26 @@ pub fn decide(
         ListenerKind::ClassicHttp { group }
         | ListenerKind::ClassicTcp { group }
         | ListenerKind::NetworkTcp { group } => {
-            let context = PickContext { key: 0, now, avoid: &[], pinned: None };
+            let context = PickContext { key: 0, now: moment.now, avoid: &[], pinned: None };
             let outcome = forward(snapshot, *group, worker, &context);
-            return Decision { rule: None, outcome, transforms: None, affinity: None };
+            return Decision { rule: None, outcome, transforms: None, affinity: None, tells_identity };
         }
     };
+    let Acted { outcome, affinity } = act(snapshot, action, head, worker, moment);
+    Decision { rule, outcome, transforms, affinity, tells_identity }
+}
+
+/// What an action comes to: the last step of [`decide`], or what follows an authentication.
+pub fn act(
+    snapshot: &Snapshot,
+    action: &Action<GroupIndex>,
+    head: &Head<'_>,
+    worker: &mut WorkerState,
+    Moment { now, wall_seconds }: Moment,
+) -> Acted {
     let mut affinity = None;
     let outcome = match action {
+        Action::Authenticate(asked) => Outcome::Authenticate(asked.clone()),
         Action::FixedResponse(fixed) => Outcome::Respond(fixed.clone()),
         Action::Redirect(redirect) => {
             Outcome::Redirect { status: redirect.status, location: redirect.location(head) }
@@ -119,10 +154,10 @@ pub fn decide(
             }
         }
     };
-    Decision { rule, outcome, transforms, affinity }
+    Acted { outcome, affinity }
 }
 
-/// Picks a target of `group`: the last step of [`decide`], and the whole decision for a flow or another attempt.
+/// Picks a target of `group`: the last step of [`act`], and the whole decision for a flow or another attempt.
 pub fn forward(
     snapshot: &Snapshot,
     group: GroupIndex,
@@ -142,6 +177,7 @@ pub fn forward(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authentication::{Authentication, JwtValidation, OnUnauthenticated};
     use crate::definition::Algorithm;
     use crate::name::LoadBalancerName;
     use crate::pattern::{Case, Pattern};
@@ -166,7 +202,7 @@ mod tests {
 
     fn decide_path(rules: Vec<Rule<GroupIndex>>, path: &str) -> Decision {
         let group = testing::group(Algorithm::RoundRobin, testing::members(&[(1, 1)]));
-        let listener = Listener {
+        let mut listener = Listener {
             index: ListenerIndex(0),
             load_balancer: LoadBalancerName::parse("edge").unwrap(),
             idle_timeout: std::time::Duration::from_secs(60),
@@ -174,6 +210,7 @@ mod tests {
             http: crate::definition::HttpSettings::default(),
             bind: crate::address::ListenAddr("127.0.0.1:80".parse().unwrap()),
             rule_index: crate::rule::RuleIndex::new(&rules),
+            logins: Arc::default(),
             kind: ListenerKind::Application {
                 headers: Arc::default(),
                 tls: None,
@@ -181,6 +218,7 @@ mod tests {
                 default_action: Action::Forward(Forward::to(GroupIndex(0))),
             },
         };
+        listener.logins = crate::authentication::logins(&listener.kind);
         let snapshot = Snapshot::new(1, Vec::new(), vec![Some(Arc::new(group))]);
         let headers = Vec::new();
         let head = Head {
@@ -210,6 +248,49 @@ mod tests {
         let decision = decide_path(vec![rule(1, "/a", fixed(404))], "/b");
         assert_eq!(decision.rule, None);
         assert!(matches!(decision.outcome, Outcome::Forward { group: GroupIndex(0), .. }));
+    }
+
+    fn asking(by: Authentication) -> Action<GroupIndex> {
+        let then = Action::Forward(Forward::to(GroupIndex(0)));
+        Action::Authenticate(Arc::new(Authenticated { by, then }))
+    }
+
+    #[test]
+    fn who_it_is_is_asked_before_a_target_is_picked() {
+        let url = "https://id.example/keys".parse().unwrap();
+        let wanted =
+            JwtValidation { issuer: String::new(), jwks_endpoint: url, additional_claims: Vec::new() };
+        let rules = vec![rule(1, "/a", asking(Authentication::Jwt(Arc::new(wanted))))];
+        let decision = decide_path(rules.clone(), "/a");
+        assert!(matches!(decision.outcome, Outcome::Authenticate(_)) && !decision.tells_identity);
+        assert!(matches!(decide_path(rules, CALLBACK_PATH).outcome, Outcome::Forward { .. }));
+    }
+
+    #[test]
+    fn a_listener_with_a_login_takes_clients_back_before_any_rule() {
+        let url = || "https://id.example/".parse().unwrap();
+        let oidc = Oidc {
+            issuer: String::new(),
+            authorization_endpoint: url(),
+            token_endpoint: url(),
+            user_info_endpoint: url(),
+            client_id: String::new(),
+            client_secret: crate::tls::NamedFile::new(std::path::Path::new("s"), 1),
+            scope: "openid".to_owned(),
+            session_cookie_name: String::new(),
+            session_timeout: Oidc::SESSION_TIMEOUT_MAX,
+            on_unauthenticated_request: OnUnauthenticated::Authenticate,
+            authentication_request_extra_params: Vec::new(),
+        };
+        let rules = vec![
+            rule(1, "/oauth2/*", fixed(404)),
+            rule(2, "/a", asking(Authentication::Oidc(Arc::new(oidc)))),
+        ];
+        for (path, is_callback) in [(CALLBACK_PATH, true), ("/oauth2/other", false), ("/a", false)] {
+            let decision = decide_path(rules.clone(), path);
+            assert_eq!(matches!(decision.outcome, Outcome::Callback(_)), is_callback, "{path}");
+            assert!(decision.tells_identity, "{path}");
+        }
     }
 
     #[test]

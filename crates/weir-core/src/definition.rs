@@ -235,6 +235,7 @@ impl<G> ListenerKind<G> {
 
 fn forwarded_to<G>(action: &Action<G>) -> Vec<&G> {
     match action {
+        Action::Authenticate(asked) => forwarded_to(&asked.then),
         Action::Forward(forward) => forward.groups.iter().map(|(group, _)| group).collect(),
         Action::FixedResponse(_) | Action::Redirect(_) => Vec::new(),
     }

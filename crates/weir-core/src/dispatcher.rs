@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use crate::address::ClientAddr;
 use crate::balance::{PickContext, WorkerState};
-use crate::decide::{Decision, Outcome, decide, forward};
+use crate::decide::{Acted, Decision, Outcome, act, decide, forward};
 use crate::definition::{ProtocolVersion, TargetProtocol};
 use crate::head::Head;
 use crate::lease::Lease;
+use crate::rule::Action;
 use crate::snapshot::{GroupIndex, Listener, ListenerIndex, Snapshot};
 use crate::sticky::{Affinity, Cookies, Sealing};
 use crate::table::Reader;
@@ -52,6 +53,12 @@ impl Dispatcher {
         let snapshot = reader.read();
         let listener = snapshot.listener(listener)?;
         Some(decide(snapshot, listener, head, client, state, moment))
+    }
+
+    /// Does what stands behind an authentication; see [`act`].
+    pub fn act(&mut self, action: &Action<GroupIndex>, head: &Head<'_>, moment: Moment) -> Acted {
+        let Self { reader, state, .. } = self;
+        act(reader.read(), action, head, state, moment)
     }
 
     /// Picks a target of `group` for a flow, or for another attempt; see [`forward`].

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::address::ClientAddr;
 use crate::balance::{WorkerState, share_of_turns};
-use crate::decide::{Decision, Outcome, decide};
+use crate::decide::{Acted, Decision, Outcome, act, decide};
 use crate::definition::{Algorithm, ListenerKind};
 use crate::head::Head;
 use crate::rule::{Action, FixedResponse, Rule, Transforms};
@@ -26,6 +26,8 @@ pub struct Explanation<'a> {
     pub untried: usize,
     /// The rule that matched; `None` is the default rule, and listeners that have no rules.
     pub rule: Option<&'a Rule<GroupIndex>>,
+    /// How it asks who it is before that. What follows is what becomes of a request that passes.
+    pub authentication: Option<&'static str>,
     /// What that does with requests; `None` on listeners without rules, which forward.
     pub action: Option<&'a Action<GroupIndex>>,
     /// What targets are asked for instead.
@@ -55,6 +57,8 @@ impl Tried<'_> {
 /// What becomes of a request.
 #[derive(Debug)]
 pub enum Fate<'a> {
+    /// A provider has sent the client back from its login, which is finished.
+    Callback,
     /// It goes to a target.
     Forward {
         /// The group that was drawn.
@@ -91,7 +95,7 @@ impl<'a> Fate<'a> {
         match self {
             Self::Forward { group, .. } | Self::Hold { group, .. } => Some(group),
             Self::NoTarget { group } => *group,
-            Self::Redirect { .. } | Self::Respond(_) => None,
+            Self::Callback | Self::Redirect { .. } | Self::Respond(_) => None,
         }
     }
 }
@@ -118,8 +122,14 @@ pub fn explain<'a>(
     worker: &mut WorkerState,
     moment: Moment,
 ) -> Explanation<'a> {
-    let Decision { rule, outcome, transforms, affinity } =
+    let Decision { rule, mut outcome, transforms, mut affinity, .. } =
         decide(snapshot, listener, head, client, worker, moment);
+    let mut authentication = None;
+    if let Outcome::Authenticate(asked) = &outcome {
+        let asked = asked.clone();
+        authentication = Some(asked.by.as_str());
+        Acted { outcome, affinity } = act(snapshot, &asked.then, head, worker, moment);
+    }
     let rules = listener.kind.rules();
     let matched = rule.and_then(|priority| rules.iter().position(|rule| rule.priority == priority));
     let tried = rules[..matched.map_or(rules.len(), |at| at + 1)].iter().map(|rule| {
@@ -135,7 +145,11 @@ pub fn explain<'a>(
         untried: rules.len() - tried.len(),
         tried,
         rule: matched.map(|at| &rules[at]),
-        action: matched.map(|at| &rules[at].action).or(default),
+        authentication,
+        action: matched.map(|at| &rules[at].action).or(default).map(|action| match action {
+            Action::Authenticate(asked) => &asked.then,
+            action => action,
+        }),
         transforms,
         affinity,
         fate: fate(outcome, snapshot),
@@ -148,6 +162,8 @@ fn fate(outcome: Outcome, snapshot: &Snapshot) -> Fate<'_> {
             Some(group) => Fate::Forward { group, target: lease.withdraw() },
             None => Fate::NoTarget { group: None },
         },
+        // No authentication stands behind another.
+        Outcome::Callback(_) | Outcome::Authenticate(_) => Fate::Callback,
         Outcome::Redirect { status, location } => Fate::Redirect { status, location },
         Outcome::Respond(fixed) => Fate::Respond(fixed),
         Outcome::Unavailable { group, why } => match (group.and_then(|group| snapshot.group(group)), why) {

@@ -7,6 +7,7 @@
 //! What this crate lacks, on purpose: async, sockets, clocks, ambient randomness, locks, logging.
 
 pub mod address;
+pub mod authentication;
 pub mod automatic;
 pub mod balance;
 pub mod chaos;

@@ -250,6 +250,7 @@ impl State {
                     http: load_balancer.http,
                     bind: listener.bind,
                     rule_index: RuleIndex::new(kind.rules()),
+                    logins: crate::authentication::logins(&kind),
                     kind,
                 }));
             }

@@ -16,6 +16,7 @@ pub use index::RuleIndex;
 pub use transform::{REWRITE_BYTES_MAX, Rewrite, RewriteError, Transforms};
 
 use crate::address::ClientAddr;
+use crate::authentication::Authenticated;
 use crate::head::Head;
 use crate::name::LoadBalancerName;
 use crate::redirect::Redirect;
@@ -106,6 +107,8 @@ impl<G> Rule<G> {
 /// What a rule does with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action<G> {
+    /// Asks first who it is, then does something else.
+    Authenticate(Arc<Authenticated<G>>),
     /// Answers with a fixed response.
     FixedResponse(Arc<FixedResponse>),
     /// Sends the request to a target of one of these groups.
@@ -116,8 +119,13 @@ pub enum Action<G> {
 
 impl<G> Action<G> {
     /// The same action with every group replaced by what `resolve` gives for it.
-    pub fn map_groups<H>(&self, resolve: impl FnMut(&G) -> H) -> Action<H> {
+    pub fn map_groups<H>(&self, mut resolve: impl FnMut(&G) -> H) -> Action<H> {
         match self {
+            Self::Authenticate(asked) => Action::Authenticate(Arc::new(Authenticated {
+                by: asked.by.clone(),
+                // Not in this very function, whose type would have no end.
+                then: asked.then.map_groups(&mut resolve as &mut dyn FnMut(&G) -> H),
+            })),
             Self::FixedResponse(fixed) => Action::FixedResponse(fixed.clone()),
             Self::Forward(forward) => Action::Forward(forward.map_groups(resolve)),
             Self::Redirect(redirect) => Action::Redirect(redirect.clone()),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::ListenAddr;
+use crate::authentication::Oidc;
 use crate::balance::{PickContext, Picker, Table, WorkerState};
 use crate::definition::{HttpSettings, ListenerKind, TargetGroup};
 use crate::health::Health;
@@ -119,6 +120,8 @@ pub struct Listener {
     pub kind: ListenerKind<GroupIndex>,
     /// Where the rules of its kind are found.
     pub rule_index: RuleIndex,
+    /// How its clients log in; see [`crate::authentication::logins`].
+    pub logins: Arc<[Arc<Oidc>]>,
 }
 
 /// A target group as the data plane sees it.

@@ -20,8 +20,8 @@ use weir_core::task::SourceKind;
 use weir_core::url::HttpUrl;
 
 use crate::Report;
-use crate::client::{self, Answer, ClientError};
 use crate::reporter::{Backoff, Gone, Reporter, while_wanted};
+use weir_fetch::{self as client, Answer, ClientError};
 
 pub use self::document::watch_configuration;
 pub use self::publish::publish;

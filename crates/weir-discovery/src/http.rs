@@ -11,9 +11,9 @@ use weir_core::task::SourceKind;
 use weir_core::url::HttpUrl;
 
 use crate::Report;
-use crate::client;
 use crate::elements::{self, Document, Elements};
 use crate::reporter::{Backoff, Gone, Reporter, while_wanted};
+use weir_fetch as client;
 
 /// Largest answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;

@@ -5,7 +5,6 @@
 //!
 //! What this crate lacks, on purpose: the writer, health, decisions.
 
-mod client;
 pub mod dns;
 pub mod docker;
 pub mod ecs;
@@ -17,7 +16,6 @@ pub mod labels;
 pub mod memory;
 mod reporter;
 pub mod swarm;
-mod tls;
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,6 @@
 //! Why a request failed: one variant per step, one status each.
 
+use weir_core::authentication::AuthenticationError;
 use weir_net::dial::DialError;
 use weir_tls::HandshakeError;
 
@@ -9,6 +10,9 @@ use crate::codec::h1::request_head::HeadError;
 /// Why weir answered a request by itself. Named for the step that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
+    /// Whoever asks may not pass, or that could not be found out.
+    #[error(transparent)]
+    Authentication(#[from] AuthenticationError),
     /// The client closed, or sent nonsense, before the end of its body.
     #[error("the request's body is malformed or cut short")]
     BodyBrokenOff,
@@ -119,9 +123,10 @@ pub enum Culprit {
 impl RequestError {
     /// The status that the client gets.
     ///
-    /// Source: Application Load Balancer, "Troubleshoot": HTTP 400, 405, 408, 463, 500, 501, 502, 503, 504, 507.
+    /// Source: Application Load Balancer, "Troubleshoot": HTTP 400, 401, 405, 408, 463, 500, 501, 502, 503, 504, 507, 561, 562.
     pub fn status(&self) -> u16 {
         match self {
+            Self::Authentication(error) => error.status(),
             Self::BodyTimedOut => 408,
             Self::MethodNotAllowed => 405,
             Self::TooManyForwarders => 463,
@@ -170,7 +175,9 @@ impl RequestError {
             | Self::TargetHandshakeFailed(_)
             | Self::TargetMalformed
             | Self::TargetTimedOut => Culprit::Target,
-            Self::DeregisteredMidRequest
+            // A client that must log in has done nothing wrong: its connection goes on.
+            Self::Authentication(_)
+            | Self::DeregisteredMidRequest
             | Self::HoldExpired
             | Self::HoldQueueFull
             | Self::ListenerGone
@@ -182,6 +189,7 @@ impl RequestError {
     /// The name in logs and metric labels.
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::Authentication(error) => error.reason(),
             Self::BodyBrokenOff => "body_broken_off",
             Self::BodyTimedOut => "body_timed_out",
             Self::ConnectionFieldInvalid => "connection_field_invalid",
@@ -215,6 +223,14 @@ impl RequestError {
             Self::TransformFailed(TransformError::InvalidHost) => "transform_invalid_host",
             Self::TransformFailed(TransformError::InvalidPath) => "transform_invalid_path",
             Self::TransformFailed(TransformError::TooLong) => "transform_too_long",
+        }
+    }
+
+    /// The name in access logs: AWS's where it has one.
+    pub(crate) fn logged(&self) -> &'static str {
+        match self {
+            Self::Authentication(error) => error.logged(),
+            error => error.reason(),
         }
     }
 

@@ -105,6 +105,21 @@ pub(crate) fn secured(
     (settings.tells_tls || certificate.is_some()).then(|| Rc::new(preset))
 }
 
+/// Leaves behind what a client says of who has logged in: only weir may say so.
+pub fn forget_identity(request: &mut Request) {
+    request.parts_mut().edits.leave_out(Known::XAmznOidc);
+}
+
+/// Tells the target who has logged in, by fields whose names begin with `X-Amzn-Oidc-`. A value with bytes that a field
+/// may not have is left out.
+pub fn tell_identity(request: &mut Request, fields: &[(&'static str, String)]) {
+    for (name, value) in fields {
+        if let Some(value) = HeaderText::new(value) {
+            request.set(Known::XAmznOidc, name, value);
+        }
+    }
+}
+
 /// What came of `X-Forwarded-For`, as a list that goes on.
 fn forwarders(request: &Request) -> Result<String, RequestError> {
     let mut list = String::new();

@@ -135,6 +135,14 @@ impl Record {
         }
     }
 
+    /// Whoever asks has passed, and this is what the rule's next action is called.
+    pub fn passed(&mut self, action: &'static str) {
+        if let Some(details) = &mut self.0.details {
+            details.is_authenticated = true;
+            details.action = action;
+        }
+    }
+
     /// The rule's transforms have been applied to the request, and made this of its host.
     pub fn transformed(&mut self, request: &Request, host: Option<&HeaderText>) {
         let url = &request.parts().rewritten_url;
@@ -192,7 +200,7 @@ impl Record {
         }
         if let Some(details) = &mut self.0.details {
             details.oddities = details.oddities.with_all(oddities);
-            details.error_reason = Some(error.reason());
+            details.error_reason = Some(error.logged());
             if let RequestError::TransformFailed(error) = error {
                 details.transform_status = Some(error.as_str());
             }
@@ -272,13 +280,16 @@ pub async fn recorded(
     request: Request,
     respond: impl AsyncFnOnce(Request, &mut Record) -> Result<Response, RequestError>,
 ) -> Response {
+    const UNAUTHORIZED: u16 = 401;
     let mut record = Record::begin(observer, &request);
     let is_call = request.is_grpc();
     let response = match respond(request, &mut record).await {
         Ok(response) => response,
         Err(error) => {
             record.failed(&error);
-            let is_unavailable = is_call && error.culprit() != Culprit::Client;
+            // Of a 401 clients of gRPC know by themselves what it means for a call.
+            let is_unavailable =
+                is_call && error.culprit() != Culprit::Client && error.status() != UNAUTHORIZED;
             let mut response = if is_unavailable {
                 Response::unavailable(error.status())
             } else {

@@ -3,14 +3,12 @@
 //! Source: Application Load Balancer, "Sticky sessions". What the cookies say is decided in [`weir_core::sticky`].
 
 use std::cell::RefCell;
-use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use weir_core::snapshot::GroupIndex;
 use weir_core::sticky::{Affinity, Cookie};
 use weir_core::target::Target;
 
-use crate::codec::edits::HeaderText;
 use crate::codec::response::Response;
 use crate::exchange::Exchange;
 
@@ -39,12 +37,12 @@ pub fn set_cookies(
     let sets = |name: &str| response.sets_cookie(name);
     let cookies = exchange.dispatcher().borrow_mut().cookies(affinity, group, target, sets, wall_seconds);
     for cookie in cookies.iter() {
-        response.add("Set-Cookie", line(cookie, wall_seconds + KEPT_SECONDS));
+        response.set_cookie(&line(cookie, wall_seconds + KEPT_SECONDS));
     }
 }
 
 /// A cookie with its attributes, as AWS writes them.
-fn line(cookie: &Cookie, ends_at: u64) -> HeaderText {
+fn line(cookie: &Cookie, ends_at: u64) -> String {
     let mut line = String::with_capacity(LINE_BYTES);
     for part in [cookie.name, "=", cookie.value(), "; Expires="] {
         line.push_str(part);
@@ -60,5 +58,5 @@ fn line(cookie: &Cookie, ends_at: u64) -> HeaderText {
     if cookie.is_cross_site() {
         line.push_str("; SameSite=None; Secure");
     }
-    HeaderText::Shared(Rc::from(line.into_bytes()))
+    line
 }

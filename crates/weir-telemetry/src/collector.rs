@@ -336,6 +336,7 @@ mod tests {
             bind: ListenAddr("127.0.0.1:8080".parse().unwrap()),
             kind: ListenerKind::NetworkTcp { group: GroupIndex(0) },
             rule_index: weir_core::rule::RuleIndex::default(),
+            logins: Arc::default(),
         }
     }
 

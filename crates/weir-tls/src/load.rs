@@ -1,5 +1,6 @@
 //! From the files that a configuration names to what a listener serves with: all of it, or the first mistake.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::DefaultTimeProvider;
 use rustls::{DistinguishedName, Error, InconsistentKeys};
-use weir_core::seal::{CookieKeys, SECRET_BYTES_MIN, SECRETS_MAX};
+use weir_core::seal::{SECRET_BYTES_MIN, SECRETS_MAX};
 use weir_core::tls::{CertificateFiles, MutualAuthentication, NamedFile, Tls, TrustStore};
 
 use crate::certificate::{self, ServerCertificate};
@@ -17,6 +18,7 @@ use crate::files::Files;
 use crate::handshake::Alpn;
 use crate::mutual::{Mutual, Trust};
 use crate::provider::provider;
+use crate::secrets::Secrets;
 use crate::server_side::{Certified, ServerSettings};
 use crate::tickets::Tickets;
 
@@ -45,6 +47,9 @@ pub enum LoadProblem {
     /// No certificate.
     #[error("has no certificate; write it in PEM, its own certificate first")]
     NoCertificate,
+    /// No secret of a client.
+    #[error("has no secret; write what the provider has given, in one line")]
+    NoClientSecret,
     /// No key.
     #[error("has no private key; write it in PEM, without a passphrase")]
     NoKey,
@@ -110,19 +115,29 @@ pub fn load_tickets(file: &NamedFile, files: &mut Files) -> Result<Arc<Tickets>,
     Ok(Tickets::of(&secrets(file, files)?, Arc::new(DefaultTimeProvider)))
 }
 
-/// What cookies are sealed with, by the secrets of a file: the first seals, the others still open theirs.
+/// What workers know that nobody else may: made of the secrets in `cookies`, or else `own`; and what is in the files that
+/// `clients` name.
 ///
 /// # Errors
-/// It cannot be read, or has a secret that could be guessed.
-pub fn load_cookie_keys(file: &NamedFile, files: &mut Files) -> Result<Arc<CookieKeys>, LoadError> {
-    Ok(Arc::new(CookieKeys::new(&secrets(file, files)?)))
-}
-
-/// What cookies are sealed with by this process only.
-pub fn random_cookie_keys() -> Arc<CookieKeys> {
-    let mut secret = [0; SECRET_BYTES_MIN];
-    aws_lc_rs::rand::fill(&mut secret).expect("the system has random numbers");
-    Arc::new(CookieKeys::new(&[&secret]))
+/// A file cannot be read, or has a secret that could be guessed, or none.
+pub fn load_secrets(
+    cookies: Option<&NamedFile>,
+    clients: &[NamedFile],
+    own: &Secrets,
+    files: &mut Files,
+) -> Result<Secrets, LoadError> {
+    let ours = match cookies {
+        Some(file) => Secrets::of(&secrets(file, files)?),
+        None => own.clone(),
+    };
+    let mut loaded = BTreeMap::new();
+    for file in clients {
+        let content = std::str::from_utf8(read(file, files)?).map(str::trim).ok();
+        let is_secret = |text: &&str| !text.is_empty() && !text.bytes().any(|byte| byte.is_ascii_control());
+        let secret = content.filter(is_secret).ok_or_else(|| LoadProblem::NoClientSecret.of(file))?;
+        loaded.insert(file.path.clone(), Arc::from(secret));
+    }
+    Ok(ours.with_clients(loaded))
 }
 
 /// The secrets of a file, one on each line.

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_local;
 use weir_application::Application;
+use weir_auth::Authenticator;
 use weir_classic::Classic;
 use weir_control::Assignment;
 use weir_core::definition::ListenerKind;
@@ -50,6 +51,7 @@ impl Serving {
     /// Serves what the control thread assigns, until the process ends.
     pub(crate) async fn run(self, mut assignments: UnboundedReceiver<Assignment>) {
         let exchange = Exchange::start(self.worker.clone(), self.dispatcher.clone());
+        let authenticator = Authenticator::new();
         spawn_local(announce_departures(exchange.clone()));
         let mut stops: BTreeMap<ListenerIndex, Rc<Notify>> = BTreeMap::new();
         loop {
@@ -66,7 +68,7 @@ impl Serving {
                 }
                 Some(Assignment::Serve { listener, socket }) => {
                     let stop = Rc::new(Notify::new());
-                    if self.serve(listener, socket, &exchange, stop.clone()) {
+                    if self.serve(listener, socket, (&exchange, &authenticator), stop.clone()) {
                         stops.insert(listener, stop);
                     }
                 }
@@ -86,7 +88,7 @@ impl Serving {
         &self,
         index: ListenerIndex,
         socket: std::net::TcpListener,
-        exchange: &Rc<Exchange>,
+        with: (&Rc<Exchange>, &Rc<Authenticator>),
         stop: Rc<Notify>,
     ) -> bool {
         let Some(listener) = self.dispatcher.borrow_mut().listener(index) else { return false };
@@ -97,7 +99,7 @@ impl Serving {
                 return false;
             }
         };
-        let server = self.server(&listener, exchange);
+        let server = self.server(&listener, with);
         let (tasks, drain, limit) =
             (self.worker.tasks.clone(), self.worker.drain.clone(), self.worker.limit.clone());
         let accepting = tasks.begin();
@@ -123,7 +125,11 @@ impl Serving {
         true
     }
 
-    fn server(&self, listener: &Listener, exchange: &Rc<Exchange>) -> Server {
+    fn server(
+        &self,
+        listener: &Listener,
+        (exchange, authenticator): (&Rc<Exchange>, &Rc<Authenticator>),
+    ) -> Server {
         let observer =
             || Rc::new(Observer::new(listener, &self.telemetry, &self.log_writer, self.worker.clock));
         match listener.kind {
@@ -132,6 +138,8 @@ impl Serving {
                 exchange: exchange.clone(),
                 observer: observer(),
                 tls: self.tls.clone(),
+                authenticator: authenticator.clone(),
+                signer: format!("app/{}", listener.load_balancer),
             })),
             ListenerKind::ClassicHttp { .. } => Server::Classic(Rc::new(Classic {
                 listener: listener.index,

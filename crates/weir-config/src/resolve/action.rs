@@ -1,15 +1,16 @@
-//! Actions: forward, redirect, fixed response.
+//! Actions: forward, redirect, fixed response; before them, whom to ask who it is.
 
 use std::sync::Arc;
 
+use weir_core::authentication::Authenticated;
 use weir_core::definition::TargetProtocol;
 use weir_core::name::GroupName;
 use weir_core::redirect::{Keyword, Redirect, Template};
 use weir_core::rule::{Action, FixedResponse, Forward};
 
-use super::{Groups, list, stickiness};
+use super::{Groups, authentication, list, stickiness};
 use crate::keys;
-use crate::read::{Fields, Reader};
+use crate::read::{Fields, Reader, items};
 use crate::tree::{Node, Value};
 
 /// Most groups of one forward action.
@@ -21,12 +22,41 @@ const GROUP_WEIGHT_MAX: u16 = 999;
 /// Longest component of a redirect, in bytes.
 const COMPONENT_BYTES_MAX: usize = 128;
 
-/// Reads one action.
-pub(super) fn read(
+/// Reads the actions of a rule, or of a listener's default: one that routes, and perhaps one before it that asks who it
+/// is, where clients speak TLS.
+pub(super) fn read_all(
     node: &Node,
+    is_tls: bool,
     groups: &mut Groups<'_>,
     reader: &mut Reader<'_>,
 ) -> Option<Action<GroupName>> {
+    let actions = items(node);
+    let asks = |node: &&Node| authentication::is_asked(node);
+    let (asking, routing): (Vec<&Node>, Vec<&Node>) = actions.iter().partition(asks);
+    if routing.len() != 1 {
+        let remedy =
+            "write one of `forward`, `redirect` and `fixed_response`, behind whatever asks who it is";
+        reader.problem(node, "exactly one action routes", Some(remedy));
+    }
+    if let Some(second) = asking.get(1) {
+        reader.problem(second, "one action at most asks who it is", Some("leave out one of them"));
+    }
+    if let (Some(first), Some(last)) = (asking.first(), actions.last())
+        && std::ptr::eq(*first, last)
+        && actions.len() > 1
+    {
+        reader.problem(first, "who it is must be asked before anything is done", Some("write it first"));
+    }
+    let by = asking.first().map(|node| authentication::read(node, is_tls, reader));
+    let then = routing.first().and_then(|node| read(node, groups, reader));
+    match by {
+        None => then,
+        Some(by) => Some(Action::Authenticate(Arc::new(Authenticated { by: by?, then: then? }))),
+    }
+}
+
+/// Reads one action that routes.
+fn read(node: &Node, groups: &mut Groups<'_>, reader: &mut Reader<'_>) -> Option<Action<GroupName>> {
     let fields = reader.fields(node, &keys::ACTION)?;
     let written = |name: &&&str| fields.get(name).is_some();
     if keys::ACTION.keys.iter().filter(written).count() != 1 {

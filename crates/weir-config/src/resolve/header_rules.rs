@@ -30,7 +30,7 @@ const TAKEN: [&str; 12] = [
 pub(super) fn read(fields: Fields<'_>, reader: &mut Reader<'_>) -> HeaderRules {
     let mut rules = HeaderRules::default();
     for (key, name) in RESPONSE_FIELDS {
-        let value = fields.get(key).and_then(|node| value(node, reader)).filter(|value| !value.is_empty());
+        let value = fields.get(key).and_then(|node| value(node, reader));
         rules.responses.extend(value.map(|value| (name, value)));
     }
     let server = fields.get("routing_http_response_server_enabled");
@@ -103,8 +103,6 @@ mod tests {
             assert_eq!(rules(&format!("{key}: X-Own")).unwrap().name(name), "X-Own");
         }
         assert!(!rules("routing_http_response_server_enabled: false").unwrap().keeps_server);
-        let empty = rules("routing_http_response_x_frame_options_header_value: \"\"").unwrap();
-        assert_eq!(empty, HeaderRules::default(), "an empty value changes nothing");
     }
 
     #[test]

@@ -230,9 +230,19 @@ fn application(
     let protocol = speaks(fields, &["http", "https"], reader);
     // Without knowing what it speaks, what is written about TLS is read for its mistakes.
     let tls = tls::read(fields, protocol, reader);
-    let rules = rule::read_all(list(fields, "rules"), groups, reader);
-    let default = fields.require(reader, "default_action", "{ forward: web }");
-    let default_action = default.and_then(|node| action::read(node, groups, reader));
+    // Without knowing what it speaks, nobody is told that something goes with another protocol.
+    let is_tls = protocol != Some("http");
+    let rules = rule::read_all(list(fields, "rules"), is_tls, groups, reader);
+    let default = match (fields.get("default_action"), fields.get("default_actions")) {
+        (Some(_), Some(node)) => {
+            let cause = "a listener has `default_action` or `default_actions`, not both";
+            reader.problem(node, cause, Some("write all actions into this list"));
+            Some(node)
+        }
+        (None, Some(node)) => Some(node),
+        (_, None) => fields.require(reader, "default_action", "{ forward: web }"),
+    };
+    let default_action = default.and_then(|node| action::read_all(node, is_tls, groups, reader));
     let headers = Arc::new(header_rules::read(fields, reader));
     protocol?;
     Some(ListenerKind::Application { tls, rules, default_action: default_action?, headers })
@@ -246,7 +256,7 @@ fn network(
     let protocol = speaks(fields, &["tcp"], reader);
     let node = fields.require(reader, "default_action", "{ forward: db }")?;
     let action = reader.fields(node, &keys::ACTION)?;
-    for name in ["redirect", "fixed_response"] {
+    for name in keys::ACTION.keys.iter().filter(|name| **name != "forward") {
         if let Some(node) = action.get(name) {
             reader.problem(node, "a network listener can only forward", Some("write `forward: GROUP`"));
         }

@@ -23,13 +23,14 @@ const TOKEN_BYTES_MAX: usize = 40;
 /// Reads all rules of a listener, sorted by priority.
 pub(super) fn read_all(
     nodes: &[Node],
+    is_tls: bool,
     groups: &mut Groups<'_>,
     reader: &mut Reader<'_>,
 ) -> Vec<Rule<GroupName>> {
     let mut lines: BTreeMap<Priority, usize> = BTreeMap::new();
     let mut rules: Vec<(&Node, Rule<GroupName>)> = Vec::new();
     for node in nodes {
-        let Some((at, rule)) = read(node, groups, reader) else { continue };
+        let Some((at, rule)) = read(node, is_tls, groups, reader) else { continue };
         if let Some(line) = lines.insert(rule.priority, at.position.line) {
             let cause =
                 format!("another rule of this listener has priority {}, on line {line}", rule.priority);
@@ -73,6 +74,7 @@ fn is_any_path(condition: &Condition) -> bool {
 
 fn read<'n>(
     node: &'n Node,
+    is_tls: bool,
     groups: &mut Groups<'_>,
     reader: &mut Reader<'_>,
 ) -> Option<(&'n Node, Rule<GroupName>)> {
@@ -96,13 +98,8 @@ fn read<'n>(
             reader.problem(fields.node(), &cause, Some("put all values into one"));
         }
     }
-    let action = fields.require(reader, "actions", "[{ forward: web }]").and_then(|node| {
-        let actions = items(node);
-        if actions.len() != 1 {
-            reader.problem(node, "a rule has exactly one action: forward, redirect or fixed_response", None);
-        }
-        action::read(actions.first()?, groups, reader)
-    });
+    let actions = fields.require(reader, "actions", "[{ forward: web }]");
+    let action = actions.and_then(|node| action::read_all(node, is_tls, groups, reader));
     let transforms = fields.get("transforms").and_then(|node| transforms(node, action.as_ref(), reader));
     let (priority, action) = (priority?, action?);
     Some((priority_node?, Rule { priority, conditions, action, transforms, provenance: None }))
@@ -130,7 +127,11 @@ fn transforms(
             *place = rewrite(node, reader);
         }
     }
-    if action.is_some_and(|action| !matches!(action, Action::Forward(_))) {
+    let routes = action.map(|action| match action {
+        Action::Authenticate(asked) => &asked.then,
+        action => action,
+    });
+    if routes.is_some_and(|action| !matches!(action, Action::Forward(_))) {
         let cause = "transforms change what targets are asked for, and this rule forwards nothing";
         reader.problem(node, cause, Some("leave them out, or forward"));
     }

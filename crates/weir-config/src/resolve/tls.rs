@@ -64,7 +64,7 @@ pub(super) fn secrets(fields: Fields<'_>, reader: &mut Reader<'_>) -> Secrets {
 }
 
 /// A file, from the folder of the configuration.
-fn file(node: &Node, reader: &mut Reader<'_>) -> Option<NamedFile> {
+pub(super) fn file(node: &Node, reader: &mut Reader<'_>) -> Option<NamedFile> {
     let path = reader.text(node)?;
     Some(NamedFile::new(&reader.folder().join(path), node.position.line))
 }

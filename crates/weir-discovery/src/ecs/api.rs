@@ -10,7 +10,7 @@ use weir_core::url::HttpUrl;
 
 use super::credentials::Credentials;
 use super::signature::{Scope, authorization, timestamp};
-use crate::client::{self, ClientError};
+use weir_fetch::{self as client, ClientError};
 
 /// Largest answer to one call, in bytes.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;

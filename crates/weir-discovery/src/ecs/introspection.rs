@@ -11,8 +11,8 @@ use weir_core::url::HttpUrl;
 use super::ports::{Binding, ports};
 use super::task::{Container, last, state};
 use super::{Answer, Asker, api};
-use crate::client;
 use crate::elements::Mistake;
+use weir_fetch as client;
 
 /// Where an agent lists its tasks.
 const TASKS: &str = "/v1/tasks";

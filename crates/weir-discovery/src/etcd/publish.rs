@@ -15,9 +15,9 @@ use weir_core::url::HttpUrl;
 
 use super::{RANGE_BYTES_MAX, check_status, folder, messages};
 use crate::Report;
-use crate::client;
 use crate::elements::Element;
 use crate::reporter::Backoff;
+use weir_fetch as client;
 
 /// Time after which all keys are read again: somebody else may have changed them.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(30);

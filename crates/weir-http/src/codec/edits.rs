@@ -111,6 +111,11 @@ impl Edits {
         self.list.push(Edit { known: Known::of(name.as_bytes()), is_added: true, name, value });
     }
 
+    /// Leaves out every field of a known name, or of its kind, that came.
+    pub(crate) fn leave_out(&mut self, known: Known) {
+        self.known = self.known.with(known);
+    }
+
     /// Sets fields that are the same for every message of a connection. Two sets of them at most.
     pub(crate) fn preset(&mut self, preset: Rc<Preset>) {
         self.known = self.known.with_all(preset.known);
@@ -180,6 +185,8 @@ mod tests {
         edits.add("Set-Cookie", HeaderText::from_static("a=b"));
         assert!(!edits.replaces(Known::Other, b"set-cookie"));
         assert_eq!(edits.iter().count(), 2);
+        edits.leave_out(Known::XAmznOidc);
+        assert!(edits.replaces(Known::XAmznOidc, b"x-amzn-oidc-data"));
     }
 
     #[test]

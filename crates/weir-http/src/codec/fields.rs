@@ -51,6 +51,8 @@ pub(crate) enum Known {
     UserAgent,
     /// What weir tells of a client's certificate: `X-Amzn-Mtls-`, and whatever follows.
     XAmznMtls,
+    /// What weir tells of who has logged in: `X-Amzn-Oidc-`, and whatever follows.
+    XAmznOidc,
     XAmznTraceId,
     XForwardedFor,
     XForwardedPort,
@@ -81,13 +83,18 @@ impl Known {
             (15, Some(b'x')) if name[2] | 0x20 == b'a' => (b"x-amzn-trace-id", Self::XAmznTraceId),
             (15, _) => (b"x-forwarded-for", Self::XForwardedFor),
             (16, Some(b'p')) => (b"proxy-connection", Self::ProxyConnection),
+            (16, Some(b'x')) if name[2] | 0x20 == b'a' => (b"x-amzn-oidc-", Self::XAmznOidc),
             (16, _) => (b"x-forwarded-port", Self::XForwardedPort),
             (17, Some(b't')) => (b"transfer-encoding", Self::TransferEncoding),
             (17, _) => (b"x-forwarded-proto", Self::XForwardedProto),
-            (22.., Some(b'x')) => (b"x-amzn-mtls-clientcert", Self::XAmznMtls),
+            (22.., Some(b'x')) if name[7] | 0x20 == b'm' => (b"x-amzn-mtls-clientcert", Self::XAmznMtls),
+            (18.., Some(b'x')) => (b"x-amzn-oidc-", Self::XAmznOidc),
             _ => return Self::Other,
         };
-        let name = if known == Self::XAmznMtls { &name[..candidate.len()] } else { name };
+        let name = match known {
+            Self::XAmznMtls | Self::XAmznOidc => &name[..candidate.len()],
+            _ => name,
+        };
         if is_token(name, candidate) { known } else { Self::Other }
     }
 }
@@ -186,6 +193,10 @@ mod tests {
             ("X-Forwarded-For", Known::XForwardedFor),
             ("X-Amzn-Mtls-Clientcert", Known::XAmznMtls),
             ("x-amzn-mtls-clientcert-subject", Known::XAmznMtls),
+            ("X-Amzn-Oidc-Data", Known::XAmznOidc),
+            ("x-amzn-oidc-identity", Known::XAmznOidc),
+            ("X-Amzn-Oidc-Accesstoken", Known::XAmznOidc),
+            ("x-amzn-oidc_data", Known::Other),
             ("x-amzn-other-name-that-is-long", Known::Other),
             ("X-Forwarded-Fo", Known::Other),
             ("Transfer_Encoding", Known::Other),

@@ -201,7 +201,7 @@ impl Request {
     }
 
     /// The host and port that the client asked for: an absolute URI's, else the `Host` field's.
-    pub(crate) fn authority(&self) -> &str {
+    pub fn authority(&self) -> &str {
         // Checked to be made of letters, digits and a few signs.
         std::str::from_utf8(self.authority_bytes()).unwrap_or("")
     }

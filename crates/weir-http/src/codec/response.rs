@@ -152,9 +152,16 @@ impl Response {
             .any(|named| named.trim_ascii() == name.as_bytes())
     }
 
-    /// Sets a field beside those of its name.
-    pub(crate) fn add(&mut self, name: &'static str, value: HeaderText) {
-        self.0.edits.add(name, value);
+    /// Has the client keep a cookie, beside those that a target sets. One with bytes that a field may not have is left out.
+    pub fn set_cookie(&mut self, cookie: &str) {
+        if let Some(cookie) = HeaderText::new(cookie) {
+            self.0.edits.add("Set-Cookie", cookie);
+        }
+    }
+
+    /// Asks that nobody keep it.
+    pub fn forbid_caching(&mut self) {
+        self.0.edits.set(Known::Other, "Cache-Control", HeaderText::from_static("no-store"));
     }
 
     /// Asks that the connection be closed after this response.
@@ -188,7 +195,7 @@ pub(crate) fn reason_phrase(status: u16) -> &'static str {
         301 => "Moved Permanently",
         302 => "Found",
         400 => "Bad Request",
-        401 => "Unauthorized",
+        401 => "Authorization Required",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Not Allowed",
@@ -204,6 +211,8 @@ pub(crate) fn reason_phrase(status: u16) -> &'static str {
         504 => "Gateway Time-out",
         505 => "HTTP Version Not Supported",
         507 => "Insufficient Storage",
+        561 => "Unauthorized",
+        562 => "JWKS Request Failed",
         // What a fixed response may have besides.
         _ => {
             StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error")

@@ -1,5 +1,6 @@
 //! What only the access log wants to know of a request.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -28,6 +29,8 @@ pub(super) struct Details {
     /// As the log writes it: a priority, `0` for the default rule, `-` when no rule was looked at.
     pub(super) rule: String,
     pub(super) action: &'static str,
+    /// Whether who it is has been asked, and the action follows that.
+    pub(super) is_authenticated: bool,
     pub(super) redirect_url: Option<String>,
     pub(super) target: Option<Arc<Target>>,
     /// Targets that were tried.
@@ -42,6 +45,15 @@ pub(super) struct Details {
 }
 
 impl Details {
+    /// The names of all actions, as AWS's log lists them.
+    pub(super) fn actions(&self) -> Cow<'static, str> {
+        if self.is_authenticated {
+            format!("authenticate,{}", self.action).into()
+        } else {
+            self.action.into()
+        }
+    }
+
     pub(super) fn of(request: &Request) -> Self {
         let head = request.head();
         let query = head.query.map(|query| format!("?{query}")).unwrap_or_default();
@@ -81,6 +93,7 @@ impl Details {
             domain: name.unwrap_or("-").to_owned(),
             rule: "-".to_owned(),
             action: "-",
+            is_authenticated: false,
             redirect_url: None,
             target: None,
             attempts: 0,

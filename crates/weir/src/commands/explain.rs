@@ -12,7 +12,7 @@ use weir_admin::{Explained, Question};
 use weir_core::reconcile::{Event, State, reconcile};
 use weir_core::snapshot::Snapshot;
 use weir_core::time::{Moment, Timestamp};
-use weir_tls::{Files, load_cookie_keys};
+use weir_tls::{Files, Secrets, load_secrets};
 
 use super::client::Admin;
 use super::status::{list, table, text};
@@ -93,9 +93,9 @@ fn offline(path: &Path) -> anyhow::Result<Snapshot> {
     let definitions = weir_config::load(path)?.config.definitions.clone();
     let (mut state, now) = (State::new(), Timestamp::default());
     if let Some(file) = &definitions.cookie_secrets {
-        let keys =
-            load_cookie_keys(file, &mut Files::default()).map_err(|error| anyhow::anyhow!("{error}"))?;
-        reconcile(&mut state, Event::CookieKeys(keys), now);
+        let secrets = load_secrets(Some(file), &[], &Secrets::random(), &mut Files::default())
+            .map_err(|error| anyhow::anyhow!("{error}"))?;
+        reconcile(&mut state, Event::CookieKeys(secrets.cookies), now);
     }
     let defined = reconcile(&mut state, Event::Definitions(Arc::new(definitions)), now);
     let snapshot = defined.snapshot.context("the configuration defines nothing")?;
@@ -143,6 +143,9 @@ fn readable(explained: &Value) -> String {
         lines.push(format!("{untried} rules behind it are not looked at"));
     }
     lines.push(String::new());
+    if let Some(authentication) = explained["authentication"].as_str() {
+        lines.push(format!("{authentication} comes first; for a request that passes:"));
+    }
     lines.push(format!("action {}", text(&explained["action"])));
     if let Some(transforms) = explained["transforms"].as_str() {
         lines.push(format!("rewrite {transforms}"));

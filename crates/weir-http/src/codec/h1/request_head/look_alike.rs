@@ -20,7 +20,7 @@ const MODELS: [(&[u8], Likeness); 6] = [
 ];
 
 /// The letters that names begin with which say who a client is, in lower case.
-const IDENTITY: &[u8] = b"xamznmtls";
+const IDENTITIES: [&[u8]; 2] = [b"xamznmtls", b"xamznoidc"];
 
 /// Fewest letters of a model.
 const SHORTEST: usize = 12;
@@ -37,7 +37,7 @@ pub(super) fn likeness(name: &[u8]) -> Option<Likeness> {
     if !may_be_look_alike(name) {
         return None;
     }
-    if rest_of_letters(name, IDENTITY).is_some() {
+    if IDENTITIES.iter().any(|letters| rest_of_letters(name, letters).is_some()) {
         return Some(Likeness::Forwarding);
     }
     let is_it = |letters: &[u8]| {
@@ -82,7 +82,12 @@ mod tests {
         for name in ["Transfer---Encoding", "Transfer Encoding", "tranſfer-encoding", "Transfer-Encodıng"] {
             assert_eq!(likeness(name.as_bytes()), Some(Likeness::TransferEncoding), "{name}");
         }
-        for name in ["X_Amzn_Mtls_Clientcert", "x-amzn_mtls-clientcert-leaf", "X-Amzn-Mtls-Anything"] {
+        for name in [
+            "X_Amzn_Mtls_Clientcert",
+            "x-amzn_mtls-clientcert-leaf",
+            "X-Amzn-Mtls-Anything",
+            "X_Amzn_Oidc_Data",
+        ] {
             assert_eq!(likeness(name.as_bytes()), Some(Likeness::Forwarding), "{name}");
         }
         for name in ["X_Forwarded_For", "X-Forwarded_Proto", "XForwarded-Port", "X_Amzn_Trace_Id"] {

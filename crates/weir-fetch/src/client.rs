@@ -1,6 +1,6 @@
-//! The HTTP client of sources: one request on a connection of its own. The only file here that names hyper.
+//! One HTTP request on a connection of its own. The only file here that names hyper.
 //!
-//! What this client lacks, on purpose: redirects, retries, a pool. A source asks every few seconds.
+//! What this client lacks, on purpose: redirects, retries, a pool. Who asks does so every few seconds, at most.
 
 use std::io;
 use std::time::Duration;
@@ -30,7 +30,7 @@ const AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
 
 /// Why a server gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ClientError {
+pub enum ClientError {
     /// No connection.
     #[error("cannot connect: {0}")]
     Connect(#[source] io::Error),
@@ -55,9 +55,9 @@ fn deepest(error: &hyper::Error) -> String {
 
 /// An answer whose body is still to be read.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// Its status.
-    pub(crate) status: u16,
+    pub status: u16,
     headers: hyper::HeaderMap,
     body: Incoming,
     _connection: Driven,
@@ -74,17 +74,17 @@ impl Drop for Driven {
 }
 
 /// Asks for a URL with further headers.
-pub(crate) async fn get(url: &HttpUrl, headers: &[(&'static str, &str)]) -> Result<Answer, ClientError> {
+pub async fn get(url: &HttpUrl, headers: &[(&'static str, &str)]) -> Result<Answer, ClientError> {
     ask(url, "GET", headers, Bytes::new()).await
 }
 
 /// Sends JSON to a URL.
-pub(crate) async fn post_json(url: &HttpUrl, json: String) -> Result<Answer, ClientError> {
+pub async fn post_json(url: &HttpUrl, json: String) -> Result<Answer, ClientError> {
     post(url, &[(CONTENT_TYPE.as_str(), "application/json")], json).await
 }
 
 /// Sends a body with headers that say what it is.
-pub(crate) async fn post(
+pub async fn post(
     url: &HttpUrl,
     headers: &[(&'static str, &str)],
     body: String,
@@ -139,12 +139,12 @@ where
 
 impl Answer {
     /// A header's first value, if it is text.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
     /// The next piece of the body as it arrives; `None` at its end.
-    pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, ClientError> {
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, ClientError> {
         while let Some(frame) = self.body.frame().await.transpose()? {
             // Anything else is trailers.
             if let Ok(bytes) = frame.into_data() {
@@ -155,7 +155,7 @@ impl Answer {
     }
 
     /// The whole body, of at most `bytes_max` bytes.
-    pub(crate) async fn whole(mut self, bytes_max: usize) -> Result<Vec<u8>, ClientError> {
+    pub async fn whole(mut self, bytes_max: usize) -> Result<Vec<u8>, ClientError> {
         let reading = async {
             let mut whole = Vec::new();
             while let Some(piece) = self.piece().await? {

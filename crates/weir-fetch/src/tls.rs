@@ -1,4 +1,4 @@
-//! TLS with servers that sources ask. The only file here that names rustls.
+//! TLS with servers that weir asks. The only file here that names rustls.
 //!
 //! Servers are verified against the certificate authorities of the system, or those of `SSL_CERT_FILE` and
 //! `SSL_CERT_DIR`, as they are when the first server is asked.
