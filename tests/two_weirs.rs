@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use weir_tests::tls::TlsClient;
 use weir_tests::{Client, TwoWeirs, get, wait_until};
+
+use crate::stickiness::Jar;
 
 /// Names that begin alike for longer than ids are shown.
 const TASKS: [&str; 4] = ["task-number-4", "task-number-3", "task-number-2", "task-number-1"];
@@ -80,6 +83,36 @@ fn a_flow_leads_to_the_same_target_through_either_weir() {
         let through = [0, 1].map(|number| targets_of_flows(weirs, number));
         assert_eq!(through[0], through[1]);
         assert!(through[0].iter().collect::<BTreeSet<_>>().len() > 1, "flows are spread: {through:?}");
+    });
+}
+
+#[test]
+fn a_cookie_and_a_tls_session_of_one_weir_are_honoured_by_the_other() {
+    TwoWeirs::with(|weirs| {
+        running(weirs);
+        let ask = |weirs: &TwoWeirs, number: usize, jar: &mut Jar| {
+            weirs.route(&[number]);
+            jar.ask(&mut Client::connect(TwoWeirs::STICKY)).body
+        };
+        let mut homes = BTreeSet::new();
+        for client in 0..12 {
+            let mut jar = Jar::default();
+            let home = ask(weirs, client % 2, &mut jar);
+            for number in [1, 0, 1] {
+                assert_eq!(ask(weirs, number, &mut jar), home, "client {client} at weir {number}");
+            }
+            homes.insert(home);
+        }
+        assert!(homes.len() > 1, "clients are spread: {homes:?}");
+
+        let client = TlsClient::default();
+        let is_resumed = |weirs: &TwoWeirs, number: usize| {
+            weirs.route(&[number]);
+            client.shake_hands(TwoWeirs::HTTPS, "shop.example").unwrap().is_resumed
+        };
+        assert!(!is_resumed(weirs, 0));
+        assert!(is_resumed(weirs, 1));
+        assert!(is_resumed(weirs, 0));
     });
 }
 

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::server::Etcd;
+use crate::tls::Pair;
 use crate::yaml::group_of;
 use crate::{Binary, Client, Folder, Namespaces, Reply, get, wait_until};
 
@@ -40,6 +41,12 @@ pub struct TwoWeirs {
 impl TwoWeirs {
     /// Where both serve requests.
     pub const HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(SHARED), 80);
+
+    /// Where both serve clients who stick to a target and a group.
+    pub const STICKY: SocketAddr = SocketAddr::new(IpAddr::V4(SHARED), 81);
+
+    /// Where both serve requests over TLS, as `shop.example`.
+    pub const HTTPS: SocketAddr = SocketAddr::new(IpAddr::V4(SHARED), 443);
 
     /// Where both serve flows.
     pub const TCP: SocketAddr = SocketAddr::new(IpAddr::V4(SHARED), 5432);
@@ -90,6 +97,9 @@ impl TwoWeirs {
         let etcd = Namespaces::run(&inside.network(), || Etcd::start_at(INSIDE.into()));
         let folder = Folder::new();
         folder.write("weir.yaml", &configuration(&etcd));
+        Pair::new(&["shop.example"]).write(&folder, "shop");
+        folder.write("cookies.key", "a secret that nobody guesses for a while\n");
+        folder.write("tickets.key", "another secret, as long as the first one\n");
         Self { weirs: vec![None, None], tasks: Vec::new(), etcd, folder, hosts, inside, client }
     }
 
@@ -169,7 +179,7 @@ impl TwoWeirs {
         })
     }
 
-    /// Waits until every target of a weir is healthy, and as many as that in each of its two groups.
+    /// Waits until every target of a weir is healthy, and as many as that in each of its groups.
     ///
     /// # Panics
     /// When they do not become so.
@@ -208,18 +218,28 @@ fn key(service: &str, name: &str) -> String {
 
 /// What both weirs run.
 fn configuration(etcd: &Etcd) -> String {
-    let (http, tcp, url) = (TwoWeirs::HTTP, TwoWeirs::TCP, etcd.url());
+    let (http, stay, https) = (TwoWeirs::HTTP, TwoWeirs::STICKY, TwoWeirs::HTTPS);
+    let (tcp, url) = (TwoWeirs::TCP, etcd.url());
+    let sticky = "deregistration_delay: 0s, stickiness: { type: lb_cookie, duration: 1h }";
     let groups = [
+        group_of("blue", sticky, "{ etcd: { service: web } }"),
+        group_of("green", sticky, "{ etcd: { service: web } }"),
         group_of("web", "deregistration_delay: 0s", "{ etcd: { service: web } }"),
         group_of("db", "deregistration_delay: 0s, protocol: tcp", "{ etcd: { service: db } }"),
     ];
     format!(
         "admin: {{ bind: \"{ADMIN}\" }}
 workers: 2
+secrets: {{ cookies: cookies.key, tls_tickets: tickets.key }}
 discovery: {{ confirm_removals: 0s, etcd: {{ endpoints: [{url}], prefix: /weir/targets/ }} }}
 target_groups:
 {}load_balancers:
-  - {{ name: edge, type: application, listeners: [{{ bind: \"{http}\", default_action: {{ forward: web }} }}] }}
+  - name: edge
+    type: application
+    listeners:
+      - {{ bind: \"{http}\", default_action: {{ forward: web }} }}
+      - {{ bind: \"{stay}\", default_action: {{ forward: {{ target_groups: [{{ name: blue }}, {{ name: green }}], stickiness: {{ duration: 1h }} }} }} }}
+      - {{ bind: \"{https}\", protocol: https, certificates: {{ certificate: shop.pem, key: shop.key }}, default_action: {{ forward: web }} }}
   - {{ name: data, type: network, listeners: [{{ bind: \"{tcp}\", default_action: {{ forward: db }} }}] }}
 ",
         groups.concat()

@@ -16,7 +16,7 @@ use weir_tls::{Files, Secrets, load_secrets};
 
 use super::client::Admin;
 use super::status::{list, table, text};
-use crate::output::say;
+use crate::output::{complain, say};
 
 /// What is asked, and of whom.
 #[derive(Clone, Debug, clap::Args)]
@@ -72,7 +72,7 @@ pub(crate) fn explain(options: &Options) -> anyhow::Result<ExitCode> {
         Ok(explained) if *json => say(&explained.to_string()),
         Ok(explained) => say(&readable(&explained)),
         Err(problem) => {
-            crate::output::complain(&format!("weir: {problem}"));
+            complain(&format!("weir: {problem}"));
             return Ok(ExitCode::from(1));
         }
     }
@@ -93,9 +93,10 @@ fn offline(path: &Path) -> anyhow::Result<Snapshot> {
     let definitions = weir_config::load(path)?.config.definitions.clone();
     let (mut state, now) = (State::new(), Timestamp::default());
     if let Some(file) = &definitions.cookie_secrets {
-        let secrets = load_secrets(Some(file), &[], &Secrets::random(), &mut Files::default())
-            .map_err(|error| anyhow::anyhow!("{error}"))?;
-        reconcile(&mut state, Event::CookieKeys(secrets.cookies), now);
+        match load_secrets(Some(file), &[], &Secrets::random(), &mut Files::default()) {
+            Ok(secrets) => drop(reconcile(&mut state, Event::CookieKeys(secrets.cookies), now)),
+            Err(error) => complain(&format!("warning: {error}; no cookie can be opened")),
+        }
     }
     let defined = reconcile(&mut state, Event::Definitions(Arc::new(definitions)), now);
     let snapshot = defined.snapshot.context("the configuration defines nothing")?;
@@ -139,8 +140,10 @@ fn readable(explained: &Value) -> String {
         rows.push(["default", "matches", "", "what no rule has matched"].map(ToOwned::to_owned).to_vec());
     }
     lines.push(table(&rows).trim_end().to_owned());
-    if let Some(untried @ 1..) = explained["untried_rules"].as_u64() {
-        lines.push(format!("{untried} rules behind it are not looked at"));
+    match explained["untried_rules"].as_u64() {
+        None | Some(0) => {}
+        Some(1) => lines.push("1 rule behind it is not looked at".to_owned()),
+        Some(untried) => lines.push(format!("{untried} rules behind it are not looked at")),
     }
     lines.push(String::new());
     if let Some(authentication) = explained["authentication"].as_str() {
