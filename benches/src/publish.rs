@@ -97,7 +97,8 @@ fn group(number: usize, algorithm: Algorithm) -> anyhow::Result<TargetGroup> {
         hold: Duration::from_secs(10),
         slow_start: Duration::ZERO,
         stickiness: None,
-        minimum_healthy_targets: 1,
+        thresholds: weir_core::thresholds::Thresholds::default(),
+        mitigates_anomalies: false,
         health_check: HealthCheck {
             probe: Probe::Tcp,
             port: None,

@@ -150,6 +150,8 @@ fn target_row(target: &TargetView, picked: u64) -> Markup {
             td {
                 span class=(target.state) { (target.state) }
                 @if let Some(description) = &target.description { br; small { (description) } }
+                @if target.is_anomalous { br; small { "fails far more often than its peers" } }
+                @if target.share < 1.0 { br; small { (format!("has {:.0} % of its weight", target.share * 100.0)) } }
             }
             td.number { (target.in_flight) }
             td.number { (target.picked) }

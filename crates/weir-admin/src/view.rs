@@ -119,6 +119,10 @@ pub struct TargetView {
     pub since_seconds: f64,
     /// Whether it may be picked.
     pub is_eligible: bool,
+    /// Whether it fails far more often than its peers.
+    pub is_anomalous: bool,
+    /// The part of its weight that it has: less than 1 where its failures are mitigated.
+    pub share: f64,
     /// Where it comes from.
     pub provenance: String,
     /// Requests or flows in flight.
@@ -310,6 +314,12 @@ pub(crate) fn target_view(group: &Group, position: usize, member: &Member, now: 
         cause: member.cause.to_string(),
         since_seconds: now.since(member.since).as_secs_f64(),
         is_eligible: group.is_eligible(position),
+        is_anomalous: member.opinion.is_anomalous,
+        share: if group.settings.mitigates_anomalies {
+            f64::from(member.opinion.share.per_mille()) / 1000.0
+        } else {
+            1.0
+        },
         provenance: member.provenance.to_string(),
         in_flight: target.tally.in_flight(),
         picked: target.tally.picked(),

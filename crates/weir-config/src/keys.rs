@@ -54,11 +54,14 @@ objects! {
     TARGET_GROUP = "target group",
         [
             "connection_termination", "deregistration_delay", "health_check", "hold", "load_balancing_algorithm",
-            "minimum_healthy_targets", "name", "protocol", "protocol_version", "slow_start", "stickiness", "targets",
+            "load_balancing_anomaly_mitigation", "name", "protocol", "protocol_version", "slow_start", "stickiness",
+            "target_group_health", "targets",
         ],
-        later [
-            "anomaly_mitigation", "preserve_client_ip", "proxy_protocol_v2", "target_group_health",
-        ];
+        later ["preserve_client_ip", "proxy_protocol_v2"];
+    TARGET_GROUP_HEALTH = "target_group_health", ["dns_failover", "unhealthy_state_routing"], later [];
+    MINIMUM_HEALTHY = "minimum of healthy targets",
+        ["minimum_healthy_targets_count", "minimum_healthy_targets_percentage"],
+        later [];
     STICKINESS = "stickiness", ["cookie_name", "duration", "type"], later [];
     HEALTH_CHECK = "health check",
         ["healthy_threshold", "interval", "matcher", "path", "port", "protocol", "timeout", "unhealthy_threshold"],

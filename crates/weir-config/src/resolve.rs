@@ -8,6 +8,7 @@ mod authentication;
 mod classic;
 mod discovery;
 mod ecs;
+mod group_health;
 mod header_rules;
 mod load_balancer;
 mod rule;

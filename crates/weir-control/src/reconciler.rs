@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use weir_config::Config;
 use weir_core::address::ListenAddr;
+use weir_core::anomaly::WINDOW;
 use weir_core::automatic;
 use weir_core::chaos::Chaos;
 use weir_core::guard::Guard;
@@ -78,6 +79,8 @@ pub struct Reconciler {
     listeners: Listeners,
     certificates: Certificates,
     prober: Prober,
+    /// When targets are compared with their peers.
+    comparisons: tokio::time::Interval,
     verdicts: mpsc::UnboundedReceiver<(TargetSerial, Verdict)>,
     commands: mpsc::Receiver<Command>,
     reports: mpsc::Receiver<Report>,
@@ -108,6 +111,7 @@ const VERDICTS_MAX: usize = 4096;
 enum Input {
     Command(Command),
     CertificatesChanged,
+    Compare,
     Due,
     Report(Report),
     Verdicts(Vec<(TargetSerial, Verdict)>),
@@ -176,6 +180,7 @@ impl Reconciler {
             listeners: parts.listeners,
             certificates,
             prober: Prober::new(verdicts_sender, parts.log_writer),
+            comparisons: tokio::time::interval(WINDOW),
             verdicts,
             commands,
             reports: parts.reports,
@@ -213,6 +218,7 @@ impl Reconciler {
                     let _ = reply.send(outcome);
                 }
                 Input::CertificatesChanged => self.renew_certificates(),
+                Input::Compare => self.reconcile(Event::Compare),
                 Input::Due => self.be_due(),
                 Input::Report(report) => self.take_in(report),
                 Input::Verdicts(verdicts) => self.reconcile(Event::Verdicts(verdicts)),
@@ -236,6 +242,7 @@ impl Reconciler {
             // All that have come meanwhile: a group whose targets fail at once is built anew once.
             1.. = self.verdicts.recv_many(&mut verdicts, VERDICTS_MAX) => Some(Input::Verdicts(verdicts)),
             () = self.certificates.changed() => Some(Input::CertificatesChanged),
+            _ = self.comparisons.tick() => Some(Input::Compare),
             () = wait => Some(Input::Due),
         }
     }
@@ -295,6 +302,8 @@ impl Reconciler {
     fn tell(&self, transition: &Transition) {
         let change = match transition.change {
             Change::Health { from, to } => format!("{} → {to}", from.state()),
+            Change::Anomaly { is_anomalous: true } => "anomalous".to_owned(),
+            Change::Anomaly { is_anomalous: false } => "normal again".to_owned(),
             Change::Registered => "registered".to_owned(),
             Change::Removed => "removed".to_owned(),
         };
@@ -307,6 +316,8 @@ impl Reconciler {
         }
         let kind = match transition.change {
             Change::Health { to, .. } => to.state(),
+            Change::Anomaly { is_anomalous: true } => "anomalous",
+            Change::Anomaly { is_anomalous: false } => "normal",
             Change::Registered => "registered",
             Change::Removed => "removed",
         };

@@ -118,7 +118,8 @@ pub(crate) fn target_group(name: GroupName, targets: Vec<TargetSelector>) -> Tar
         hold: Duration::from_secs(10),
         slow_start: Duration::ZERO,
         stickiness: None,
-        minimum_healthy_targets: 0,
+        thresholds: crate::thresholds::Thresholds::CLASSIC,
+        mitigates_anomalies: false,
         health_check: HealthCheck {
             probe: Probe::Http {
                 is_tls: false,

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use flow_hash::{Maglev, Table};
 
-use crate::definition::Algorithm;
+use crate::definition::{Algorithm, TargetGroup};
 use crate::snapshot::{GroupIndex, Member};
 use crate::sticky::Fingerprint;
 use crate::target::TargetSerial;
@@ -98,13 +98,12 @@ impl Picker {
     /// `before` is the picker that this one replaces: a Maglev table is rebuilt only when the registered members
     /// changed, not when their health did.
     pub fn build(
-        algorithm: Algorithm,
-        slow_start: Duration,
+        settings: &TargetGroup,
         members: &[Member],
         eligible: Vec<u32>,
         before: Option<&Self>,
     ) -> Self {
-        let law = match algorithm {
+        let law = match settings.algorithm {
             Algorithm::FlowHash => {
                 let before = before.and_then(|picker| match &picker.law {
                     Law::FlowHash(flow_hash) => Some(flow_hash),
@@ -114,11 +113,13 @@ impl Picker {
             }
             Algorithm::LeastOutstandingRequests => Law::LeastOutstandingRequests,
             Algorithm::RoundRobin => Law::RoundRobin(round_robin::RoundRobin::build(members, &eligible)),
-            Algorithm::WeightedRandom => {
-                Law::WeightedRandom(weighted_random::WeightedRandom::build(members, &eligible))
-            }
+            Algorithm::WeightedRandom => Law::WeightedRandom(weighted_random::WeightedRandom::build(
+                members,
+                &eligible,
+                settings.mitigates_anomalies,
+            )),
         };
-        Self { eligible, slow_start, law }
+        Self { eligible, slow_start: settings.slow_start, law }
     }
 
     /// Positions of the members that may be picked.

@@ -16,6 +16,7 @@ use crate::rule::{Action, Rule};
 use crate::sticky::Stickiness;
 use crate::target::Weight;
 use crate::task::{SourceKind, Task};
+use crate::thresholds::Thresholds;
 use crate::tls::{NamedFile, Tls};
 
 /// All load balancers and target groups of one weir.
@@ -263,9 +264,10 @@ pub struct TargetGroup {
     pub slow_start: Duration,
     /// How clients stick to a target, if they do.
     pub stickiness: Option<Stickiness>,
-    /// Fewer healthy targets than this, and everyone registered is used: AWS's
-    /// `unhealthy_state_routing.minimum_healthy_targets.count`. Zero never fails open (Classic).
-    pub minimum_healthy_targets: u32,
+    /// How many healthy targets it must have.
+    pub thresholds: Thresholds,
+    /// Whether targets that fail far more often than their peers get less: with weighted random only.
+    pub mitigates_anomalies: bool,
     /// How targets are probed.
     pub health_check: HealthCheck,
     /// What is registered.

@@ -7,6 +7,7 @@
 //! What this crate lacks, on purpose: async, sockets, clocks, ambient randomness, locks, logging.
 
 pub mod address;
+pub mod anomaly;
 pub mod authentication;
 pub mod automatic;
 pub mod balance;
@@ -39,6 +40,7 @@ pub mod table;
 pub mod tally;
 pub mod target;
 pub mod task;
+pub mod thresholds;
 pub mod time;
 pub mod tls;
 pub mod url;

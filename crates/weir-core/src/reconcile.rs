@@ -5,6 +5,8 @@
 //! else writes.
 
 mod arrivals;
+mod comparison;
+mod event;
 mod mischief;
 mod registration;
 mod seen;
@@ -15,11 +17,13 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
+pub use self::event::{Change, Event, Transition};
+
 use self::arrivals::Arrivals;
 use self::mischief::{FLAPPED, Mischief};
 use self::seen::Seen;
 use crate::address::ListenAddr;
-use crate::chaos::Chaos;
+use crate::anomaly::Attempts;
 use crate::definition::{Definitions, TargetGroup};
 use crate::health::{Health, HealthCount, InitialReason, UnhealthyReason, Verdict};
 use crate::name::{GroupName, LoadBalancerName};
@@ -27,63 +31,8 @@ use crate::rule::RuleIndex;
 use crate::seal::CookieKeys;
 use crate::snapshot::{Group, GroupIndex, Listener, ListenerIndex, Member, Snapshot};
 use crate::target::TargetSerial;
-use crate::task::{Provenance, TaskSet};
+use crate::task::TaskSet;
 use crate::time::Timestamp;
-
-/// Something that may change the snapshot.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A group misbehaves from now on, or ceases to. One that there is not is passed over.
-    Chaos {
-        /// The group.
-        group: GroupName,
-        /// What it does wrong, in place of what it did before.
-        chaos: Chaos,
-    },
-    /// Cookies are sealed with these keys from now on.
-    CookieKeys(Arc<CookieKeys>),
-    /// What the operator asks for, whole: at start and with every reload.
-    Definitions(Arc<Definitions>),
-    /// Time has passed: ends what was due. See [`State::next_due`].
-    Due,
-    /// What one source sees, whole.
-    Tasks(TaskSet),
-    /// The results of probes, in order, each with the target that was probed.
-    Verdicts(Vec<(TargetSerial, Verdict)>),
-}
-
-/// One change of one target, to be logged, counted and shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transition {
-    /// The target's group.
-    pub group: GroupName,
-    /// The target's id as `weir status` prints it.
-    pub target: String,
-    /// Where it takes traffic.
-    pub addr: crate::address::TargetAddr,
-    /// What happened.
-    pub change: Change,
-    /// What made it happen: a container's event, a probe's verdict, a reload.
-    pub cause: String,
-    /// Where the target comes from.
-    pub provenance: Arc<Provenance>,
-}
-
-/// What happened to a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Its health changed.
-    Health {
-        /// Before.
-        from: Health,
-        /// After.
-        to: Health,
-    },
-    /// It joined its group.
-    Registered,
-    /// It left its group.
-    Removed,
-}
 
 /// What an event came to.
 #[derive(Debug, Default)]
@@ -136,6 +85,8 @@ struct GroupState {
 struct Record {
     member: Member,
     count: HealthCount,
+    /// What had come of its requests when it was compared last.
+    judged: Attempts,
     /// When a draining target is removed.
     leaves_at: Option<Timestamp>,
     /// When a target that should leave, and is kept by chaos, does.
@@ -178,6 +129,7 @@ pub fn reconcile(state: &mut State, event: Event, now: Timestamp) -> Reconciled 
     let mut changed = false;
     match event {
         Event::Chaos { group, chaos } => state.misbehave(&group, chaos, now, &mut transitions),
+        Event::Compare => state.compare(&mut transitions),
         Event::CookieKeys(keys) => changed = state.cookie_keys.replace(keys.clone()) != Some(keys),
         Event::Definitions(definitions) => {
             changed = state.define(definitions);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::ListenAddr;
+use crate::anomaly::Opinion;
 use crate::authentication::Oidc;
 use crate::balance::{PickContext, Picker, Table, WorkerState};
 use crate::definition::{HttpSettings, ListenerKind, TargetGroup};
@@ -19,6 +20,7 @@ use crate::seal::CookieKeys;
 use crate::sticky::{Fingerprint, Stickiness};
 use crate::target::{Target, TargetSerial, Weight};
 use crate::task::Provenance;
+use crate::thresholds::MinimumHealthy;
 use crate::time::Timestamp;
 
 /// A number that this process gives to one group name, and never to another.
@@ -137,10 +139,21 @@ pub struct Group {
     pub is_used: bool,
     /// What cookies name it by.
     pub fingerprint: Fingerprint,
+    /// How many of them are healthy.
+    pub counts: Counts,
     picker: Picker,
     fails_open: bool,
     /// The eligible members of a sticky group, in the order of their fingerprints.
     pinnable: Option<Box<[(Fingerprint, u32)]>>,
+}
+
+/// How many members a group has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// That are healthy.
+    pub healthy: usize,
+    /// That are not draining.
+    pub registered: usize,
 }
 
 /// A target in its group, with what may change while it lives.
@@ -160,6 +173,8 @@ pub struct Member {
     pub zone: Option<Arc<str>>,
     /// The path of its HTTP probes, where its label asks for one of its own.
     pub health_check_path: Option<Arc<str>>,
+    /// How it compares with the others of its group.
+    pub opinion: Opinion,
     /// Where weir learned of it, by the name that it has now: a container may be renamed.
     pub provenance: Arc<Provenance>,
 }
@@ -173,6 +188,7 @@ impl PartialEq for Member {
             && self.cause == other.cause
             && self.zone == other.zone
             && self.health_check_path == other.health_check_path
+            && self.opinion == other.opinion
             && self.provenance == other.provenance
     }
 }
@@ -203,7 +219,8 @@ impl Group {
         };
         let healthy = positions(Health::is_healthy);
         let registered = positions(Health::is_registered);
-        let fails_open = (healthy.len() as u64) < u64::from(settings.minimum_healthy_targets)
+        let counts = Counts { healthy: healthy.len(), registered: registered.len() };
+        let fails_open = !settings.thresholds.routing.is_met(counts.healthy, counts.registered)
             && healthy.len() < registered.len();
         let waits = !settings.hold.is_zero() && members.iter().all(|m| is_waited_for(m.health));
         let eligible = match (waits, fails_open) {
@@ -218,9 +235,9 @@ impl Group {
             pinnable.sort_unstable();
             pinnable
         });
-        let picker = Picker::build(settings.algorithm, settings.slow_start, &members, eligible, before);
+        let picker = Picker::build(&settings, &members, eligible, before);
         let fingerprint = Fingerprint::of_group(&settings.name);
-        Self { index, settings, members, is_used, fingerprint, picker, fails_open, pinnable }
+        Self { index, settings, members, is_used, fingerprint, counts, picker, fails_open, pinnable }
     }
 
     /// The picker's table that somebody is to build. See [`Picker::unbuilt`].
@@ -248,7 +265,13 @@ impl Group {
     pub fn lease(&self, worker: &mut WorkerState, context: &PickContext<'_>) -> Result<Lease, Unavailable> {
         let pinned = context.pinned.and_then(|fingerprint| self.pinned(fingerprint));
         match pinned.or_else(|| self.picker.pick(&self.members, self.index, worker, context)) {
-            Some(at) => Ok(Lease::new(self.members[at].target.clone())),
+            Some(at) => {
+                let target = &self.members[at].target;
+                if self.fails_open {
+                    target.tally.count_unhealthy_pick();
+                }
+                Ok(Lease::new(target.clone()))
+            }
             None if self.holds() => Err(Unavailable::Hold(self.settings.hold)),
             None => Err(Unavailable::NoTarget),
         }
@@ -257,7 +280,7 @@ impl Group {
     /// Takes a lease on any registered member, whatever its health: what AWS does for `initial` targets, and what
     /// follows when a hold has ended without an answered probe. One of `avoid` only when there is no other.
     pub fn lease_unproven(&self, worker: &mut WorkerState, avoid: &[TargetSerial]) -> Option<Lease> {
-        if self.settings.minimum_healthy_targets == 0 {
+        if self.settings.thresholds.routing == MinimumHealthy::NONE {
             return None;
         }
         let registered = |avoid: &[TargetSerial]| -> Vec<&Member> {
@@ -311,6 +334,7 @@ mod tests {
     use super::*;
     use crate::definition::Algorithm;
     use crate::health::{InitialReason, UnhealthyReason};
+    use crate::thresholds::Thresholds;
 
     const CONTEXT: PickContext<'_> =
         PickContext { key: 0, now: Timestamp::from_nanos(0), avoid: &[], pinned: None };
@@ -343,7 +367,8 @@ mod tests {
 
     #[test]
     fn a_group_that_never_fails_open_gives_no_target() {
-        let settings = TargetGroup { minimum_healthy_targets: 0, ..settings("g", Algorithm::RoundRobin) };
+        let settings =
+            TargetGroup { thresholds: Thresholds::CLASSIC, ..settings("g", Algorithm::RoundRobin) };
         let group = Group::build(GroupIndex(0), Arc::new(settings), with_health(&[SICK]), true, None);
         let lease = group.lease(&mut WorkerState::seeded(1), &CONTEXT);
         assert_eq!(lease.map(drop), Err(Unavailable::NoTarget));

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::anomaly::Attempts;
 use crate::time::Timestamp;
 
 /// Shared counts of one target. They belong to its identity and outlive every snapshot.
@@ -16,6 +17,8 @@ pub struct Tally {
     in_flight: AtomicU32,
     picked: AtomicU64,
     failed: AtomicU64,
+    server_errors: AtomicU64,
+    picked_unhealthy: AtomicU64,
     /// Nanoseconds of the moment slow start began, plus one; zero when the target is not in slow start.
     slow_start_began: AtomicU64,
 }
@@ -34,6 +37,30 @@ impl Tally {
     /// Attempts that ended without an answer: the dial failed, or the target closed before its first byte.
     pub fn failed(&self) -> u64 {
         self.failed.load(Relaxed)
+    }
+
+    /// Answers that said that the target had failed: 500 to 599.
+    pub fn server_errors(&self) -> u64 {
+        self.server_errors.load(Relaxed)
+    }
+
+    /// Counts an answer of 500 to 599.
+    pub fn count_server_error(&self) {
+        self.server_errors.fetch_add(1, Relaxed);
+    }
+
+    /// Leases taken while too few of the group's targets were healthy, so that everybody was used.
+    pub fn picked_unhealthy(&self) -> u64 {
+        self.picked_unhealthy.load(Relaxed)
+    }
+
+    pub(crate) fn count_unhealthy_pick(&self) {
+        self.picked_unhealthy.fetch_add(1, Relaxed);
+    }
+
+    /// What came of everything that it was ever picked for. An attempt that is under way counts already.
+    pub fn attempts(&self) -> Attempts {
+        Attempts { all: self.picked(), errors: self.failed() + self.server_errors() }
     }
 
     /// Counts an attempt that ended without an answer.

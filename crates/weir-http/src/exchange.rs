@@ -116,7 +116,12 @@ impl Exchange {
                 _ => {}
             }
             let error = match attempted {
-                Ok(response) => return Ok((response, target)),
+                Ok(response) => {
+                    if response.status() >= 500 {
+                        target.tally.count_server_error();
+                    }
+                    return Ok((response, target));
+                }
                 Err(Unanswered { error, request: None, .. }) => {
                     if error.culprit() != Culprit::Client {
                         target.tally.count_failed();

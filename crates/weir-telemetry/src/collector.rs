@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{Encoder, TextEncoder};
-use weir_core::snapshot::{Listener, Snapshot};
+use weir_core::anomaly::{Opinion, Share};
+use weir_core::snapshot::{Group, Listener, Snapshot};
 
+use crate::families::Families;
 use crate::histogram::Summed;
 use crate::names::{self, Named};
 use crate::shard::{ListenerShard, read};
@@ -219,9 +219,11 @@ fn collect_targets(snapshot: &Snapshot, families: &mut Families) {
             let target = &member.target;
             let labels = [("target_group", name.clone()), ("target", target.id.to_string())];
             families.counter(names::TARGET_PICKS, &labels, target.tally.picked());
+            families.counter(names::TARGET_PICKS_UNHEALTHY, &labels, target.tally.picked_unhealthy());
             families.counter(names::TARGET_FAILURES, &labels, target.tally.failed());
             families.gauge(names::TARGET_IN_FLIGHT, &labels, u64::from(target.tally.in_flight()));
         }
+        collect_group(group, &name, families);
         for (health, count) in by_health {
             families.gauge(
                 names::TARGETS,
@@ -232,86 +234,19 @@ fn collect_targets(snapshot: &Snapshot, families: &mut Families) {
     }
 }
 
-/// Metric families by name, in the form that the text encoder takes.
-#[derive(Default)]
-struct Families(BTreeMap<&'static str, MetricFamily>);
-
-impl Families {
-    fn add(
-        &mut self,
-        (name, help): Named,
-        kind: MetricType,
-        labels: &[(&'static str, String)],
-    ) -> &mut Metric {
-        let family = self.0.entry(name).or_insert_with(|| {
-            let mut family = MetricFamily::default();
-            family.set_name(name.to_owned());
-            family.set_help(help.to_owned());
-            family.set_field_type(kind);
-            family
-        });
-        let mut metric = Metric::default();
-        metric.set_label(labels.iter().map(|(name, value)| label(name, value)).collect());
-        let metrics = family.mut_metric();
-        metrics.push(metric);
-        metrics.last_mut().expect("one was just pushed")
+/// What concerns a group as a whole.
+fn collect_group(group: &Group, name: &str, families: &mut Families) {
+    let labels = [("target_group", name.to_owned())];
+    let count = |is: fn(&Opinion) -> bool| group.members.iter().filter(|m| is(&m.opinion)).count() as u64;
+    families.gauge(names::TARGETS_ANOMALOUS, &labels, count(|opinion| opinion.is_anomalous));
+    let mitigated = if group.settings.mitigates_anomalies { count(|o| o.share < Share::FULL) } else { 0 };
+    families.gauge(names::TARGETS_MITIGATED, &labels, mitigated);
+    let thresholds = group.settings.thresholds;
+    for (what, minimum) in [("dns", thresholds.dns), ("routing", thresholds.routing)] {
+        let is_unhealthy = !minimum.is_met(group.counts.healthy, group.counts.registered);
+        let labels = [("target_group", name.to_owned()), ("state", what.to_owned())];
+        families.gauge(names::TARGET_GROUP_UNHEALTHY, &labels, u64::from(is_unhealthy));
     }
-
-    fn counter(&mut self, named: Named, labels: &[(&'static str, String)], count: u64) {
-        let mut counter = Counter::default();
-        counter.set_value(count as f64);
-        self.add(named, MetricType::COUNTER, labels).set_counter(counter);
-    }
-
-    /// Adds to the counter with these labels, which may have been seen in another worker's shard.
-    fn add_to_counter(&mut self, named: Named, labels: &[(&'static str, String)], count: u64) {
-        let wanted: Vec<LabelPair> = labels.iter().map(|(name, value)| label(name, value)).collect();
-        let family = self.0.get_mut(named.0);
-        let known =
-            family.and_then(|f| f.mut_metric().iter_mut().find(|m| m.get_label() == wanted.as_slice()));
-        match known {
-            Some(metric) => {
-                let mut counter = Counter::default();
-                counter.set_value(metric.get_counter().get_value() + count as f64);
-                metric.set_counter(counter);
-            }
-            None => self.counter(named, labels, count),
-        }
-    }
-
-    fn gauge(&mut self, named: Named, labels: &[(&'static str, String)], value: u64) {
-        let mut gauge = Gauge::default();
-        gauge.set_value(value as f64);
-        self.add(named, MetricType::GAUGE, labels).set_gauge(gauge);
-    }
-
-    fn histogram(&mut self, named: Named, labels: &[(&'static str, String)], summed: &Summed) {
-        let mut histogram = Histogram::default();
-        histogram.set_sample_count(summed.count());
-        histogram.set_sample_sum(summed.sum_seconds());
-        let buckets = summed.cumulative().map(|(bound, count)| {
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(bound);
-            bucket.set_cumulative_count(count);
-            bucket
-        });
-        histogram.set_bucket(buckets.collect());
-        self.add(named, MetricType::HISTOGRAM, labels).set_histogram(histogram);
-    }
-
-    fn encode(self) -> String {
-        let families: Vec<MetricFamily> = self.0.into_values().collect();
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&families, &mut text).expect("every family has a name and a metric");
-        String::from_utf8(text).expect("names and labels are text")
-    }
-}
-
-fn label(name: &str, value: &str) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_owned());
-    pair
 }
 
 #[cfg(test)]

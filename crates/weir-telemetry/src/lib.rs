@@ -8,6 +8,7 @@
 
 pub mod access_log;
 pub mod collector;
+mod families;
 pub mod histogram;
 pub mod names;
 pub mod shard;

@@ -46,9 +46,13 @@ names! {
     TARGET_CONNECTION_ERRORS = "weir_target_connection_errors_total", "Connections to targets that could not be opened, by listener and step: dial or tls.";
     TARGET_FAILURES = "weir_target_failures_total", "Attempts on a target that ended without an answer, by group and target.";
     TARGET_IN_FLIGHT = "weir_target_in_flight", "Requests or flows in flight, by group and target.";
+    TARGET_GROUP_UNHEALTHY = "weir_target_group_unhealthy", "Whether a target group has fewer healthy targets than it must have, 1 or 0, by group and what follows: dns or routing.";
     TARGET_PICKS = "weir_target_picks_total", "Requests or flows that a target was picked for, by group and target.";
+    TARGET_PICKS_UNHEALTHY = "weir_target_picks_unhealthy_total", "Those of them while too few of the group's targets were healthy, so that every registered one was used, by group and target.";
     TARGET_RESPONSE_TIME = "weir_target_response_time_seconds", "Time from a request's dispatch to the head of the target's response, by listener.";
     SETS_WITHHELD = "weir_target_sets_withheld_total", "Sharply smaller sets that were not believed at once, by source.";
+    TARGETS_ANOMALOUS = "weir_targets_anomalous", "Targets that fail far more often than their peers, by group.";
+    TARGETS_MITIGATED = "weir_targets_mitigated", "Targets that get less than their weight because they do, or did until lately, by group.";
     TARGETS = "weir_targets", "Targets, by group and health.";
     TRANSITIONS = "weir_target_transitions_total", "Registrations, removals and changes of health.";
 }

@@ -116,7 +116,8 @@ impl<'n> Instances<'n> {
             slow_start: Duration::ZERO,
             stickiness: None,
             // Never fails open.
-            minimum_healthy_targets: 0,
+            thresholds: weir_core::thresholds::Thresholds::CLASSIC,
+            mitigates_anomalies: false,
             health_check: self.health_check.clone()?,
             targets: self.addrs.iter().map(target).collect(),
         })

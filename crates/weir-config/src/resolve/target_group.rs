@@ -6,7 +6,7 @@ use weir_core::definition::{Algorithm, ProtocolVersion, TargetGroup, TargetProto
 use weir_core::health::{HealthCheck, Probe, StatusMatcher, Thresholds};
 use weir_core::name::GroupName;
 
-use super::{Groups, Named, list, stickiness, target};
+use super::{Groups, Named, group_health, list, stickiness, target};
 use crate::config::Discovery;
 use crate::keys;
 use crate::read::{Fields, Reader};
@@ -71,7 +71,8 @@ pub(super) fn read<'n>(
         None => Some(if follows_tasks { HOLD_OF_DISCOVERED } else { Duration::ZERO }),
     };
     let connection_termination = fields.get("connection_termination").and_then(|node| reader.boolean(node));
-    let minimum = fields.get("minimum_healthy_targets").and_then(|node| reader.number(node, 1..=1000));
+    let thresholds = fields.get("target_group_health").and_then(|node| group_health::read(node, reader));
+    let mitigates_anomalies = mitigates_anomalies(fields, algorithm, reader);
     let health_check = health_check(fields, spoken, protocol_version, reader);
     if let (Some(name), Some(protocol)) = (name, protocol) {
         groups.resolved.push(TargetGroup {
@@ -84,7 +85,8 @@ pub(super) fn read<'n>(
             hold: hold.unwrap_or_default(),
             slow_start,
             stickiness,
-            minimum_healthy_targets: minimum.unwrap_or(1),
+            thresholds: thresholds.unwrap_or_default(),
+            mitigates_anomalies,
             health_check,
             targets,
         });
@@ -160,6 +162,17 @@ fn slow_start(fields: Fields<'_>, algorithm: Algorithm, reader: &mut Reader<'_>)
         reader.problem(node, &cause, Some("take it out, or use round_robin"));
     }
     slow_start
+}
+
+/// Whether targets that fail far more often than their peers get less.
+fn mitigates_anomalies(fields: Fields<'_>, algorithm: Algorithm, reader: &mut Reader<'_>) -> bool {
+    let Some(node) = fields.get("load_balancing_anomaly_mitigation") else { return false };
+    let is_on = reader.choice(node, &[("on", true), ("off", false)]).unwrap_or(false);
+    if is_on && algorithm != Algorithm::WeightedRandom {
+        let cause = format!("anomaly mitigation goes with weighted_random, not with {}", algorithm.as_str());
+        reader.problem(node, &cause, Some("write `load_balancing_algorithm: weighted_random`"));
+    }
+    is_on
 }
 
 /// The same address twice would get twice the traffic without anybody having said so.

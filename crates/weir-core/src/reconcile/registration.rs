@@ -7,6 +7,7 @@ use super::wanted::{Wanted, wanted};
 use super::{
     Change, GroupState, Health, HealthCount, InitialReason, Record, State, Transition, UnhealthyReason,
 };
+use crate::anomaly::{Attempts, Opinion};
 use crate::definition::TargetGroup;
 use crate::snapshot::Member;
 use crate::target::{Target, TargetId, TargetSerial};
@@ -116,9 +117,10 @@ fn register(
         cause: cause.into(),
         zone: wanted.zone.map(Into::into),
         health_check_path: wanted.health_check_path.map(Into::into),
+        opinion: Opinion::default(),
         provenance: wanted.provenance(),
     };
-    Record { member, count, leaves_at: None, overdue_at: None }
+    Record { member, count, judged: Attempts::default(), leaves_at: None, overdue_at: None }
 }
 
 /// The health of a target that nothing is known of yet.

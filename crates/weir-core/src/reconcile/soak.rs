@@ -12,11 +12,12 @@ use self::invariants::check_succession;
 use super::tests::{definitions, task};
 use super::*;
 use crate::balance::{PickContext, WorkerState};
+use crate::chaos::Chaos;
 use crate::definition::{Algorithm, TargetSelector, TaskSelector};
 use crate::lease::Lease;
 use crate::snapshot::testing::settings;
 use crate::target::{Target, TargetId, Weight};
-use crate::task::{SourceKind, Task, TaskId, TaskState};
+use crate::task::{Provenance, SourceKind, Task, TaskId, TaskState};
 
 /// Groups of each source; a service has the name of its group.
 const GROUPS: [(SourceKind, &[&str]); 2] =

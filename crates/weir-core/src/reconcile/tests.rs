@@ -8,7 +8,7 @@ use crate::balance::{PickContext, WorkerState};
 use crate::definition::{Algorithm, ListenerKind, LoadBalancer, TargetSelector, TaskSelector};
 use crate::snapshot::testing::settings;
 use crate::target::Weight;
-use crate::task::{SourceKind, Task, TaskId, TaskLabels, TaskPort, TaskState};
+use crate::task::{Provenance, SourceKind, Task, TaskId, TaskLabels, TaskPort, TaskState};
 
 const SICK: Verdict = Err(UnhealthyReason::Timeout);
 

@@ -26,6 +26,7 @@ pub(crate) fn members(ports_and_weights: &[(u16, u16)]) -> Vec<Member> {
                 cause: "test".into(),
                 zone: None,
                 health_check_path: None,
+                opinion: Opinion::default(),
                 provenance: Arc::new(Provenance { source: "test", origin: String::new() }),
             }
         })
@@ -48,7 +49,8 @@ pub(crate) fn settings(name: &str, algorithm: Algorithm) -> TargetGroup {
         hold: Duration::ZERO,
         slow_start: Duration::ZERO,
         stickiness: None,
-        minimum_healthy_targets: 1,
+        thresholds: crate::thresholds::Thresholds::default(),
+        mitigates_anomalies: false,
         health_check: HealthCheck {
             probe: Probe::Tcp,
             port: None,
