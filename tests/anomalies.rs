@@ -47,7 +47,8 @@ fn anomalies_are_found_and_left_alone_where_nothing_else_is_wanted() {
     find_anomaly(&weir, &targets[2]);
     assert!(weir.metric("weir_targets_mitigated{") < 0.1);
     let failed = (0..30).filter(|_| weir.get("/").status == 500).count();
-    assert_eq!(failed, 10, "each has its turns");
+    // Each worker goes round by itself.
+    assert!((8..=12).contains(&failed), "{failed} of 30: each has its turns");
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn load_balancer_section(load_balancer: &LoadBalancerView) -> Markup {
                     @if let Some(p99) = listener.p99_seconds { " · p99 ≤ " (seconds(p99)) }
                 }
                 div.scroll {
-                    table {
+                    table.rules {
                         thead { tr { th { "Priority" } th { "If" } th { "Then" } } }
                         tbody { @for rule in &listener.rules { (rule_row(rule)) } }
                     }
@@ -146,7 +146,14 @@ fn target_row(target: &TargetView, picked: u64) -> Markup {
     let share = 100.0 * target.picked as f64 / picked.max(1) as f64;
     html! {
         tr {
-            td { (target.address) br; small { (target.id) @if target.weight != 1 { " · weight " (target.weight) } @if let Some(zone) = &target.zone { " · zone " (zone) } } }
+            td {
+                (target.address) br;
+                small {
+                    @if target.id != target.address { (target.id) " " }
+                    @if target.weight != 1 { "weight " (target.weight) " " }
+                    @if let Some(zone) = &target.zone { "zone " (zone) }
+                }
+            }
             td {
                 span class=(target.state) { (target.state) }
                 @if let Some(description) = &target.description { br; small { (description) } }

@@ -325,7 +325,8 @@ impl Reconciler {
         self.handle.timeline.add(Entry {
             at: wall_time(),
             group: group.to_string(),
-            subject: format!("{target} at {addr}"),
+            // A target that is known by its address is named by it.
+            subject: if *target == addr.to_string() { target.clone() } else { format!("{target} at {addr}") },
             change,
             cause: cause.clone(),
             provenance: provenance.to_string(),

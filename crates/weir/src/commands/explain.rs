@@ -185,6 +185,12 @@ fn candidates(targets: &[Value], picked: &Value) -> String {
         let score = match (target["load"].as_f64(), target["share_of_turns"].as_f64()) {
             (Some(load), _) => format!("load {load:.2}"),
             (None, Some(share)) => format!("starts slowly: {:.0} % of its turns", share * 100.0),
+            (None, None) if target["share"].as_f64().is_some_and(|share| share < 1.0) => {
+                format!(
+                    "{:.0} % of its weight: fails more than its peers",
+                    target["share"].as_f64().unwrap_or(1.0) * 100.0
+                )
+            }
             (None, None) => "-".to_owned(),
         };
         rows.push(vec![
