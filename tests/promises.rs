@@ -10,6 +10,7 @@ mod bad_input;
 mod bounded;
 mod chaos;
 mod classic;
+mod concurrency;
 mod config_examples;
 mod connections;
 mod corpus;

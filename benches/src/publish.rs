@@ -99,6 +99,8 @@ fn group(number: usize, algorithm: Algorithm) -> anyhow::Result<TargetGroup> {
         stickiness: None,
         thresholds: weir_core::thresholds::Thresholds::default(),
         mitigates_anomalies: false,
+        concurrency: weir_core::limits::ConcurrencyLimits::default(),
+        retries: weir_core::limits::RetryBudget::default(),
         health_check: HealthCheck {
             probe: Probe::Tcp,
             port: None,

@@ -110,6 +110,8 @@ pub struct CandidateView {
     pub target: TargetView,
     /// The part of its turns that it takes while it starts slowly.
     pub share_of_turns: Option<f64>,
+    /// Whether it may have one more request.
+    pub has_room: bool,
     /// Requests in flight relative to its weight, with this one, where that decides.
     pub load: Option<f64>,
 }
@@ -189,7 +191,9 @@ impl Explained {
             rule: rule.map_or("default".to_owned(), |rule| rule.priority.to_string()),
             authentication: *authentication,
             action: match fate {
-                Fate::Forward { .. } | Fate::Hold { .. } | Fate::NoTarget { .. } => "forward",
+                Fate::Busy { .. } | Fate::Forward { .. } | Fate::Hold { .. } | Fate::NoTarget { .. } => {
+                    "forward"
+                }
                 Fate::Callback => "authenticate",
                 Fate::Redirect { .. } => "redirect",
                 Fate::Respond(_) => "fixed-response",
@@ -231,6 +235,7 @@ fn candidate_views(group: &Group, now: Timestamp) -> Vec<CandidateView> {
     let view = |(at, candidate): (usize, Candidate<'_>)| CandidateView {
         target: target_view(group, at, candidate.member, now),
         share_of_turns: candidate.share_of_turns,
+        has_room: candidate.has_room,
         load: candidate.load,
     };
     candidates(group, now).enumerate().map(view).collect()
@@ -238,6 +243,9 @@ fn candidate_views(group: &Group, now: Timestamp) -> Vec<CandidateView> {
 
 fn outcome(fate: &Fate<'_>) -> String {
     match fate {
+        Fate::Busy { group } => {
+            format!("503: targets of {} have as many requests as they may have", group.settings.name)
+        }
         Fate::Callback => "a client comes back from its login".to_owned(),
         Fate::Forward { group, target } => {
             let open = if group.fails_open() { "; too few are healthy, so all are used" } else { "" };

@@ -159,6 +159,7 @@ impl Application {
                 let pinned = affinity.as_ref().and_then(|affinity| affinity.pinned());
                 (group, Box::pin(self.exchange.hold(group, limit, pinned, record)).await?)
             }
+            Outcome::Unavailable { why: Unavailable::Busy, .. } => return Err(RequestError::TargetsBusy),
             // Who it is has been asked by now.
             Outcome::Authenticate(_) | Outcome::Callback(_) | Outcome::Unavailable { .. } => {
                 return Err(RequestError::NoTarget);

@@ -53,11 +53,13 @@ objects! {
     SWARM = "discovery.swarm", ["addresses", "endpoint", "interval"], later [];
     TARGET_GROUP = "target group",
         [
-            "connection_termination", "deregistration_delay", "health_check", "hold", "load_balancing_algorithm",
-            "load_balancing_anomaly_mitigation", "name", "protocol", "protocol_version", "slow_start", "stickiness",
-            "target_group_health", "targets",
+            "concurrency_limits", "connection_termination", "deregistration_delay", "health_check", "hold",
+            "load_balancing_algorithm", "load_balancing_anomaly_mitigation", "name", "protocol", "protocol_version",
+            "retry_budget", "slow_start", "stickiness", "target_group_health", "targets",
         ],
         later ["preserve_client_ip", "proxy_protocol_v2"];
+    CONCURRENCY_LIMITS = "concurrency_limits", ["per_group", "per_target"], later [];
+    RETRY_BUDGET = "retry_budget", ["minimum", "percentage"], later [];
     TARGET_GROUP_HEALTH = "target_group_health", ["dns_failover", "unhealthy_state_routing"], later [];
     MINIMUM_HEALTHY = "minimum of healthy targets",
         ["minimum_healthy_targets_count", "minimum_healthy_targets_percentage"],

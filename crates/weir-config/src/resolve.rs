@@ -10,6 +10,7 @@ mod discovery;
 mod ecs;
 mod group_health;
 mod header_rules;
+mod limits;
 mod load_balancer;
 mod rule;
 mod stickiness;

@@ -120,6 +120,8 @@ pub(crate) fn target_group(name: GroupName, targets: Vec<TargetSelector>) -> Tar
         stickiness: None,
         thresholds: crate::thresholds::Thresholds::CLASSIC,
         mitigates_anomalies: false,
+        concurrency: crate::limits::ConcurrencyLimits::default(),
+        retries: crate::limits::RetryBudget::default(),
         health_check: HealthCheck {
             probe: Probe::Http {
                 is_tls: false,

@@ -19,7 +19,7 @@ pub use flow_hash::{Maglev, Table};
 use crate::definition::{Algorithm, TargetGroup};
 use crate::snapshot::{GroupIndex, Member};
 use crate::sticky::Fingerprint;
-use crate::target::TargetSerial;
+use crate::target::{Target, TargetSerial};
 use crate::time::Timestamp;
 
 /// Share of a target's turns that it gets at the very start of slow start. Ours: AWS does not document its own.
@@ -73,6 +73,8 @@ pub struct Picker {
     /// Members that may be picked, as positions among the group's members, ascending.
     eligible: Vec<u32>,
     slow_start: Duration,
+    /// Requests or flows that a target may have at a time.
+    most: u32,
     law: Law,
 }
 
@@ -119,7 +121,7 @@ impl Picker {
                 settings.mitigates_anomalies,
             )),
         };
-        Self { eligible, slow_start: settings.slow_start, law }
+        Self { eligible, slow_start: settings.slow_start, most: settings.concurrency.per_target, law }
     }
 
     /// Positions of the members that may be picked.
@@ -127,7 +129,12 @@ impl Picker {
         &self.eligible
     }
 
-    /// Picks one of `members`, the very slice that the picker was built for; `None` when none is eligible.
+    /// Whether a target may have one more request or flow.
+    pub(crate) fn has_room(&self, target: &Target) -> bool {
+        self.most == u32::MAX || target.tally.in_flight() < self.most
+    }
+
+    /// Picks one of `members`, the very slice that the picker was built for; `None` when none is eligible, or has room.
     pub fn pick(
         &self,
         members: &[Member],
@@ -136,13 +143,14 @@ impl Picker {
         context: &PickContext<'_>,
     ) -> Option<usize> {
         let (cursor, random) = worker.of_group(group);
-        let (first, _) = self.eligible.split_first()?;
+        let first = self.eligible.first()?;
         if self.eligible.len() == 1 {
-            return Some(*first as usize);
+            return Some(*first as usize).filter(|at| self.has_room(&members[*at].target));
         }
         let accept = |at: u32, random: &mut fastrand::Rng| {
             let target = &members[at as usize].target;
             !context.avoid.contains(&target.serial)
+                && self.has_room(target)
                 && (self.slow_start.is_zero()
                     || target
                         .tally
@@ -160,7 +168,9 @@ impl Picker {
         // Everyone refused its turn (all in slow start, say): anyone is better than nobody, the avoided last.
         let at = at.or_else(|| {
             let is_avoided = |at: &&u32| context.avoid.contains(&members[**at as usize].target.serial);
-            self.eligible.iter().find(|at| !is_avoided(at)).or(Some(first)).copied()
+            let has_room = |at: &&u32| self.has_room(&members[**at as usize].target);
+            let mut others = self.eligible.iter().filter(has_room);
+            others.clone().find(|at| !is_avoided(at)).or_else(|| others.next()).copied()
         });
         at.map(|at| at as usize)
     }

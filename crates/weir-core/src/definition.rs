@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::address::{ListenAddr, TargetAddr};
 use crate::header_rules::HeaderRules;
 use crate::health::HealthCheck;
+use crate::limits::{ConcurrencyLimits, RetryBudget};
 use crate::logs::Logs;
 use crate::lookup::Lookup;
 use crate::name::{GroupName, LoadBalancerName};
@@ -268,6 +269,10 @@ pub struct TargetGroup {
     pub thresholds: Thresholds,
     /// Whether targets that fail far more often than their peers get less: with weighted random only.
     pub mitigates_anomalies: bool,
+    /// How much of its work may be under way at a time.
+    pub concurrency: ConcurrencyLimits,
+    /// How many of its requests are tried again.
+    pub retries: RetryBudget,
     /// How targets are probed.
     pub health_check: HealthCheck,
     /// What is registered.

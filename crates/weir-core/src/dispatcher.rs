@@ -10,6 +10,7 @@ use crate::decide::{Acted, Decision, Outcome, act, decide, forward};
 use crate::definition::{ProtocolVersion, TargetProtocol};
 use crate::head::Head;
 use crate::lease::Lease;
+use crate::limits::RetryBudget;
 use crate::rule::Action;
 use crate::snapshot::{GroupIndex, Listener, ListenerIndex, Snapshot};
 use crate::sticky::{Affinity, Cookies, Sealing};
@@ -88,10 +89,11 @@ impl Dispatcher {
         }
     }
 
-    /// How to speak to the targets of `group`; `None` when a reload has taken it away.
-    pub fn speech(&mut self, group: GroupIndex) -> Option<Speech> {
+    /// How to speak to the targets of `group`, and how often again; `None` when a reload has taken it away.
+    pub fn speech(&mut self, group: GroupIndex) -> Option<(Speech, RetryBudget)> {
         let settings = &self.reader.read().group(group)?.settings;
-        Some(Speech { protocol: settings.protocol, version: settings.protocol_version })
+        let speech = Speech { protocol: settings.protocol, version: settings.protocol_version };
+        Some((speech, settings.retries))
     }
 
     /// Takes any registered target of `group`, whatever its health; see [`crate::snapshot::Group::lease_unproven`].

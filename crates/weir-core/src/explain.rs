@@ -73,6 +73,11 @@ pub enum Fate<'a> {
         /// The longest wait.
         limit: Duration,
     },
+    /// It gets 503: whoever may be picked has as much to do as it may have.
+    Busy {
+        /// The group that was drawn.
+        group: &'a Arc<Group>,
+    },
     /// It gets 503: no target may be picked.
     NoTarget {
         /// The group that was drawn; `None` when every weight is zero.
@@ -93,7 +98,7 @@ impl<'a> Fate<'a> {
     /// The group that was drawn, where one was.
     pub fn group(&self) -> Option<&'a Arc<Group>> {
         match self {
-            Self::Forward { group, .. } | Self::Hold { group, .. } => Some(group),
+            Self::Busy { group } | Self::Forward { group, .. } | Self::Hold { group, .. } => Some(group),
             Self::NoTarget { group } => *group,
             Self::Callback | Self::Redirect { .. } | Self::Respond(_) => None,
         }
@@ -107,6 +112,8 @@ pub struct Candidate<'a> {
     pub member: &'a Member,
     /// Whether it may be picked.
     pub is_eligible: bool,
+    /// Whether it may have one more request.
+    pub has_room: bool,
     /// The part of its turns that it takes while it starts slowly: 0.1 to 1.
     pub share_of_turns: Option<f64>,
     /// Requests in flight relative to its weight, with this one: the least of them is picked, where the algorithm asks.
@@ -167,6 +174,7 @@ fn fate(outcome: Outcome, snapshot: &Snapshot) -> Fate<'_> {
         Outcome::Redirect { status, location } => Fate::Redirect { status, location },
         Outcome::Respond(fixed) => Fate::Respond(fixed),
         Outcome::Unavailable { group, why } => match (group.and_then(|group| snapshot.group(group)), why) {
+            (Some(group), Unavailable::Busy) => Fate::Busy { group },
             (Some(group), Unavailable::Hold(limit)) => Fate::Hold { group, limit },
             (group, _) => Fate::NoTarget { group },
         },
@@ -183,6 +191,7 @@ pub fn candidates(group: &Group, now: Timestamp) -> impl Iterator<Item = Candida
         Candidate {
             member,
             is_eligible: group.is_eligible(at),
+            has_room: group.has_room(member),
             share_of_turns: age.map(|age| share_of_turns(age, settings.slow_start)),
             load: counts.then(|| f64::from(tally.in_flight() + 1) / f64::from(member.weight.get())),
         }

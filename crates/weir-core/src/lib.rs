@@ -24,6 +24,7 @@ pub mod header_rules;
 pub mod health;
 pub mod label_rules;
 pub mod lease;
+pub mod limits;
 pub mod logs;
 pub mod lookup;
 pub mod name;

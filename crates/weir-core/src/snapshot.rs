@@ -3,11 +3,14 @@
 //! Health is in the snapshot: a transition is rare and publishes a new one, so no request ever sees members from one
 //! instant and health from another. Counts are not: they live in each target's tally.
 
+mod member;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::member::Member;
+
 use crate::address::ListenAddr;
-use crate::anomaly::Opinion;
 use crate::authentication::Oidc;
 use crate::balance::{PickContext, Picker, Table, WorkerState};
 use crate::definition::{HttpSettings, ListenerKind, TargetGroup};
@@ -18,10 +21,8 @@ use crate::name::LoadBalancerName;
 use crate::rule::RuleIndex;
 use crate::seal::CookieKeys;
 use crate::sticky::{Fingerprint, Stickiness};
-use crate::target::{Target, TargetSerial, Weight};
-use crate::task::Provenance;
+use crate::target::TargetSerial;
 use crate::thresholds::MinimumHealthy;
-use crate::time::Timestamp;
 
 /// A number that this process gives to one group name, and never to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -156,46 +157,11 @@ pub struct Counts {
     pub registered: usize,
 }
 
-/// A target in its group, with what may change while it lives.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// The target, with its counts.
-    pub target: Arc<Target>,
-    /// Its share.
-    pub weight: Weight,
-    /// Its health.
-    pub health: Health,
-    /// Since when it has had this health.
-    pub since: Timestamp,
-    /// What gave it this health: an event, a probe's verdict.
-    pub cause: Arc<str>,
-    /// The zone that it is in, where that is known.
-    pub zone: Option<Arc<str>>,
-    /// The path of its HTTP probes, where its label asks for one of its own.
-    pub health_check_path: Option<Arc<str>>,
-    /// How it compares with the others of its group.
-    pub opinion: Opinion,
-    /// Where weir learned of it, by the name that it has now: a container may be renamed.
-    pub provenance: Arc<Provenance>,
-}
-
-impl PartialEq for Member {
-    /// Equal when no reader could tell them apart: the counts are the identity's, not the member's.
-    fn eq(&self, other: &Self) -> bool {
-        self.target.serial == other.target.serial
-            && self.weight == other.weight
-            && self.health == other.health
-            && self.cause == other.cause
-            && self.zone == other.zone
-            && self.health_check_path == other.health_check_path
-            && self.opinion == other.opinion
-            && self.provenance == other.provenance
-    }
-}
-
 /// Why a group gives no target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
+    /// Whoever may be picked has as much to do as it may have: 503, or the flow is closed.
+    Busy,
     /// Nothing may be picked, and waiting would not help: 503, or the flow is closed.
     NoTarget,
     /// The group is empty or has only targets that no probe has answered for yet: wait this long, then ask again.
@@ -263,7 +229,11 @@ impl Group {
     /// # Errors
     /// [`Unavailable`] when no member is eligible.
     pub fn lease(&self, worker: &mut WorkerState, context: &PickContext<'_>) -> Result<Lease, Unavailable> {
+        if self.is_full() {
+            return Err(Unavailable::Busy);
+        }
         let pinned = context.pinned.and_then(|fingerprint| self.pinned(fingerprint));
+        let pinned = pinned.filter(|at| self.picker.has_room(&self.members[*at].target));
         match pinned.or_else(|| self.picker.pick(&self.members, self.index, worker, context)) {
             Some(at) => {
                 let target = &self.members[at].target;
@@ -273,8 +243,20 @@ impl Group {
                 Ok(Lease::new(target.clone()))
             }
             None if self.holds() => Err(Unavailable::Hold(self.settings.hold)),
+            None if !self.picker.eligible().is_empty() => Err(Unavailable::Busy),
             None => Err(Unavailable::NoTarget),
         }
+    }
+
+    /// Whether its targets together have as much to do as they may have.
+    fn is_full(&self) -> bool {
+        let most = self.settings.concurrency.per_group;
+        most != u32::MAX && self.members.iter().map(|m| m.target.tally.in_flight()).sum::<u32>() >= most
+    }
+
+    /// Whether a member may have one more request or flow.
+    pub fn has_room(&self, member: &Member) -> bool {
+        self.picker.has_room(&member.target)
     }
 
     /// Takes a lease on any registered member, whatever its health: what AWS does for `initial` targets, and what
@@ -335,6 +317,7 @@ mod tests {
     use crate::definition::Algorithm;
     use crate::health::{InitialReason, UnhealthyReason};
     use crate::thresholds::Thresholds;
+    use crate::time::Timestamp;
 
     const CONTEXT: PickContext<'_> =
         PickContext { key: 0, now: Timestamp::from_nanos(0), avoid: &[], pinned: None };

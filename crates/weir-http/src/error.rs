@@ -61,6 +61,9 @@ pub enum RequestError {
     /// The redirect's `Location` would be too long.
     #[error("the redirect's location is too long")]
     RedirectTooLong,
+    /// Whoever may be picked has as many requests as it may have.
+    #[error("targets have as many requests as they may have")]
+    TargetsBusy,
     /// The target closed the connection before the head of its response was complete.
     #[error("the target closed the connection before it answered")]
     TargetClosedEarly,
@@ -149,7 +152,11 @@ impl RequestError {
             | Self::TargetClosedEarly
             | Self::TargetHandshakeFailed(_)
             | Self::TargetMalformed => 502,
-            Self::HoldExpired | Self::HoldQueueFull | Self::ListenerGone | Self::NoTarget => 503,
+            Self::HoldExpired
+            | Self::HoldQueueFull
+            | Self::ListenerGone
+            | Self::NoTarget
+            | Self::TargetsBusy => 503,
             Self::RedirectTooLong => 507,
             Self::TransformFailed(_) => 500,
         }
@@ -182,6 +189,7 @@ impl RequestError {
             | Self::HoldQueueFull
             | Self::ListenerGone
             | Self::NoTarget
+            | Self::TargetsBusy
             | Self::TransformFailed(_) => Culprit::Weir,
         }
     }
@@ -212,6 +220,7 @@ impl RequestError {
             Self::ListenerGone => "listener_gone",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NoTarget => "no_target",
+            Self::TargetsBusy => "targets_busy",
             Self::ProtocolMismatch => "protocol_mismatch",
             Self::RedirectTooLong => "redirect_too_long",
             Self::TargetClosedEarly => "target_closed_early",

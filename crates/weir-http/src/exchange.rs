@@ -26,12 +26,6 @@ use crate::targets::{Link, Targets};
 /// Targets that one request may be tried on.
 const ATTEMPTS_MAX: usize = 4;
 
-/// Retries that may always be under way in a group, however little traffic it has.
-const RETRIES_MIN: u32 = 3;
-
-/// Largest part of a group's requests under way that may be retries. Source: Envoy's retry budget (20 %, at least 3).
-const RETRY_SHARE_MAX: f64 = 0.2;
-
 /// How often idle target-side connections are looked through.
 const TIDY_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -93,7 +87,7 @@ impl Exchange {
         mut lease: Lease,
         record: &mut Record,
     ) -> Result<(Response, Arc<Target>), RequestError> {
-        let Some(speech) = self.dispatcher.borrow_mut().speech(group) else {
+        let Some((speech, retries)) = self.dispatcher.borrow_mut().speech(group) else {
             return Err(RequestError::NoTarget);
         };
         if !request.suits(speech.version) {
@@ -137,7 +131,7 @@ impl Exchange {
             if attempt == ATTEMPTS_MAX {
                 return Err(error);
             }
-            if !budget.allows_retry() {
+            if !retries.allows(budget.requests.get(), budget.retries.get()) {
                 record.shard().retry_refused();
                 return Err(error);
             }
@@ -226,6 +220,9 @@ impl Exchange {
             match self.dispatcher.borrow_mut().forward(group, &context) {
                 Outcome::Forward { lease, .. } => ControlFlow::Break(Ok(lease)),
                 Outcome::Unavailable { why: Unavailable::Hold(_), .. } => ControlFlow::Continue(()),
+                Outcome::Unavailable { why: Unavailable::Busy, .. } => {
+                    ControlFlow::Break(Err(RequestError::TargetsBusy))
+                }
                 _ => ControlFlow::Break(Err(RequestError::NoTarget)),
             }
         };
@@ -251,13 +248,6 @@ impl Exchange {
     }
 }
 
-impl Budget {
-    fn allows_retry(&self) -> bool {
-        let share = f64::from(self.requests.get()) * RETRY_SHARE_MAX;
-        f64::from(self.retries.get()) < share.max(f64::from(RETRIES_MIN))
-    }
-}
-
 /// One more in a count, until dropped.
 struct Counted {
     budget: Rc<Budget>,
@@ -275,21 +265,5 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let count = (self.count)(&self.budget);
         count.set(count.get() - 1);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retries_are_at_least_three_and_at_most_a_fifth_of_the_requests() {
-        let budget = Rc::new(Budget::default());
-        let retries: Vec<_> = (0..3).map(|_| Counted::new(&budget, |b| &b.retries)).collect();
-        assert!(!budget.allows_retry());
-        let requests: Vec<_> = (0..20).map(|_| Counted::new(&budget, |b| &b.requests)).collect();
-        assert!(budget.allows_retry());
-        drop((retries, requests));
-        assert_eq!((budget.requests.get(), budget.retries.get()), (0, 0));
     }
 }

@@ -118,6 +118,8 @@ impl<'n> Instances<'n> {
             // Never fails open.
             thresholds: weir_core::thresholds::Thresholds::CLASSIC,
             mitigates_anomalies: false,
+            concurrency: weir_core::limits::ConcurrencyLimits::default(),
+            retries: weir_core::limits::RetryBudget::default(),
             health_check: self.health_check.clone()?,
             targets: self.addrs.iter().map(target).collect(),
         })

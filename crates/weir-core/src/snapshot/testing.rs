@@ -2,10 +2,13 @@
 
 use super::*;
 use crate::address::TargetAddr;
+use crate::anomaly::Opinion;
 use crate::definition::{Algorithm, TargetProtocol};
 use crate::health::{HealthCheck, Probe, Thresholds};
 use crate::name::GroupName;
-use crate::target::TargetId;
+use crate::target::{Target, TargetId, Weight};
+use crate::task::Provenance;
+use crate::time::Timestamp;
 
 /// Healthy members, one per `(port, weight)`.
 pub(crate) fn members(ports_and_weights: &[(u16, u16)]) -> Vec<Member> {
@@ -51,6 +54,8 @@ pub(crate) fn settings(name: &str, algorithm: Algorithm) -> TargetGroup {
         stickiness: None,
         thresholds: crate::thresholds::Thresholds::default(),
         mitigates_anomalies: false,
+        concurrency: crate::limits::ConcurrencyLimits::default(),
+        retries: crate::limits::RetryBudget::default(),
         health_check: HealthCheck {
             probe: Probe::Tcp,
             port: None,

@@ -182,6 +182,11 @@ fn candidates(targets: &[Value], picked: &Value) -> String {
             Some(reason) => format!("{} ({reason})", text(&target["state"])),
             None => text(&target["state"]),
         };
+        let may = match (target["is_eligible"] == true, target["has_room"] == true) {
+            (true, true) => "yes",
+            (true, false) => "full",
+            (false, _) => "no",
+        };
         let score = match (target["load"].as_f64(), target["share_of_turns"].as_f64()) {
             (Some(load), _) => format!("load {load:.2}"),
             (None, Some(share)) => format!("starts slowly: {:.0} % of its turns", share * 100.0),
@@ -197,7 +202,7 @@ fn candidates(targets: &[Value], picked: &Value) -> String {
             text(&target["id"]),
             text(&target["address"]),
             state,
-            if target["is_eligible"] == true { "yes" } else { "no" }.to_owned(),
+            may.to_owned(),
             text(&target["weight"]),
             text(&target["in_flight"]),
             score,

@@ -1,0 +1,46 @@
+//! A target in its group.
+
+use std::sync::Arc;
+
+use crate::anomaly::Opinion;
+use crate::health::Health;
+use crate::target::{Target, Weight};
+use crate::task::Provenance;
+use crate::time::Timestamp;
+
+/// A target in its group, with what may change while it lives.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The target, with its counts.
+    pub target: Arc<Target>,
+    /// Its share.
+    pub weight: Weight,
+    /// Its health.
+    pub health: Health,
+    /// Since when it has had this health.
+    pub since: Timestamp,
+    /// What gave it this health: an event, a probe's verdict.
+    pub cause: Arc<str>,
+    /// The zone that it is in, where that is known.
+    pub zone: Option<Arc<str>>,
+    /// The path of its HTTP probes, where its label asks for one of its own.
+    pub health_check_path: Option<Arc<str>>,
+    /// How it compares with the others of its group.
+    pub opinion: Opinion,
+    /// Where weir learned of it, by the name that it has now: a container may be renamed.
+    pub provenance: Arc<Provenance>,
+}
+
+impl PartialEq for Member {
+    /// Equal when no reader could tell them apart: the counts are the identity's, not the member's.
+    fn eq(&self, other: &Self) -> bool {
+        self.target.serial == other.target.serial
+            && self.weight == other.weight
+            && self.health == other.health
+            && self.cause == other.cause
+            && self.zone == other.zone
+            && self.health_check_path == other.health_check_path
+            && self.opinion == other.opinion
+            && self.provenance == other.provenance
+    }
+}
