@@ -23,6 +23,7 @@ mod docker_health;
 mod docker_identity;
 mod docker_labels;
 mod ecs_targets;
+mod ejection;
 mod etcd_targets;
 mod explain;
 mod file_targets;

@@ -101,6 +101,7 @@ fn group(number: usize, algorithm: Algorithm) -> anyhow::Result<TargetGroup> {
         mitigates_anomalies: false,
         concurrency: weir_core::limits::ConcurrencyLimits::default(),
         retries: weir_core::limits::RetryBudget::default(),
+        ejection: None,
         health_check: HealthCheck {
             probe: Probe::Tcp,
             port: None,

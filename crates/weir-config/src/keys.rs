@@ -54,11 +54,14 @@ objects! {
     TARGET_GROUP = "target group",
         [
             "concurrency_limits", "connection_termination", "deregistration_delay", "health_check", "hold",
-            "load_balancing_algorithm", "load_balancing_anomaly_mitigation", "name", "protocol", "protocol_version",
-            "retry_budget", "slow_start", "stickiness", "target_group_health", "targets",
+            "load_balancing_algorithm", "load_balancing_anomaly_mitigation", "name", "outlier_ejection", "protocol",
+            "protocol_version", "retry_budget", "slow_start", "stickiness", "target_group_health", "targets",
         ],
         later ["preserve_client_ip", "proxy_protocol_v2"];
     CONCURRENCY_LIMITS = "concurrency_limits", ["per_group", "per_target"], later [];
+    OUTLIER_EJECTION = "outlier_ejection",
+        ["consecutive_failures", "ejection_time", "maximum_ejected_percentage"],
+        later [];
     RETRY_BUDGET = "retry_budget", ["minimum", "percentage"], later [];
     TARGET_GROUP_HEALTH = "target_group_health", ["dns_failover", "unhealthy_state_routing"], later [];
     MINIMUM_HEALTHY = "minimum of healthy targets",

@@ -8,6 +8,7 @@ mod authentication;
 mod classic;
 mod discovery;
 mod ecs;
+mod ejection;
 mod group_health;
 mod header_rules;
 mod limits;

@@ -17,6 +17,7 @@ use weir_core::address::ListenAddr;
 use weir_core::anomaly::WINDOW;
 use weir_core::automatic;
 use weir_core::chaos::Chaos;
+use weir_core::ejection::LOOK_INTERVAL;
 use weir_core::guard::Guard;
 use weir_core::health::Verdict;
 use weir_core::lookup::Lookup;
@@ -81,6 +82,8 @@ pub struct Reconciler {
     prober: Prober,
     /// When targets are compared with their peers.
     comparisons: tokio::time::Interval,
+    /// When targets are looked for whose requests fail one after the other.
+    looks: tokio::time::Interval,
     verdicts: mpsc::UnboundedReceiver<(TargetSerial, Verdict)>,
     commands: mpsc::Receiver<Command>,
     reports: mpsc::Receiver<Report>,
@@ -113,6 +116,7 @@ enum Input {
     CertificatesChanged,
     Compare,
     Due,
+    Look,
     Report(Report),
     Verdicts(Vec<(TargetSerial, Verdict)>),
 }
@@ -181,6 +185,7 @@ impl Reconciler {
             certificates,
             prober: Prober::new(verdicts_sender, parts.log_writer),
             comparisons: tokio::time::interval(WINDOW),
+            looks: tokio::time::interval(LOOK_INTERVAL),
             verdicts,
             commands,
             reports: parts.reports,
@@ -219,6 +224,7 @@ impl Reconciler {
                 }
                 Input::CertificatesChanged => self.renew_certificates(),
                 Input::Compare => self.reconcile(Event::Compare),
+                Input::Look => self.reconcile(Event::Look),
                 Input::Due => self.be_due(),
                 Input::Report(report) => self.take_in(report),
                 Input::Verdicts(verdicts) => self.reconcile(Event::Verdicts(verdicts)),
@@ -243,6 +249,7 @@ impl Reconciler {
             1.. = self.verdicts.recv_many(&mut verdicts, VERDICTS_MAX) => Some(Input::Verdicts(verdicts)),
             () = self.certificates.changed() => Some(Input::CertificatesChanged),
             _ = self.comparisons.tick() => Some(Input::Compare),
+            _ = self.looks.tick() => Some(Input::Look),
             () = wait => Some(Input::Due),
         }
     }

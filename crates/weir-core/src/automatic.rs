@@ -122,6 +122,7 @@ pub(crate) fn target_group(name: GroupName, targets: Vec<TargetSelector>) -> Tar
         mitigates_anomalies: false,
         concurrency: crate::limits::ConcurrencyLimits::default(),
         retries: crate::limits::RetryBudget::default(),
+        ejection: None,
         health_check: HealthCheck {
             probe: Probe::Http {
                 is_tls: false,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::{ListenAddr, TargetAddr};
+use crate::ejection::Ejection;
 use crate::header_rules::HeaderRules;
 use crate::health::HealthCheck;
 use crate::limits::{ConcurrencyLimits, RetryBudget};
@@ -273,6 +274,8 @@ pub struct TargetGroup {
     pub concurrency: ConcurrencyLimits,
     /// How many of its requests are tried again.
     pub retries: RetryBudget,
+    /// When targets are ejected whose requests fail one after the other; `None` never.
+    pub ejection: Option<Ejection>,
     /// How targets are probed.
     pub health_check: HealthCheck,
     /// What is registered.

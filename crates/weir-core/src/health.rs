@@ -41,6 +41,8 @@ pub enum UnhealthyReason {
     Chaos,
     /// Not even a connection within the timeout: something between weir and the target swallows packets.
     ConnectTimeout,
+    /// Its requests failed one after the other. Ours.
+    Ejected,
     /// Its engine's own health check fails. Ours: Amazon ECS would replace the task.
     EngineHealthCheck,
     /// The connection failed, or the answer was malformed or cut short.
@@ -77,6 +79,7 @@ impl Health {
             Self::Initial(InitialReason::RegistrationInProgress) => Some("Elb.RegistrationInProgress"),
             Self::Unused => Some("Target.NotInUse"),
             Self::Unhealthy(UnhealthyReason::Chaos) => Some("Target.Chaos"),
+            Self::Unhealthy(UnhealthyReason::Ejected) => Some("Target.Ejected"),
             Self::Unhealthy(UnhealthyReason::EngineHealthCheck) => Some("Target.FailedEngineHealthCheck"),
             Self::Unhealthy(UnhealthyReason::ConnectionRefused | UnhealthyReason::FailedHealthChecks) => {
                 Some("Target.FailedHealthChecks")
@@ -114,6 +117,7 @@ impl Health {
             Self::Unhealthy(UnhealthyReason::ConnectionRefused) => {
                 Some("Connection refused: nothing listens at that port".into())
             }
+            Self::Unhealthy(UnhealthyReason::Ejected) => Some("Its requests failed one after the other".into()),
             Self::Unhealthy(UnhealthyReason::EngineHealthCheck) => {
                 Some("The engine's health check fails".into())
             }

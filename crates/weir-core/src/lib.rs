@@ -16,6 +16,7 @@ pub mod decide;
 pub mod definition;
 pub mod dispatcher;
 pub mod ecs;
+pub mod ejection;
 pub mod explain;
 pub mod flow_key;
 pub mod guard;

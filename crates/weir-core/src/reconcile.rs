@@ -6,6 +6,7 @@
 
 mod arrivals;
 mod comparison;
+mod ejections;
 mod event;
 mod mischief;
 mod registration;
@@ -20,6 +21,7 @@ use ahash::AHashMap;
 pub use self::event::{Change, Event, Transition};
 
 use self::arrivals::Arrivals;
+use self::ejections::{EJECTED, Ejections};
 use self::mischief::{FLAPPED, Mischief};
 use self::seen::Seen;
 use crate::address::ListenAddr;
@@ -87,6 +89,7 @@ struct Record {
     count: HealthCount,
     /// What had come of its requests when it was compared last.
     judged: Attempts,
+    ejections: Ejections,
     /// When a draining target is removed.
     leaves_at: Option<Timestamp>,
     /// When a target that should leave, and is kept by chaos, does.
@@ -135,6 +138,7 @@ pub fn reconcile(state: &mut State, event: Event, now: Timestamp) -> Reconciled 
             changed = state.define(definitions);
             state.register("configuration", now, &mut transitions);
         }
+        Event::Look => state.look(now, &mut transitions),
         Event::Due => state.be_mischievous(now, &mut transitions),
         Event::Tasks(set) => {
             let source = set.source;
@@ -253,7 +257,7 @@ impl State {
         };
         let health = group.records[at].member.health;
         // A paused task is known to be frozen, whatever a probe that was under way says.
-        if health.is_said_by_engine() || health == FLAPPED {
+        if health.is_said_by_engine() || health == FLAPPED || health == EJECTED {
             return;
         }
         let thresholds = group.settings.health_check.thresholds;

@@ -18,6 +18,7 @@ pub struct Tally {
     picked: AtomicU64,
     failed: AtomicU64,
     server_errors: AtomicU64,
+    failures_in_a_row: AtomicU32,
     picked_unhealthy: AtomicU64,
     /// Nanoseconds of the moment slow start began, plus one; zero when the target is not in slow start.
     slow_start_began: AtomicU64,
@@ -47,6 +48,24 @@ impl Tally {
     /// Counts an answer of 500 to 599.
     pub fn count_server_error(&self) {
         self.server_errors.fetch_add(1, Relaxed);
+        self.failures_in_a_row.fetch_add(1, Relaxed);
+    }
+
+    /// Notes an answer that was no such failure.
+    pub fn note_success(&self) {
+        // Most have nothing to forgive, and write nothing.
+        if self.failures_in_a_row() > 0 {
+            self.forgive_failures();
+        }
+    }
+
+    /// Requests that have failed since the last one that did not: an answer of 500 to 599, or none.
+    pub fn failures_in_a_row(&self) -> u32 {
+        self.failures_in_a_row.load(Relaxed)
+    }
+
+    pub(crate) fn forgive_failures(&self) {
+        self.failures_in_a_row.store(0, Relaxed);
     }
 
     /// Leases taken while too few of the group's targets were healthy, so that everybody was used.
@@ -66,6 +85,7 @@ impl Tally {
     /// Counts an attempt that ended without an answer.
     pub fn count_failed(&self) {
         self.failed.fetch_add(1, Relaxed);
+        self.failures_in_a_row.fetch_add(1, Relaxed);
     }
 
     /// Starts slow start at `now`.

@@ -113,6 +113,8 @@ impl Exchange {
                 Ok(response) => {
                     if response.status() >= 500 {
                         target.tally.count_server_error();
+                    } else {
+                        target.tally.note_success();
                     }
                     return Ok((response, target));
                 }

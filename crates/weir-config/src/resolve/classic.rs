@@ -120,6 +120,7 @@ impl<'n> Instances<'n> {
             mitigates_anomalies: false,
             concurrency: weir_core::limits::ConcurrencyLimits::default(),
             retries: weir_core::limits::RetryBudget::default(),
+            ejection: None,
             health_check: self.health_check.clone()?,
             targets: self.addrs.iter().map(target).collect(),
         })

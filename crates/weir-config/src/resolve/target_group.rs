@@ -6,7 +6,7 @@ use weir_core::definition::{Algorithm, ProtocolVersion, TargetGroup, TargetProto
 use weir_core::health::{HealthCheck, Probe, StatusMatcher, Thresholds};
 use weir_core::name::GroupName;
 
-use super::{Groups, Named, group_health, limits, list, stickiness, target};
+use super::{Groups, Named, ejection, group_health, limits, list, stickiness, target};
 use crate::config::Discovery;
 use crate::keys;
 use crate::read::{Fields, Reader};
@@ -74,6 +74,7 @@ pub(super) fn read<'n>(
     let thresholds = fields.get("target_group_health").and_then(|node| group_health::read(node, reader));
     let mitigates_anomalies = mitigates_anomalies(fields, algorithm, reader);
     let concurrency = fields.get("concurrency_limits").and_then(|node| limits::concurrency(node, reader));
+    let ejection = fields.get("outlier_ejection").and_then(|node| ejection::read(node, reader));
     let retries = fields.get("retry_budget").and_then(|node| limits::retry_budget(node, reader));
     let health_check = health_check(fields, spoken, protocol_version, reader);
     if let (Some(name), Some(protocol)) = (name, protocol) {
@@ -91,6 +92,7 @@ pub(super) fn read<'n>(
             mitigates_anomalies,
             concurrency: concurrency.unwrap_or_default(),
             retries: retries.unwrap_or_default(),
+            ejection,
             health_check,
             targets,
         });

@@ -129,9 +129,10 @@ fn reason(probe: &Probe, checked: &Checked) -> Option<&'static str> {
         UnhealthyReason::ResponseCodeMismatch(_) => "ResponseCodeMismatch",
         UnhealthyReason::FailedHealthChecks => "TargetError",
         // No probe says these.
-        UnhealthyReason::Chaos | UnhealthyReason::EngineHealthCheck | UnhealthyReason::Paused => {
-            "InternalError"
-        }
+        UnhealthyReason::Chaos
+        | UnhealthyReason::Ejected
+        | UnhealthyReason::EngineHealthCheck
+        | UnhealthyReason::Paused => "InternalError",
     })
 }
 

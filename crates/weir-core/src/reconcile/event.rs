@@ -29,6 +29,8 @@ pub enum Event {
     Definitions(Arc<Definitions>),
     /// Time has passed: ends what was due. See [`State::next_due`](super::State::next_due).
     Due,
+    /// It is time to look for targets whose requests fail one after the other; see [`crate::ejection`].
+    Look,
     /// What one source sees, whole.
     Tasks(TaskSet),
     /// The results of probes, in order, each with the target that was probed.

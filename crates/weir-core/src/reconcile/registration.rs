@@ -2,6 +2,7 @@
 
 use ahash::AHashMap;
 
+use super::ejections::Ejections;
 use super::seen::Seen;
 use super::wanted::{Wanted, wanted};
 use super::{
@@ -120,7 +121,14 @@ fn register(
         opinion: Opinion::default(),
         provenance: wanted.provenance(),
     };
-    Record { member, count, judged: Attempts::default(), leaves_at: None, overdue_at: None }
+    Record {
+        member,
+        count,
+        judged: Attempts::default(),
+        ejections: Ejections::default(),
+        leaves_at: None,
+        overdue_at: None,
+    }
 }
 
 /// The health of a target that nothing is known of yet.

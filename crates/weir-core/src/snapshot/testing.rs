@@ -56,6 +56,7 @@ pub(crate) fn settings(name: &str, algorithm: Algorithm) -> TargetGroup {
         mitigates_anomalies: false,
         concurrency: crate::limits::ConcurrencyLimits::default(),
         retries: crate::limits::RetryBudget::default(),
+        ejection: None,
         health_check: HealthCheck {
             probe: Probe::Tcp,
             port: None,
