@@ -14,6 +14,7 @@ fn https(log: &str) -> (Folder, String) {
     (folder, application(&[], log, CERTIFICATE))
 }
 
+// Conformance: A5.0.13, A10.16, A10.17
 #[test]
 fn a_connection_line_has_alb_s_fields_in_alb_s_places_and_a_failed_handshake_has_one_too() {
     let (folder, yaml) = https("connection_log: { path: connections.log }");
@@ -36,6 +37,7 @@ fn a_connection_line_has_alb_s_fields_in_alb_s_places_and_a_failed_handshake_has
     assert_eq!(failed[10], "Failed:UnmappedConnectionError");
 }
 
+// Conformance: A10.18
 #[test]
 fn a_connection_and_its_requests_have_one_name_in_both_logs() {
     let (connections, requests) =
@@ -67,6 +69,7 @@ fn a_connection_and_its_requests_have_one_name_in_both_logs() {
     assert_eq!(connections[0][4..11], ["-"; 7], "nothing of TLS");
 }
 
+// Conformance: A5.0.13, A10.19
 #[test]
 fn a_health_check_has_a_line_whether_it_passes_or_not() {
     let folder = Folder::new();

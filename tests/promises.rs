@@ -5,6 +5,7 @@
 mod access_log;
 mod answers;
 mod at_the_target;
+mod aws_settings;
 mod bad_input;
 mod bounded;
 mod chaos;
@@ -43,6 +44,7 @@ mod limits;
 mod logs;
 mod manners;
 mod memory;
+mod metrics;
 mod oidc;
 mod oidc_failures;
 mod posing;

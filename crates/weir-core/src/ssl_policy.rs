@@ -291,6 +291,7 @@ impl fmt::Debug for SslPolicy {
 mod tests {
     use super::*;
 
+    // Conformance: A9.4, A9.12, A9.13
     #[test]
     fn the_default_is_that_of_aws_s_console() {
         let policy = SslPolicy::default();
@@ -299,6 +300,7 @@ mod tests {
         assert_eq!(policy.key_exchanges()[0], KeyExchange::X25519MlKem768);
     }
 
+    // Conformance: A9.7, A9.9
     #[test]
     fn every_policy_leaves_something_to_speak_and_names_are_unique() {
         let mut seen = std::collections::BTreeSet::new();
@@ -310,6 +312,7 @@ mod tests {
         }
     }
 
+    // Conformance: A9.8, A9.10, A9.11, A9.14
     #[test]
     fn a_policy_says_what_it_allows_and_weir_lacks() {
         let policy = SslPolicy::named("ELBSecurityPolicy-2016-08").unwrap();
@@ -326,6 +329,7 @@ mod tests {
         assert_eq!(names, expected);
     }
 
+    // Conformance: A9.12, A9.15
     #[test]
     fn rfc_9151_leaves_aes_256_and_p_384() {
         let policy = SslPolicy::named("TLS13-1-2-RFC9151-FIPS-2023-07").unwrap();
