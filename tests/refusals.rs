@@ -88,13 +88,14 @@ fn a_length_beside_chunks_does_not_reach_the_target() {
     assert!(!(received.has("content-length") && received.has("transfer-encoding")));
 }
 
-// Conformance: A2.3.20, A7.36
+// Conformance: A2.3.20, A7.36, A11.25
 #[test]
 fn a_redirect_whose_location_would_be_too_long_is_507() {
     let redirect = "default_action: { redirect: { path: \"/#{path}\", host: \"#{host}.#{host}\", query: \"#{query}&#{query}&#{query}&#{query}\", status_code: HTTP_302 } }";
     let weir = Weir::start(&application(&[], "", redirect).replace("target_groups:\n", ""));
     let query = "q".repeat(4000);
     assert_eq!(weir.get(&format!("/?{query}")).status, 507);
+    assert!(weir.metric(&format!("weir_request_errors_total{{load_balancer=\"edge\",listener=\"{}\",reason=\"redirect_too_long\"}}", weir.listener(0))) > 0.5);
     assert_eq!(weir.get("/?q").status, 302);
 }
 

@@ -81,7 +81,7 @@ async fn clients_that_can_are_shown_ecdsa_and_others_rsa() {
     }
 }
 
-// Conformance: A9.6, A9.7, A9.9, A9.15
+// Conformance: A9.6, A9.7
 #[tokio::test]
 async fn a_policy_decides_versions_and_groups() {
     let folder = Folder::new();
