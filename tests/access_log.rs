@@ -32,7 +32,7 @@ pub(crate) fn fields(line: &str) -> Vec<String> {
     fields
 }
 
-// Conformance: A5.0.13, A10.1, A10.3, A10.4, A10.5, A10.8, A10.9, A10.10, A10.11
+// Conformance: A5.0.13, A10.1, A10.2, A10.4, A10.5, A10.6, A10.9, A10.10, A10.11, A10.12
 #[test]
 fn an_application_line_has_alb_s_fields_in_alb_s_places() {
     let folder = Folder::new();
@@ -173,7 +173,7 @@ fn an_ambiguous_request_is_logged_with_its_class_and_reason() {
     assert_eq!(line_of("X: a")[27..29], ["-", "-"]);
 }
 
-// Conformance: A10.6
+// Conformance: A10.7
 #[test]
 fn a_user_agent_is_cut_at_8_kb() {
     assert_eq!(line_of(&format!("User-Agent: {}", "x".repeat(9000)))[13], "x".repeat(8 * 1024));

@@ -206,7 +206,7 @@ fn keys_that_were_had_serve_on_while_the_issuer_is_away() {
     assert_eq!(with_token(&weir, &token), 200);
 }
 
-// Conformance: A10.11, A11.31
+// Conformance: A10.12, A11.31
 #[test]
 fn the_log_and_the_metrics_tell_who_was_refused_and_why() {
     let (folder, key, target) = (Folder::new(), Key::new("one"), FakeTarget::answering("fine"));

@@ -9,7 +9,7 @@ use crate::oidc::{fake, get, log_in, parameter, url, weir};
 
 const SECRET: &str = "a secret that nobody guesses for a while\n";
 
-// Conformance: A7.7, A10.12
+// Conformance: A7.7, A10.13
 #[test]
 fn a_client_that_comes_back_with_another_s_login_is_refused() {
     let (provider, target) = (fake(3600, json!({ "sub": "bob" })), FakeTarget::answering("fine"));

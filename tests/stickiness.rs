@@ -298,7 +298,7 @@ fn a_request_that_is_repeated_elsewhere_sticks_there() {
     assert_eq!(jar.bodies(&mut weir.client(), 20), [reply.body].into());
 }
 
-// Conformance: A3.4.16, A10.13
+// Conformance: A3.4.16, A10.14
 #[test]
 fn the_log_tells_of_a_group_cookie_that_nobody_can_read() {
     let (folder, target) = (Folder::new(), FakeTarget::answering("web"));

@@ -88,7 +88,7 @@ fn a_target_that_speaks_http_2_is_asked_so_too() {
     assert_eq!(uri.path_and_query().unwrap().as_str(), "/product.php?x&id=B00");
 }
 
-// Conformance: A2.2.8, A10.11
+// Conformance: A2.2.8, A10.12
 #[test]
 fn the_log_tells_what_the_target_was_asked_for_and_whether_that_went_well() {
     let (folder, target) = (Folder::new(), Capture::new());

@@ -111,7 +111,7 @@ fn a_websocket_is_in_flight_until_it_ends() {
     wait_until("it has ended", || weir.metric("weir_target_in_flight") < 0.1);
 }
 
-// Conformance: A6.52, A6.54, A10.3
+// Conformance: A6.52, A6.54, A10.2, A10.4
 #[test]
 fn a_silent_websocket_ends_after_the_idle_timeout_and_has_one_line_in_the_log() {
     let (folder, target) = (Folder::new(), agreeing());

@@ -357,7 +357,7 @@ mod tests {
         ] {
             let policy = SslPolicy::named(name).unwrap();
             for version in [V1_0, V1_1, V1_2, V1_3] {
-                let is_named = oldest <= version && version <= newest;
+                let is_named = (oldest..=newest).contains(&version);
                 assert_eq!(policy.allows(version), is_named, "{name} {version:?}");
             }
         }

@@ -281,7 +281,7 @@ fn a_group_taken_out_of_the_configuration_goes_when_its_last_target_has_drained(
     assert_eq!(control.snapshot.groups().count(), 0);
 }
 
-// Conformance: A3.3.13
+// Conformance: A3.3.13, A3.3.15
 #[test]
 fn slow_start_begins_only_beside_a_target_at_full_speed() {
     let mut control = Control::with(|group| group.slow_start = Duration::from_secs(30));
@@ -293,6 +293,24 @@ fn slow_start_begins_only_beside_a_target_at_full_speed() {
     control.judge(2, SICK);
     control.judge(2, SICK);
     assert_eq!(control.member(2).target.tally.slow_start_age(control.now), None);
+}
+
+// Conformance: A3.3.14, A3.3.15
+#[test]
+fn slow_start_begins_anew_with_health_and_leaves_targets_that_are_healthy_alone() {
+    let mut control = Control::start();
+    control.see(&[task("a", "1", 1), task("b", "1", 2)]);
+    control.judge(1, Ok(()));
+    control.judge(2, Ok(()));
+    control.define(|group| group.slow_start = Duration::from_secs(30));
+    let age = |control: &Control| control.member(2).target.tally.slow_start_age(control.now);
+    assert_eq!(age(&control), None, "it was healthy before");
+    for verdict in [SICK, SICK, Ok(()), Ok(()), Ok(()), Ok(()), Ok(())] {
+        control.judge(2, verdict);
+    }
+    assert_eq!(age(&control), Some(Duration::ZERO));
+    control.see(&[task("a", "1", 1), stopping(task("b", "1", 2))]);
+    assert_eq!(age(&control), None, "it drains");
 }
 
 #[test]
