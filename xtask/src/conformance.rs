@@ -140,6 +140,13 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_this_repository_is_fresh() {
+        if let Err(Failed(what)) = is_fresh() {
+            panic!("{what}");
+        }
+    }
+
+    #[test]
     fn a_named_test_that_did_not_run_or_did_not_pass_is_missing() {
         let proofs = vec![proof("a::passes", &["A1.1"]), proof("a::fails", &[]), proof("a::sleeps", &[])];
         let mut promises = Promises { proofs, passed: BTreeSet::new() };
