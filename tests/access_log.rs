@@ -32,6 +32,7 @@ pub(crate) fn fields(line: &str) -> Vec<String> {
     fields
 }
 
+// Conformance: A5.0.13, A10.1, A10.2, A10.4, A10.5, A10.6, A10.9, A10.10, A10.11, A10.12
 #[test]
 fn an_application_line_has_alb_s_fields_in_alb_s_places() {
     let folder = Folder::new();
@@ -152,4 +153,28 @@ fn a_log_that_was_moved_away_is_begun_anew_when_asked() {
     weir.get("/2");
     assert!(lines(&path, 1)[0].contains("/2"));
     assert_eq!(lines(&folder.path().join("access.log.1"), 1).len(), 1);
+}
+
+/// The only line of a request with these fields.
+fn line_of(head: &str) -> Vec<String> {
+    let (folder, target) = (Folder::new(), FakeTarget::answering("hello"));
+    let path = folder.path().join("access.log");
+    let log = format!("access_log: {{ path: {} }}", path.display());
+    let groups = [group("web", "", &[&target])];
+    let weir = Weir::start_healthy(&application(&groups, &log, "default_action: { forward: web }"));
+    weir.client().ask(format!("GET / HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n"));
+    fields(&lines(&path, 1)[0])
+}
+
+// Conformance: A8.6
+#[test]
+fn an_ambiguous_request_is_logged_with_its_class_and_reason() {
+    assert_eq!(line_of("nonsense")[27..29], ["Ambiguous", "MissingHeaderColon"]);
+    assert_eq!(line_of("X: a")[27..29], ["-", "-"]);
+}
+
+// Conformance: A10.7
+#[test]
+fn a_user_agent_is_cut_at_8_kb() {
+    assert_eq!(line_of(&format!("User-Agent: {}", "x".repeat(9000)))[13], "x".repeat(8 * 1024));
 }

@@ -28,6 +28,7 @@ fn connections(target: &Capture, weir: &Weir) -> usize {
     target.seen().len()
 }
 
+// Conformance: A7.25
 #[test]
 fn an_answer_that_is_framed_twice_or_not_at_all_is_502() {
     for (what, answer) in [
@@ -66,6 +67,7 @@ fn an_answer_that_is_framed_twice_or_not_at_all_is_502() {
     }
 }
 
+// Conformance: A6.24, A7.26
 #[test]
 fn an_answer_s_head_that_is_too_large_is_502() {
     let (target, weir) =

@@ -231,6 +231,7 @@ fn trailers() {
     assert_eq!(target.requests().len(), 1);
 }
 
+// Conformance: A6.22
 #[test]
 fn lines_that_are_folded() {
     judge(&[

@@ -52,6 +52,7 @@ load_balancers:
     }
 }
 
+// Conformance: A2.1.26, A2.1.28
 #[test]
 fn a_pattern_that_is_none_is_shown_where_it_stands() {
     for (condition, cause) in [
@@ -73,6 +74,7 @@ fn a_pattern_that_is_none_is_shown_where_it_stands() {
     }
 }
 
+// Conformance: A2.2.1, A2.2.9
 #[test]
 fn a_transform_that_cannot_be_is_shown_where_it_stands() {
     let forward = "{ forward: web }";

@@ -61,6 +61,7 @@ fn read_all(addr: SocketAddr, request: &str, body: usize) -> usize {
     bytes
 }
 
+// Conformance: A6.21
 #[test]
 fn a_body_of_any_size_costs_the_same_memory() {
     let target = large();
@@ -175,6 +176,7 @@ fn handshakes_that_stop_halfway_keep_nobody_else_waiting() {
     drop(halves);
 }
 
+// Conformance: A5.0.5, A5.0.21
 #[test]
 fn fields_with_other_names_than_letters_are_left_out_where_that_is_asked() {
     for (setting, expected) in [("", "1"), ("drop_invalid_header_fields: true, ", "")] {

@@ -12,6 +12,8 @@ use weir_tests::tls::Pair;
 use weir_tests::yaml::{application, forwarding_to, group, group_of};
 use weir_tests::{Client, FakeTarget, Folder, Weir, run, wait_until};
 
+use crate::access_log::{fields, lines};
+
 fn weir(target: &FakeTarget) -> Weir {
     Weir::start_healthy(&forwarding_to(&[target]))
 }
@@ -41,6 +43,7 @@ fn a_client_that_ends_its_side_gets_its_answer() {
     }
 }
 
+// Conformance: A7.2
 #[test]
 fn a_client_that_ends_its_side_within_a_body_breaks_it_off() {
     let target = FakeTarget::answering("whole");
@@ -73,6 +76,7 @@ fn a_client_that_goes_away_frees_the_target() {
     wait_until("the target is free", || weir.metric("weir_target_in_flight") < 0.1);
 }
 
+// Conformance: A5.0.18, A5.0.19
 #[test]
 fn a_connection_that_has_lasted_as_long_as_it_may_ends_with_its_next_answer() {
     let target = FakeTarget::answering("web");
@@ -100,6 +104,7 @@ fn a_connection_that_has_lasted_as_long_as_it_may_ends_with_its_next_answer() {
     assert!(client.is_closed() && replies > 1, "{replies} answers");
 }
 
+// Conformance: A6.5
 #[test]
 fn a_client_of_http_1_0_keeps_its_connection_if_it_asks_for_that() {
     let target = FakeTarget::answering("old");
@@ -198,6 +203,7 @@ fn a_target_of_http_1_0_is_served_on_connections_of_one_request() {
     }
 }
 
+// Conformance: A7.41
 #[test]
 fn an_idle_connection_that_its_target_closed_costs_no_request_of_any_method() {
     let target = FakeTarget::behaving(|received, stream| {
@@ -280,6 +286,7 @@ fn secure_target(target: &FakeTarget) -> Weir {
     weir
 }
 
+// Conformance: A1.17, A1.18
 #[test]
 fn targets_may_speak_tls_whoever_vouches_for_them() {
     let target = FakeTarget::behaving(|received, stream| {
@@ -311,6 +318,7 @@ fn targets_may_speak_tls_whoever_vouches_for_them() {
     }
 }
 
+// Conformance: A7.27
 #[test]
 fn a_target_that_speaks_no_tls_is_502_where_it_should() {
     let target = FakeTarget::echoing("220 this is no TLS");
@@ -319,6 +327,7 @@ fn a_target_that_speaks_no_tls_is_502_where_it_should() {
     assert_eq!(weir.get("/").status, 502);
 }
 
+// Conformance: A7.28
 #[test]
 fn a_target_that_takes_connections_and_says_nothing_is_504_in_every_protocol() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -335,4 +344,26 @@ fn a_target_that_takes_connections_and_says_nothing_is_504_in_every_protocol() {
             assert_eq!(weir.get("/").status, 504, "{settings}, by HTTP/1.1");
         }
     }
+}
+
+// Conformance: A7.15
+#[test]
+fn a_client_that_goes_away_is_460_in_the_log() {
+    let folder = Folder::new();
+    let path = folder.path().join("access.log");
+    let target = FakeTarget::behaving(|_, stream| {
+        // Until weir hangs up.
+        let _ = stream.read(&mut [0]);
+        false
+    });
+    let settings = format!("idle_timeout: 8s, access_log: {{ path: {} }}", path.display());
+    let groups = [group("web", "", &[&target])];
+    let weir = Weir::start_healthy(&application(&groups, &settings, "default_action: { forward: web }"));
+    let mut client = Client::connect_from(weir_tests::free_port(), weir.listener(0));
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    wait_until("the target has the request", || target.received().len() == 1);
+    // With a reset: an end alone might still wait for its answer.
+    drop(client);
+    let line = fields(&lines(&path, 1)[0]);
+    assert_eq!(line[8..10], ["460", "-"]);
 }

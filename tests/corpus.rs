@@ -216,16 +216,19 @@ fn judge(mode: &str) {
     assert_eq!(weir.get("/").status, 200, "weir goes on");
 }
 
+// Conformance: A5.0.22, A8.4
 #[test]
 fn nothing_dirty_reaches_a_target_in_monitor_mode() {
     judge("monitor");
 }
 
+// Conformance: A7.3, A8.3, A8.4
 #[test]
 fn in_defensive_mode_severe_requests_are_refused_and_ambiguous_ones_end_both_connections() {
     judge("defensive");
 }
 
+// Conformance: A7.4, A8.1, A8.2
 #[test]
 fn in_strictest_mode_only_compliant_requests_pass() {
     judge("strictest");

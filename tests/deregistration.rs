@@ -60,6 +60,7 @@ impl Story {
     }
 }
 
+// Conformance: A3.5.2, A3.5.3
 #[test]
 fn a_draining_target_gets_nothing_new_and_finishes_what_it_has() {
     let story = Story::begin("60s");
@@ -72,6 +73,7 @@ fn a_draining_target_gets_nothing_new_and_finishes_what_it_has() {
     assert_eq!(client.reply().body, "slow");
 }
 
+// Conformance: A3.5.5, A7.29
 #[test]
 fn a_request_that_outlives_the_delay_is_cut_off_with_502_unless_it_may_be_repeated() {
     let story = Story::begin("0s");
@@ -86,6 +88,7 @@ fn a_request_that_outlives_the_delay_is_cut_off_with_502_unless_it_may_be_repeat
     assert!(story.weir.admin("/metrics").body.contains("deregistered_mid_request"));
 }
 
+// Conformance: A3.5.7, A3.5.8
 #[test]
 fn a_target_that_comes_back_while_it_drains_is_used_again() {
     let story = Story::begin("60s");

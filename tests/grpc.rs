@@ -172,6 +172,7 @@ fn a_server_that_does_not_answer_in_time_is_unavailable() {
     assert_eq!((reply.status, reply.header("grpc-status")), (504, "14"), "{reply:?}");
 }
 
+// Conformance: A6.59
 #[test]
 fn weir_s_own_answers_to_calls_are_errors_that_their_clients_understand() {
     let weir = Weir::start(&application(
@@ -239,6 +240,7 @@ fn probes_meanwhile() -> usize {
 }
 
 /// Amazon's table of what clients speak and targets understand.
+// Conformance: A2.1.16, A3.2.1, A3.2.2, A3.2.3, A7.17
 #[test]
 fn each_protocol_of_a_client_goes_to_the_targets_that_understand_it() {
     let (old, calls) = (FakeTarget::answering("fine"), Http2Target::answering("fine"));
@@ -276,6 +278,7 @@ fn each_protocol_of_a_client_goes_to_the_targets_that_understand_it() {
     });
 }
 
+// Conformance: A3.2.4
 #[test]
 fn a_call_over_tls_reaches_a_server_that_speaks_none() {
     let target = server();
@@ -293,4 +296,13 @@ fn a_call_over_tls_reaches_a_server_that_speaks_none() {
     });
     ended_with(&reply, "0");
     assert_eq!(target.received()[0].headers()["x-forwarded-proto"], "https");
+}
+
+// Conformance: A11.8
+#[test]
+fn calls_of_grpc_are_counted() {
+    let target = server();
+    let weir = weir(&target, "");
+    run(async { Http2Client::connect(weir.listener(0)).await.ask(call("Unary"), &message(b"x")).await });
+    assert!((weir.metric("weir_requests_grpc_total") - 1.0).abs() < 0.1);
 }

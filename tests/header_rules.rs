@@ -23,6 +23,7 @@ fn weir(target: &FakeTarget, listener: &str) -> Weir {
     ))
 }
 
+// Conformance: A5.1.3
 #[test]
 fn every_response_has_what_the_listener_sets_in_place_of_what_the_target_has_set() {
     let target = framing();
@@ -43,6 +44,7 @@ fn every_response_has_what_the_listener_sets_in_place_of_what_the_target_has_set
     });
 }
 
+// Conformance: A5.1.4, A5.1.6
 #[test]
 fn responses_can_be_without_a_server() {
     let target = framing();
@@ -74,6 +76,7 @@ fn told(settings: &str, listener: &str, fields: &[(&str, &str)]) -> impl Fn(&str
     move |name| last.header(name).to_owned()
 }
 
+// Conformance: A5.0.7, A6.43
 #[test]
 fn targets_are_told_of_tls_where_that_is_wanted_and_clients_cannot_say_it_for_weir() {
     let posing = [("x-amzn-tls-version", "SSLv2"), ("X-Amzn-Tls-Cipher-Suite", "none")]
@@ -86,6 +89,7 @@ fn targets_are_told_of_tls_where_that_is_wanted_and_clients_cannot_say_it_for_we
     assert_eq!(header("x-amzn-tls-version"), "");
 }
 
+// Conformance: A5.1.2
 #[test]
 fn what_targets_are_told_can_have_a_name_of_the_listener_s_own() {
     let name = "routing_http_request_x_amzn_tls_version_header_name: X-My-Tls, ";

@@ -1,7 +1,10 @@
 //! Health: who is asked, what counts, and what happens when nobody is well.
 
-use weir_core::health::Health;
-use weir_tests::yaml::{OFTEN, application, group};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use weir_core::health::{Health, InitialReason, UnhealthyReason};
+use weir_tests::yaml::{OFTEN, application, group, group_of};
 use weir_tests::{FakeTarget, Weir, wait_until};
 
 const FORWARD: &str = "default_action: { forward: web }";
@@ -11,6 +14,7 @@ fn state(weir: &Weir, target: &FakeTarget) -> (&'static str, Option<&'static str
         .map_or(("gone", None), |member| (member.health.state(), member.health.reason()))
 }
 
+// Conformance: A4.3.3
 #[test]
 fn a_target_that_fails_its_checks_gets_nothing_until_it_passes_them_again() {
     let (sick, well) = (FakeTarget::answering("sick"), FakeTarget::answering("well"));
@@ -28,6 +32,7 @@ fn a_target_that_fails_its_checks_gets_nothing_until_it_passes_them_again() {
     assert!(bodies.iter().any(|body| body == "sick"), "{bodies:?}");
 }
 
+// Conformance: A4.3.3
 #[test]
 fn a_target_that_refuses_probes_says_so_by_its_reason() {
     let (gone, well) = (FakeTarget::answering("gone"), FakeTarget::answering("well"));
@@ -42,6 +47,7 @@ fn a_target_that_refuses_probes_says_so_by_its_reason() {
     });
 }
 
+// Conformance: A2.3.5, A4.4.1
 #[test]
 fn a_group_in_which_nobody_is_well_uses_everybody() {
     let targets = [FakeTarget::answering("a"), FakeTarget::answering("b")];
@@ -57,6 +63,7 @@ fn a_group_in_which_nobody_is_well_uses_everybody() {
     assert!(weir.admin("/api/v1").body.contains("\"fails_open\":true"));
 }
 
+// Conformance: A4.2.13, A4.3.5
 #[test]
 fn a_group_that_no_listener_uses_is_not_probed() {
     let (used, unused) = (FakeTarget::answering("used"), FakeTarget::answering("unused"));
@@ -65,4 +72,62 @@ fn a_group_that_no_listener_uses_is_not_probed() {
     wait_until("the used one is probed several times", || used.probes() > 3);
     assert_eq!(unused.probes(), 0);
     assert_eq!(state(&weir, &unused), ("unused", Some("Target.NotInUse")));
+}
+
+// Conformance: A4.2.1, A4.2.3, A4.2.5, A4.2.6
+#[test]
+fn a_check_is_a_get_on_a_connection_of_its_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let place = format!("{{ address: 127.0.0.1, port: {} }}", addr.port());
+    let _weir = Weir::start(&application(&[group_of("web", OFTEN, &place)], "", FORWARD));
+    for _ in 0..3 {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut bytes = [0; 4096];
+        let count = stream.read(&mut bytes).unwrap();
+        let head = String::from_utf8_lossy(&bytes[..count]);
+        assert!(head.starts_with("GET /healthz HTTP/1.1\r\n"), "{head}");
+        for field in [format!("Host: {addr}"), "User-Agent: ELB-HealthChecker/2.0".to_owned()] {
+            assert!(head.contains(&format!("\r\n{field}\r\n")), "{head}");
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+    }
+}
+
+// Conformance: A4.3.1, A4.3.2, A4.3.3, A4.3.5, A4.3.7, A4.3.10
+#[test]
+fn states_reasons_and_descriptions_are_aws_s() {
+    for (health, told, description) in [
+        (Health::Healthy, "healthy", ""),
+        (
+            Health::Initial(InitialReason::RegistrationInProgress),
+            "initial (Elb.RegistrationInProgress)",
+            "Target registration is in progress",
+        ),
+        (
+            Health::Initial(InitialReason::InitialHealthChecking),
+            "initial (Elb.InitialHealthChecking)",
+            "Initial health checks in progress",
+        ),
+        (
+            Health::Unhealthy(UnhealthyReason::ResponseCodeMismatch(502)),
+            "unhealthy (Target.ResponseCodeMismatch)",
+            "Health checks failed with these codes: [502]",
+        ),
+        (Health::Unhealthy(UnhealthyReason::Timeout), "unhealthy (Target.Timeout)", "Request timed out"),
+        (
+            Health::Unhealthy(UnhealthyReason::FailedHealthChecks),
+            "unhealthy (Target.FailedHealthChecks)",
+            "Health checks failed",
+        ),
+        (
+            Health::Draining,
+            "draining (Target.DeregistrationInProgress)",
+            "Target deregistration is in progress",
+        ),
+    ] {
+        assert_eq!(health.to_string(), told);
+        assert_eq!(health.description().unwrap_or_default(), description);
+    }
+    assert_eq!(Health::Unused.to_string(), "unused (Target.NotInUse)");
 }

@@ -59,6 +59,7 @@ fn a_request_waits_for_the_first_target_of_a_discovered_group() {
     wait_for_holding(&weir, 0);
 }
 
+// Conformance: A4.4.5
 #[test]
 fn a_request_that_has_waited_long_enough_is_503() {
     let targets = Targets::none();
@@ -66,6 +67,7 @@ fn a_request_that_has_waited_long_enough_is_503() {
     assert_eq!(weir.get("/").status, 503);
 }
 
+// Conformance: A4.4.5
 #[test]
 fn a_group_that_does_not_hold_answers_503_at_once() {
     let targets = Targets::none();

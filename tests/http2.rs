@@ -68,6 +68,7 @@ fn streams_are_answered_side_by_side_without_tls() {
     side_by_side(async |weir: &Weir| Http2Client::connect(weir.listener(0)).await, &weir, &doors);
 }
 
+// Conformance: A1.15, A3.2.5, A6.6
 #[test]
 fn streams_are_answered_side_by_side_over_tls() {
     let (target, doors) = held();
@@ -81,6 +82,7 @@ fn streams_are_answered_side_by_side_over_tls() {
     assert_eq!(target.last().header("x-forwarded-proto"), "https");
 }
 
+// Conformance: A3.2.4
 #[test]
 fn clear_text_http_2_is_an_option() {
     let target = FakeTarget::answering("web");
@@ -91,6 +93,7 @@ fn clear_text_http_2_is_an_option() {
     assert!(target.received().is_empty());
 }
 
+// Conformance: A6.5
 #[test]
 fn a_client_of_http_1_1_is_served_where_http_2_is_allowed() {
     let target = FakeTarget::answering("web");
@@ -103,6 +106,7 @@ fn a_client_of_http_1_1_is_served_where_http_2_is_allowed() {
     assert_eq!(dripping.reply().body, "web", "a method that begins like the preface");
 }
 
+// Conformance: A3.2.2, A3.2.5, A6.34
 #[test]
 fn a_target_sees_a_request_of_http_2_as_one_of_http_1_1() {
     let target = Capture::new();
@@ -143,6 +147,7 @@ fn a_target_sees_a_request_of_http_2_as_one_of_http_1_1() {
     assert_eq!(framing(3), ("0", "", &b""[..]));
 }
 
+// Conformance: A6.8, A6.9
 #[test]
 fn methods_that_are_not_for_targets_are_refused() {
     let target = FakeTarget::answering("reached");
@@ -306,6 +311,7 @@ fn a_body_that_breaks_off_is_a_reset_and_never_a_short_whole() {
     });
 }
 
+// Conformance: A3.3.7
 #[test]
 fn a_client_that_resets_its_stream_frees_the_target() {
     let (began, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

@@ -48,6 +48,7 @@ fn flood(weir: &Weir, frames: impl IntoIterator<Item = Vec<u8>>) -> u32 {
     taken
 }
 
+// Conformance: A5.0.18
 #[test]
 fn a_connection_that_has_lasted_as_long_as_it_may_is_replaced_after_what_is_under_way() {
     let target = FakeTarget::answering("web");
@@ -123,6 +124,7 @@ fn a_client_that_says_nothing_at_all_is_closed_after_one_idle_timeout() {
     assert!(waited < Duration::from_secs(4), "not after two: {waited:?}");
 }
 
+// Conformance: A6.10
 #[test]
 fn more_streams_than_are_allowed_wait_for_those_before_them() {
     let target = FakeTarget::answering("web");
@@ -244,6 +246,7 @@ fn frames_that_mean_nothing_end_the_connection() {
     assert!(taken <= FLOOD_MAX, "{taken} pieces of a body without a byte");
 }
 
+// Conformance: A6.12
 #[test]
 fn a_connection_of_very_many_requests_is_replaced_without_losing_one() {
     /// Requests of one connection. Source: Application Load Balancer, a GOAWAY after 10,000 requests.

@@ -211,6 +211,7 @@ fn a_target_that_answers_early_has_its_answer_passed_on() {
     });
 }
 
+// Conformance: A7.33
 #[test]
 fn a_target_that_never_answers_is_504_and_its_stream_is_given_up() {
     let target = Http2Target::behaving(async |exchange: Exchange| {
@@ -225,6 +226,7 @@ fn a_target_that_never_answers_is_504_and_its_stream_is_given_up() {
     wait_until("the target is free", || weir.metric("weir_target_in_flight") < 0.1);
 }
 
+// Conformance: A7.25
 #[test]
 fn a_target_that_speaks_another_protocol_is_502() {
     let target = weir_tests::FakeTarget::answering("HTTP/1.1");

@@ -6,6 +6,7 @@ use weir_tests::target::{read_chunk, respond};
 use weir_tests::yaml::{application, forwarding_to, group};
 use weir_tests::{FakeTarget, Weir};
 
+// Conformance: A6.15, A6.28, A6.29, A6.42, A6.45
 #[test]
 fn a_target_learns_who_the_client_is() {
     let target = FakeTarget::answering("");
@@ -27,6 +28,7 @@ fn a_target_learns_who_the_client_is() {
     );
 }
 
+// Conformance: A6.36, A6.41, A6.46
 #[test]
 fn the_client_s_address_joins_those_that_came_with_the_request() {
     let target = FakeTarget::answering("");
@@ -63,6 +65,7 @@ fn headers_that_concern_one_connection_stop_there() {
     assert_eq!(reply.header("x-outer"), "2");
 }
 
+// Conformance: A6.21
 #[test]
 fn bodies_stream_both_ways_before_they_are_whole() {
     let target = FakeTarget::behaving(|_, stream| {
@@ -102,6 +105,7 @@ fn a_large_body_arrives_unchanged_in_both_directions() {
     assert_eq!(target.last().header("content-length"), body.len().to_string());
 }
 
+// Conformance: A6.15, A6.17
 #[test]
 fn a_connection_to_a_target_serves_one_request_after_another() {
     let target = FakeTarget::answering("x");
@@ -110,9 +114,11 @@ fn a_connection_to_a_target_serves_one_request_after_another() {
     for _ in 0..5 {
         assert_eq!(client.get("/").status, 200);
     }
+    assert_eq!(weir.client().get("/").status, 200, "another client's too");
     assert_eq!(target.connections() - target.probes(), 1);
 }
 
+// Conformance: A6.16
 #[test]
 fn pipelined_requests_are_answered_in_order() {
     let target = FakeTarget::behaving(|received, stream| respond(stream, 200, &received.request_line));
@@ -145,6 +151,7 @@ fn answers_without_a_body_stay_without_one() {
     assert_eq!(client.get("/304").header("etag"), "\"1\"");
 }
 
+// Conformance: A6.18
 #[test]
 fn a_client_that_waits_for_100_continue_gets_it_and_the_target_does_not_see_the_question() {
     let target = FakeTarget::answering("ok");
@@ -158,6 +165,7 @@ fn a_client_that_waits_for_100_continue_gets_it_and_the_target_does_not_see_the_
     assert_eq!(target.last().body, b"body");
 }
 
+// Conformance: A6.14
 #[test]
 fn a_client_of_http_1_0_needs_no_host_and_gets_its_connection_closed() {
     let target = FakeTarget::answering("old");
@@ -178,6 +186,7 @@ fn an_answer_that_ends_with_its_connection_is_passed_on_whole() {
     assert_eq!(weir.client().get("/").body, "until the end");
 }
 
+// Conformance: A7.34
 #[test]
 fn an_answer_that_breaks_off_is_not_passed_off_as_whole() {
     let target = FakeTarget::behaving(|_, stream| {
@@ -190,6 +199,7 @@ fn an_answer_that_breaks_off_is_not_passed_off_as_whole() {
     assert_eq!(client.try_reply(), None, "the connection must end before the announced length");
 }
 
+// Conformance: A5.0.6, A5.0.8, A5.0.9, A6.32, A6.38, A6.39
 #[test]
 fn x_forwarded_for_is_appended_to_kept_or_removed_and_host_kept_as_the_settings_want_it() {
     let told = |settings: &str, headers: &str| {

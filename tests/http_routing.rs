@@ -35,6 +35,7 @@ fn routed() -> (Weir, [FakeTarget; 2]) {
     (Weir::start_healthy(&application(&groups, "", &listener)), targets)
 }
 
+// Conformance: A1.1, A2.0.2, A2.1.1, A2.1.6, A2.1.12, A2.1.14, A2.1.18, A2.1.22
 #[test]
 fn a_request_goes_where_the_first_rule_that_matches_it_leads() {
     let (weir, _targets) = routed();
@@ -64,6 +65,7 @@ fn a_request_goes_where_the_first_rule_that_matches_it_leads() {
     }
 }
 
+// Conformance: A2.1.26, A2.1.30
 #[test]
 fn regular_expressions_match_hosts_and_headers_in_any_case_and_paths_in_theirs() {
     let rule = |priority: u32, condition: &str, body: &str| {
@@ -96,6 +98,7 @@ fn regular_expressions_match_hosts_and_headers_in_any_case_and_paths_in_theirs()
     }
 }
 
+// Conformance: A2.3.9, A2.3.10, A2.3.11, A2.3.12, A2.3.16, A2.3.21
 #[test]
 fn a_redirect_keeps_what_it_does_not_change() {
     let redirects = [
@@ -133,6 +136,7 @@ fn a_redirect_keeps_what_it_does_not_change() {
     }
 }
 
+// Conformance: A2.3.23, A2.3.25
 #[test]
 fn a_fixed_response_has_its_status_type_and_body() {
     let listener = "default_action: { fixed_response: { status_code: 418, content_type: application/json, message_body: '{\"tea\":true}' } }";
@@ -143,6 +147,7 @@ fn a_fixed_response_has_its_status_type_and_body() {
     assert_eq!(reply.body, "{\"tea\":true}");
 }
 
+// Conformance: A1.2, A2.3.3, A2.3.6
 #[test]
 fn groups_share_requests_by_their_weights() {
     const REQUESTS: usize = 1000;
@@ -171,6 +176,7 @@ fn groups_share_requests_by_their_weights() {
     );
 }
 
+// Conformance: A1.3, A1.15, A3.3.5
 #[test]
 fn targets_take_turns() {
     let targets = [FakeTarget::answering("a"), FakeTarget::answering("b"), FakeTarget::answering("c")];
@@ -182,4 +188,44 @@ fn targets_take_turns() {
     let mut names = bodies[..3].to_vec();
     names.sort();
     assert_eq!(names, ["a", "b", "c"]);
+}
+
+// Conformance: A2.0.5, A2.1.19
+#[test]
+fn the_conditions_of_a_rule_must_all_hold() {
+    let field = |name: &str, value: &str| format!("{{ http_header: {{ name: {name}, values: [{value}] }} }}");
+    let conditions = [field("X-Env", "blue"), field("X-Env", "eu"), field("X-Beta", "on")].join(", ");
+    let listener = format!(
+        "rules: [{{ priority: 1, conditions: [{conditions}], actions: [{{ fixed_response: {{ status_code: 418 }} }}] }}], default_action: {{ fixed_response: {{ status_code: 404 }} }}"
+    );
+    let weir = Weir::start(&application(&[], "", &listener));
+    let mut client = weir.client();
+    for (fields, status) in [
+        ("X-Env: blue\r\nX-Env: eu\r\nX-Beta: on\r\n", 418),
+        ("X-Env: blue\r\nX-Beta: on\r\n", 404),
+        ("X-Env: blue\r\nX-Env: eu\r\n", 404),
+    ] {
+        let reply = client.ask(format!("GET / HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n"));
+        assert_eq!(reply.status, status, "{fields}");
+    }
+}
+
+// Conformance: A2.3.4
+#[test]
+fn a_group_without_targets_keeps_its_share() {
+    let target = FakeTarget::answering("web");
+    let groups = [group("web", "", &[&target]), group("empty", "", &[])];
+    let forward = "{ target_groups: [{ name: web }, { name: empty }] }";
+    let yaml = format!(
+        "workers: 1\n{}",
+        application(&groups, "", &format!("default_action: {{ forward: {forward} }}"))
+    );
+    let weir = Weir::start_in(Folder::new(), &yaml, |setup| setup.seed = Some(1));
+    weir.wait_until_healthy();
+    let mut client = weir.client();
+    let statuses: Vec<u16> = (0..200).map(|_| client.get("/").status).collect();
+    let count = |status: u16| statuses.iter().filter(|answered| **answered == status).count();
+    assert_eq!(count(200) + count(503), 200);
+    // Six standard deviations of a binomial draw; the seed makes it the same every time.
+    assert!((58..=142).contains(&count(503)), "{} of 200 found nobody", count(503));
 }

@@ -48,6 +48,7 @@ fn claims(changes: &Value) -> Value {
     claims
 }
 
+// Conformance: A2.3.47
 #[test]
 fn a_request_with_a_good_token_is_forwarded_as_it_came() {
     let (key, target) = (Key::new("one"), FakeTarget::answering("fine"));
@@ -58,6 +59,7 @@ fn a_request_with_a_good_token_is_forwarded_as_it_came() {
     assert_eq!(target.last().header("authorization"), format!("Bearer {token}"));
 }
 
+// Conformance: A2.3.44
 #[test]
 fn only_the_rule_that_asks_wants_a_token() {
     let (key, target) = (Key::new("one"), FakeTarget::answering("fine"));
@@ -69,6 +71,7 @@ fn only_the_rule_that_asks_wants_a_token() {
     assert_eq!(issuer.asked(), 0, "without a token nobody needs a key");
 }
 
+// Conformance: A2.3.38, A2.3.40, A2.3.44, A7.8
 #[test]
 fn a_token_that_is_not_the_issuer_s_or_does_not_count_is_refused() {
     let (key, stranger) = (Key::new("one"), Key::new("one"));
@@ -122,6 +125,7 @@ fn hmac_like(secret: &[u8], message: &[u8]) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(aws_lc_rs::hmac::sign(&key, message))
 }
 
+// Conformance: A2.3.41
 #[test]
 fn additional_claims_are_read_in_their_formats() {
     let (key, target) = (Key::new("one"), FakeTarget::answering("fine"));
@@ -164,6 +168,7 @@ fn a_new_key_counts_as_soon_as_it_is_used_and_one_that_nobody_knows_asks_for_no_
     assert_eq!(issuer.asked(), 2);
 }
 
+// Conformance: A2.3.42, A2.3.45, A2.3.46, A7.19, A7.38
 #[test]
 fn without_the_issuer_s_keys_nobody_passes_and_the_status_says_why() {
     let (key, target) = (Key::new("one"), FakeTarget::answering("fine"));
@@ -201,6 +206,7 @@ fn keys_that_were_had_serve_on_while_the_issuer_is_away() {
     assert_eq!(with_token(&weir, &token), 200);
 }
 
+// Conformance: A10.12, A11.31
 #[test]
 fn the_log_and_the_metrics_tell_who_was_refused_and_why() {
     let (folder, key, target) = (Folder::new(), Key::new("one"), FakeTarget::answering("fine"));

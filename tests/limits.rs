@@ -3,6 +3,7 @@
 use weir_tests::yaml::application;
 use weir_tests::{Weir, wait_until};
 
+// Conformance: A11.2, A11.4
 #[test]
 fn connections_beyond_the_limit_wait_until_one_has_ended() {
     let yaml = application(&[], "", "default_action: { fixed_response: { status_code: 200 } }")

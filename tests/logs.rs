@@ -1,8 +1,9 @@
 //! Logs of connections and of health checks, in an Application Load Balancer's own words.
 
+use weir_tests::http2::request_with;
 use weir_tests::tls::{Pair, TlsClient};
 use weir_tests::yaml::{application, group};
-use weir_tests::{Client, FakeTarget, Folder, Weir};
+use weir_tests::{Browser, Client, FakeTarget, Folder, Http2Client, Weir, run};
 
 use crate::access_log::{fields, lines};
 
@@ -14,6 +15,7 @@ fn https(log: &str) -> (Folder, String) {
     (folder, application(&[], log, CERTIFICATE))
 }
 
+// Conformance: A5.0.13, A10.17, A10.18
 #[test]
 fn a_connection_line_has_alb_s_fields_in_alb_s_places_and_a_failed_handshake_has_one_too() {
     let (folder, yaml) = https("connection_log: { path: connections.log }");
@@ -36,6 +38,7 @@ fn a_connection_line_has_alb_s_fields_in_alb_s_places_and_a_failed_handshake_has
     assert_eq!(failed[10], "Failed:UnmappedConnectionError");
 }
 
+// Conformance: A10.19
 #[test]
 fn a_connection_and_its_requests_have_one_name_in_both_logs() {
     let (connections, requests) =
@@ -67,6 +70,7 @@ fn a_connection_and_its_requests_have_one_name_in_both_logs() {
     assert_eq!(connections[0][4..11], ["-"; 7], "nothing of TLS");
 }
 
+// Conformance: A5.0.13, A10.20
 #[test]
 fn a_health_check_has_a_line_whether_it_passes_or_not() {
     let folder = Folder::new();
@@ -104,4 +108,29 @@ fn connections_and_health_checks_are_written_in_json_too() {
     assert_eq!(connection["client"], client.addr().to_string());
     assert_eq!(connection["tls_verify_status"], serde_json::Value::Null);
     assert_eq!((&check["target_group"], &check["passed"]), (&"web".into(), &true.into()));
+}
+
+// Conformance: A10.2, A10.8
+#[test]
+fn a_line_says_what_a_client_spoke_whom_it_asked_for_and_what_it_was_shown() {
+    let (folder, yaml) = https("access_log: { path: access.log }");
+    let path = folder.path().join("access.log");
+    // One worker writes lines in the order of what it does.
+    let weir = Weir::start_in(folder, &format!("workers: 1\n{yaml}"), |_| {});
+    let mut browser = Browser::default();
+    for _ in 0..2 {
+        assert_eq!(browser.get(weir.listener(0), "shop.example", "/", "").status, 200);
+    }
+    run(async {
+        let mut client = Http2Client::connect_secure(weir.listener(0), "shop.example").await;
+        client.ask(request_with("GET", "/", &[]), b"").await;
+        let call = [("content-type", "application/grpc"), ("te", "trailers")];
+        client.ask(request_with("POST", "/", &call), b"").await;
+    });
+    let lines: Vec<_> = lines(&path, 4).iter().map(|line| fields(line)).collect();
+    let kinds: Vec<&str> = lines.iter().map(|line| line[0].as_str()).collect();
+    assert_eq!(kinds, ["https", "https", "h2", "grpcs"]);
+    assert!(lines.iter().all(|line| line[18] == "shop.example"), "{lines:?}");
+    assert!(lines[0][19].ends_with("shop.pem"), "{lines:?}");
+    assert_eq!(lines[1][19], "session-reused");
 }

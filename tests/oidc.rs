@@ -85,6 +85,7 @@ pub(crate) fn url(provider: &FakeTarget) -> String {
     format!("http://{}", provider.addr())
 }
 
+// Conformance: A2.3.28, A2.3.29, A2.3.31, A2.3.32, A6.44
 #[test]
 fn somebody_who_logs_in_at_a_real_provider_is_told_to_targets_and_known_to_every_weir_with_the_secret() {
     let (canaille, target) = (Canaille::start(&[CALLBACK]), FakeTarget::answering("fine"));
@@ -157,6 +158,7 @@ fn a_session_that_was_changed_is_none() {
     assert_eq!(get(&mut browser, &weir, "/private").status, 302);
 }
 
+// Conformance: A2.3.28, A7.6
 #[test]
 fn whoever_has_not_logged_in_may_be_refused_or_let_pass_unnamed() {
     let (provider, target) = (fake(3600, json!({ "sub": "bob" })), FakeTarget::answering("fine"));
@@ -191,6 +193,7 @@ fn a_session_whose_access_token_has_ended_is_renewed_once() {
     assert_eq!(provider.received().len(), asked, "the renewed session is not renewed again");
 }
 
+// Conformance: A2.3.27
 #[test]
 fn a_session_ends_with_its_timeout() {
     let (provider, target) = (fake(3600, json!({ "sub": "bob" })), FakeTarget::answering("fine"));

@@ -9,6 +9,7 @@ use crate::oidc::{fake, get, log_in, parameter, url, weir};
 
 const SECRET: &str = "a secret that nobody guesses for a while\n";
 
+// Conformance: A7.7, A10.13
 #[test]
 fn a_client_that_comes_back_with_another_s_login_is_refused() {
     let (provider, target) = (fake(3600, json!({ "sub": "bob" })), FakeTarget::answering("fine"));
@@ -42,6 +43,7 @@ fn a_client_that_comes_back_with_another_s_login_is_refused() {
     );
 }
 
+// Conformance: A2.3.34, A7.19
 #[test]
 fn a_provider_that_is_away_is_500() {
     let (provider, target) = (fake(3600, json!({ "sub": "bob" })), FakeTarget::answering("fine"));
@@ -50,6 +52,7 @@ fn a_provider_that_is_away_is_500() {
     assert_eq!(log_in(&mut Browser::default(), &weir).status, 500);
 }
 
+// Conformance: A2.3.36, A7.37
 #[test]
 fn a_provider_that_refuses_is_561() {
     let (provider, target) = (fake(3600, json!({ "sub": "bob" })), FakeTarget::answering("fine"));
@@ -60,6 +63,7 @@ fn a_provider_that_refuses_is_561() {
     assert_eq!(get(&mut browser, &weir, &path).status, 561);
 }
 
+// Conformance: A2.3.33, A2.3.36
 #[test]
 fn what_a_provider_must_not_say_is_refused() {
     for (claims, expected, what) in [
@@ -80,6 +84,7 @@ fn what_a_provider_must_not_say_is_refused() {
     }
 }
 
+// Conformance: A2.3.26
 #[test]
 fn a_login_whose_claims_are_long_has_several_cookies() {
     let claims = json!({ "sub": "bob", "about": "x".repeat(10 * 1024) });

@@ -9,6 +9,7 @@ use weir_tests::{Capture, Client, Weir};
 use crate::at_the_target::Fate::{Passes, PassesAndCloses, Refused};
 use crate::at_the_target::{FORWARD, get, judge, post, weir};
 
+// Conformance: A6.41, A6.42, A6.44
 #[test]
 fn nobody_can_pose_as_whoever_weir_speaks_for() {
     let target = Capture::new();
@@ -24,6 +25,7 @@ fn nobody_can_pose_as_whoever_weir_speaks_for() {
     assert!(!request.fields.iter().any(|(name, _)| name.contains('_') || name.contains("Mtls")));
 }
 
+// Conformance: A6.40, A7.5, A7.16
 #[test]
 fn forwarders_that_are_too_many_or_no_addresses() {
     let target = Capture::new();
@@ -44,6 +46,7 @@ fn forwarders_that_are_too_many_or_no_addresses() {
     assert_eq!(ask(&vec!["1.1.1.1"; 30].join(", ")), 200);
 }
 
+// Conformance: A2.1.2, A6.33
 #[test]
 fn hosts() {
     judge(&[
@@ -65,6 +68,7 @@ fn hosts() {
     ]);
 }
 
+// Conformance: A6.31
 #[test]
 fn an_absolute_uri_wins_over_the_host_for_the_rules_as_for_the_target() {
     let target = Capture::new();
@@ -97,6 +101,7 @@ fn expectations() {
     ]);
 }
 
+// Conformance: A6.4, A7.35, A8.14
 #[test]
 fn versions() {
     judge(&[
@@ -116,6 +121,7 @@ fn versions() {
     ]);
 }
 
+// Conformance: A6.7, A6.8, A6.9, A7.10
 #[test]
 fn methods_that_are_not_for_targets() {
     judge(&[
@@ -207,6 +213,7 @@ fn a_request_goes_to_a_target_of_its_group_whatever_it_names() {
     assert_eq!((target.requests().len(), other.seen().len()), (4, 0));
 }
 
+// Conformance: A2.1.14, A2.1.15
 #[test]
 fn rules_see_the_normal_form_of_a_path_that_is_sent_as_it_came() {
     let target = Capture::new();
@@ -249,6 +256,7 @@ fn rules_see_the_normal_form_of_a_path_that_is_sent_as_it_came() {
     assert_eq!(target.dirt(), Vec::<String>::new());
 }
 
+// Conformance: A2.3.19
 #[test]
 fn nothing_that_a_client_says_ends_a_line_of_a_redirect() {
     let listener = "default_action: { redirect: { host: \"#{host}\", path: \"/x/#{path}\", query: \"#{query}\", status_code: HTTP_302 } }";
@@ -280,6 +288,7 @@ fn a_head_that_drips_has_an_absolute_deadline() {
     assert!(target.requests().is_empty());
 }
 
+// Conformance: A6.16
 #[test]
 fn requests_that_follow_each_other_stay_apart() {
     let target = Capture::new();
@@ -300,4 +309,16 @@ fn requests_that_follow_each_other_stay_apart() {
     }
     assert_eq!(target.dirt(), Vec::<String>::new());
     assert_eq!(target.requests().len(), requests.len());
+}
+
+// Conformance: A6.35, A6.50
+#[test]
+fn names_keep_their_case_and_the_trace_is_for_targets_alone() {
+    let target = Capture::new();
+    let weir = weir(&target, "", FORWARD);
+    let reply = weir.client().ask(get!("x-MiXed: 1"));
+    assert_eq!(reply.header("x-amzn-trace-id"), "");
+    let request = &target.requests()[0];
+    assert!(request.fields.iter().any(|(name, _)| name == "x-MiXed"), "{request:?}");
+    assert!(request.field("x-amzn-trace-id").starts_with("Root=1-"), "{request:?}");
 }

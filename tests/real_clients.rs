@@ -348,6 +348,7 @@ async fn talk(
     }
 }
 
+// Conformance: A6.51
 #[test]
 fn a_websocket_client_talks_through_weir_with_and_without_tls() {
     let target = echoing();
@@ -372,6 +373,7 @@ fn a_websocket_client_talks_through_weir_with_and_without_tls() {
     assert_eq!(target.received().len(), 2);
 }
 
+// Conformance: A6.13
 #[test]
 fn a_websocket_goes_through_a_stream_of_http_2() {
     let target = echoing();

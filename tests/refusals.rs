@@ -6,6 +6,7 @@ use weir_tests::target::respond;
 use weir_tests::yaml::{application, forwarding_to, group};
 use weir_tests::{Client, FakeTarget, Weir};
 
+// Conformance: A6.8, A6.20, A6.40, A6.57, A7.1, A7.5, A7.12, A7.16, A7.21
 #[test]
 fn a_malformed_request_gets_its_status_and_never_reaches_a_target() {
     let target = FakeTarget::answering("reached");
@@ -36,6 +37,7 @@ fn a_malformed_request_gets_its_status_and_never_reaches_a_target() {
     assert_eq!(weir.get("/").body, "reached", "weir goes on");
 }
 
+// Conformance: A8.3, A8.5, A11.26
 #[test]
 fn an_ambiguous_request_passes_without_what_makes_it_so_and_ends_both_connections() {
     for (what, request, hidden) in [
@@ -86,15 +88,18 @@ fn a_length_beside_chunks_does_not_reach_the_target() {
     assert!(!(received.has("content-length") && received.has("transfer-encoding")));
 }
 
+// Conformance: A2.3.20, A7.36, A11.25
 #[test]
 fn a_redirect_whose_location_would_be_too_long_is_507() {
     let redirect = "default_action: { redirect: { path: \"/#{path}\", host: \"#{host}.#{host}\", query: \"#{query}&#{query}&#{query}&#{query}\", status_code: HTTP_302 } }";
     let weir = Weir::start(&application(&[], "", redirect).replace("target_groups:\n", ""));
     let query = "q".repeat(4000);
     assert_eq!(weir.get(&format!("/?{query}")).status, 507);
+    assert!(weir.metric(&format!("weir_request_errors_total{{load_balancer=\"edge\",listener=\"{}\",reason=\"redirect_too_long\"}}", weir.listener(0))) > 0.5);
     assert_eq!(weir.get("/?q").status, 302);
 }
 
+// Conformance: A7.11
 #[test]
 fn a_request_that_does_not_arrive_in_time_is_408() {
     let weir = Weir::start(&application(
@@ -108,6 +113,7 @@ fn a_request_that_does_not_arrive_in_time_is_408() {
     assert!(client.is_closed());
 }
 
+// Conformance: A5.0.15, A7.11
 #[test]
 fn a_silent_connection_is_closed_without_a_word() {
     let weir = Weir::start(&application(
@@ -118,6 +124,7 @@ fn a_silent_connection_is_closed_without_a_word() {
     assert!(weir.client().is_closed());
 }
 
+// Conformance: A5.0.15
 #[test]
 fn a_connection_that_was_answered_and_falls_silent_is_closed_without_a_word() {
     let fixed = "default_action: { fixed_response: { status_code: 200 } }";
@@ -153,6 +160,7 @@ fn a_body_that_is_malformed_is_its_client_s_fault() {
     assert_eq!(weir.member(target.addr()).unwrap().target.tally.failed(), 0);
 }
 
+// Conformance: A7.11
 #[test]
 fn a_body_that_stops_coming_is_408() {
     let target = FakeTarget::answering("web");
@@ -165,6 +173,7 @@ fn a_body_that_stops_coming_is_408() {
     assert_eq!(weir.client().ask(stopped).status, 408);
 }
 
+// Conformance: A5.0.15, A5.0.17, A6.55, A6.58, A7.33
 #[test]
 fn a_target_that_does_not_answer_in_time_is_504() {
     let target = FakeTarget::behaving(|_, stream| {
@@ -182,6 +191,7 @@ fn a_target_that_does_not_answer_in_time_is_504() {
     assert_eq!(reply.header("server"), "weir");
 }
 
+// Conformance: A6.57, A7.25
 #[test]
 fn a_target_that_answers_nonsense_is_502_and_disturbs_nobody_else() {
     let nonsense = FakeTarget::behaving(|_, stream| {
@@ -199,9 +209,22 @@ fn a_target_that_answers_nonsense_is_502_and_disturbs_nobody_else() {
     assert!(weir.metric("weir_request_errors_total{") >= 1.0);
 }
 
+// Conformance: A4.4.5, A6.56, A7.30
 #[test]
 fn a_group_without_targets_is_503() {
     let weir = Weir::start(&application(&[group("web", "", &[])], "", "default_action: { forward: web }"));
     let reply = weir.get("/");
     assert_eq!((reply.status, reply.header("content-length")), (503, "162"));
+}
+
+// Conformance: A7.14
+#[test]
+fn a_url_that_is_too_long_is_414() {
+    let fixed = "default_action: { fixed_response: { status_code: 200 } }";
+    let weir = Weir::start(&application(&[], "", fixed));
+    let long = "x".repeat(17_000);
+    let mut client = weir.client();
+    assert_eq!(client.ask(format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n")).status, 414);
+    assert!(client.is_closed());
+    assert_eq!(weir.get(&format!("/?{}", &long[..16_000])).status, 200);
 }

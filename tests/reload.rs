@@ -26,6 +26,7 @@ fn a_configuration_that_was_cut_short_before_its_load_balancers_is_refused() {
     assert_eq!(weir.get("/").body, "web");
 }
 
+// Conformance: A2.0.10
 #[test]
 fn a_new_configuration_takes_effect_on_connections_that_are_open() {
     let port = free_port();
@@ -79,6 +80,7 @@ fn listeners_open_and_close_with_the_configuration() {
     wait_until("the first port is closed", || TcpStream::connect(loopback(first)).is_err());
 }
 
+// Conformance: A2.0.10
 #[test]
 fn a_request_under_way_is_not_disturbed() {
     let (answer, may_answer) = channel::<()>();

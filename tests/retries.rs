@@ -20,6 +20,7 @@ fn ask_several_times(weir: &Weir, method: &str, body: &str) -> Vec<u16> {
         .collect()
 }
 
+// Conformance: A7.40
 #[test]
 fn a_get_goes_to_another_target_when_the_first_closes_without_an_answer() {
     let (bad, good) = (closing(), FakeTarget::answering("good"));
@@ -30,6 +31,7 @@ fn a_get_goes_to_another_target_when_the_first_closes_without_an_answer() {
     assert!(weir.metric("weir_target_failures_total") >= 1.0, "and so is the failure");
 }
 
+// Conformance: A3.5.6, A7.24, A7.40
 #[test]
 fn a_post_is_never_sent_again_once_it_was_written() {
     let (bad, good) = (closing(), FakeTarget::answering("good"));
@@ -62,6 +64,7 @@ fn a_put_whose_body_is_too_large_to_be_remembered_is_not_sent_again() {
     assert_eq!(bad.received().len() + good.received().len(), 6);
 }
 
+// Conformance: A7.40
 #[test]
 fn a_post_goes_to_another_target_when_the_first_takes_no_connection() {
     let (gone, good) = (FakeTarget::answering("gone"), FakeTarget::answering("good"));
@@ -82,6 +85,7 @@ fn a_request_finds_the_only_target_that_takes_it() {
     assert_eq!(targets[3].received().len(), 6);
 }
 
+// Conformance: A7.24
 #[test]
 fn a_request_is_tried_no_more_often_than_it_may() {
     let targets: Vec<FakeTarget> = (0..6).map(|_| closing()).collect();
@@ -134,6 +138,7 @@ fn a_connection_that_the_target_closed_while_idle_costs_no_request() {
     }
 }
 
+// Conformance: A7.41
 #[test]
 fn a_kept_connection_that_the_target_closes_unread_is_replaced_at_once_and_is_no_failure() {
     // Closes its end only when the next request has come: weir cannot have heard of it before it sends.
@@ -153,6 +158,7 @@ fn a_kept_connection_that_the_target_closes_unread_is_replaced_at_once_and_is_no
     assert!(weir.metric("weir_target_failures_total") < 0.1, "closing what is idle is a target's right");
 }
 
+// Conformance: A7.23
 #[test]
 fn a_port_that_nobody_listens_on_cannot_be_blocked_by_dialling_it() {
     // A dial to a dead port of the ephemeral range connects to itself sooner or later, and would then hold the port.

@@ -83,6 +83,7 @@ fn non_sticky(weir: &Weir) -> f64 {
     weir.metric("weir_requests_non_sticky_total")
 }
 
+// Conformance: A3.3.3, A3.4.9, A11.28
 #[test]
 fn a_client_with_the_cookie_stays_at_its_target_and_others_go_round() {
     let targets = three();
@@ -96,6 +97,7 @@ fn a_client_with_the_cookie_stays_at_its_target_and_others_go_round() {
     assert!((non_sticky(&weir) - 10.0).abs() < 0.1);
 }
 
+// Conformance: A3.4.1, A3.4.2, A3.4.6, A3.4.7
 #[test]
 fn the_cookies_are_as_aws_writes_them_and_are_set_by_every_response() {
     let target = FakeTarget::behaving(|_, stream| {
@@ -141,6 +143,7 @@ fn a_group_that_is_not_sticky_sets_no_cookie() {
     assert!(non_sticky(&weir) < 0.1);
 }
 
+// Conformance: A3.4.4, A3.4.11, A3.4.12
 #[test]
 fn a_client_sticks_by_its_application_s_cookie_once_the_target_has_set_it() {
     let targets = ["one", "two", "three"].map(|name| {
@@ -175,6 +178,7 @@ fn a_client_sticks_by_its_application_s_cookie_once_the_target_has_set_it() {
     assert_eq!(jar.bodies(&mut client, 9), [login.body].into(), "both are needed, and there");
 }
 
+// Conformance: A3.3.1, A3.4.5
 #[test]
 fn a_client_stays_in_its_group_and_a_reload_moves_only_who_must() {
     let (web, api) = (FakeTarget::answering("web"), FakeTarget::answering("api"));
@@ -214,6 +218,7 @@ fn a_client_stays_in_its_group_and_a_reload_moves_only_who_must() {
     assert_eq!(jar.bodies(&mut client, 100), ["api".to_owned()].into(), "it has moved for good");
 }
 
+// Conformance: A3.3.3, A3.4.8, A3.4.10
 #[test]
 fn a_client_whose_target_fails_moves_and_stays_when_it_is_back() {
     let targets = three();
@@ -249,6 +254,7 @@ fn list(folder: &Folder, targets: &[&FakeTarget]) {
     folder.write("targets.json", &text);
 }
 
+// Conformance: A3.4.14
 #[test]
 fn a_client_of_a_draining_target_goes_elsewhere() {
     let (folder, leaves, stays) =
@@ -292,6 +298,7 @@ fn a_request_that_is_repeated_elsewhere_sticks_there() {
     assert_eq!(jar.bodies(&mut weir.client(), 20), [reply.body].into());
 }
 
+// Conformance: A3.4.16, A10.14
 #[test]
 fn the_log_tells_of_a_group_cookie_that_nobody_can_read() {
     let (folder, target) = (Folder::new(), FakeTarget::answering("web"));

@@ -9,6 +9,7 @@ use weir_tests::{FakeTarget, Http2Client, Http2Target, Weir, run};
 
 use crate::stickiness::{BY_LB_COOKIE, FORWARD, Jar, names, three, weir};
 
+// Conformance: A3.4.8, A3.4.15
 #[test]
 fn a_cookie_that_is_not_as_it_was_set_is_none_and_never_an_error() {
     let targets = three();
@@ -32,6 +33,7 @@ fn a_cookie_that_is_not_as_it_was_set_is_none_and_never_an_error() {
     assert_eq!(Jar::of("AWSALB", &good).bodies(&mut client, 9).len(), 1);
 }
 
+// Conformance: A3.4.3
 #[test]
 fn the_cookie_for_other_sites_wins_and_every_line_of_cookies_is_looked_at() {
     let targets = three();

@@ -52,6 +52,7 @@ fn a_stranger_on_a_recycled_port_inherits_nothing() {
     assert_eq!(before.tally.picked(), 3, "and the old ones stay with the old target");
 }
 
+// Conformance: A3.1.17
 #[test]
 fn a_task_that_moves_to_another_port_is_followed() {
     let folder = Folder::new();

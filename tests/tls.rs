@@ -122,6 +122,7 @@ fn a_reload_brings_names_and_takes_them_away() {
     assert_eq!(shown(), shop.der);
 }
 
+// Conformance: A6.26
 #[test]
 fn sessions_go_on_at_another_weir_and_after_a_restart() {
     let pair = Pair::new(&["shop.example"]);
@@ -146,6 +147,7 @@ fn sessions_go_on_at_another_weir_and_after_a_restart() {
     assert!(!is_resumed(&stranger));
 }
 
+// Conformance: A11.5
 #[test]
 fn what_is_not_tls_is_counted() {
     let folder = Folder::new();

@@ -21,6 +21,7 @@ fn weir(target: &Capture, settings: &str, transforms: &str) -> Weir {
 const PRODUCT: &str =
     "{ url_rewrite: { regex: \"^/dp/([A-Za-z0-9]+)/?([?].*)?$\", replace: \"/product.php$2&id=$1\" } }";
 
+// Conformance: A2.2.3, A2.2.4, A2.2.5, A2.2.6, A6.1
 #[test]
 fn a_target_is_asked_for_what_the_rule_s_transforms_make_of_a_request() {
     let target = Capture::new();
@@ -48,6 +49,7 @@ fn a_target_is_asked_for_what_the_rule_s_transforms_make_of_a_request() {
     assert_eq!(target.dirt(), Vec::<String>::new());
 }
 
+// Conformance: A2.2.7, A7.18
 #[test]
 fn what_no_target_can_be_asked_for_is_500_and_reaches_none() {
     for (transform, reason) in [
@@ -86,6 +88,7 @@ fn a_target_that_speaks_http_2_is_asked_so_too() {
     assert_eq!(uri.path_and_query().unwrap().as_str(), "/product.php?x&id=B00");
 }
 
+// Conformance: A2.2.8, A10.12
 #[test]
 fn the_log_tells_what_the_target_was_asked_for_and_whether_that_went_well() {
     let (folder, target) = (Folder::new(), Capture::new());
@@ -106,4 +109,17 @@ fn the_log_tells_what_the_target_was_asked_for_and_whether_that_went_well() {
         ("transform_invalid_path", "TransformInvalidPath")
     );
     assert_eq!(lines[2][30..], ["-", "-", "-"]);
+}
+
+// Conformance: A2.2.10
+#[test]
+fn a_rewrite_replaces_a_host_that_is_otherwise_preserved() {
+    let target = Capture::new();
+    let rewrite = "{ host_header_rewrite: { regex: \"^shop[.]\", replace: \"backend.\" } }";
+    let weir = weir(&target, "preserve_host_header: true", rewrite);
+    for (host, told) in [("shop.example", "backend.example"), ("Other.example", "Other.example")] {
+        weir.client().ask(format!("GET /dp/x HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(target.requests().last().unwrap().field("host"), told);
+        target.forget();
+    }
 }

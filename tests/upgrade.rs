@@ -2,8 +2,10 @@
 
 use std::io::{Read, Write};
 
-use weir_tests::yaml::forwarding_to;
-use weir_tests::{Client, FakeTarget, Weir};
+use weir_tests::yaml::{application, forwarding_to, group};
+use weir_tests::{Client, FakeTarget, Folder, Weir, wait_until};
+
+use crate::access_log::{fields, lines};
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
@@ -27,6 +29,7 @@ fn talk(client: &mut Client, words: &str) {
     assert_eq!(client.exactly(words.len()).unwrap(), words.as_bytes());
 }
 
+// Conformance: A3.4.19, A6.53
 #[test]
 fn a_websocket_is_relayed_once_the_target_agrees() {
     let target = agreeing();
@@ -43,6 +46,7 @@ fn a_websocket_is_relayed_once_the_target_agrees() {
     assert!(client.is_closed());
 }
 
+// Conformance: A2.0.11
 #[test]
 fn a_websocket_survives_a_reload() {
     let target = agreeing();
@@ -92,4 +96,35 @@ fn clear_text_http_2_is_not_smuggled_through_an_upgrade() {
         .replace("websocket\r\nSec", "h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nSec");
     assert_eq!(weir.client().ask(ask).body, "http/1.1");
     assert!(!target.last().has("upgrade") && !target.last().has("http2-settings"));
+}
+
+// Conformance: A3.3.8
+#[test]
+fn a_websocket_is_in_flight_until_it_ends() {
+    let target = agreeing();
+    let weir = Weir::start_healthy(&forwarding_to(&[&target]));
+    let mut client = weir.client();
+    client.send(ASK);
+    assert_eq!(client.head().unwrap().status, 101);
+    assert!((weir.metric("weir_target_in_flight") - 1.0).abs() < 0.1);
+    drop(client);
+    wait_until("it has ended", || weir.metric("weir_target_in_flight") < 0.1);
+}
+
+// Conformance: A6.52, A6.54, A10.2, A10.4
+#[test]
+fn a_silent_websocket_ends_after_the_idle_timeout_and_has_one_line_in_the_log() {
+    let (folder, target) = (Folder::new(), agreeing());
+    let path = folder.path().join("access.log");
+    let settings = format!("idle_timeout: 1s, access_log: {{ path: {} }}", path.display());
+    let groups = [group("web", "", &[&target])];
+    let weir = Weir::start_healthy(&application(&groups, &settings, "default_action: { forward: web }"));
+    let mut client = weir.client();
+    client.send(ASK);
+    assert_eq!(client.head().unwrap().status, 101);
+    assert_eq!(client.exactly(5).unwrap(), b"hello");
+    assert!(client.is_closed());
+    let lines = lines(&path, 1);
+    assert_eq!(lines.len(), 1);
+    assert_eq!(fields(&lines[0])[0], "ws");
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask`: the only automation entry. No dependencies, so that a fresh clone gets to work at once.
 
+mod conformance;
 mod needs;
 mod step;
 
@@ -9,7 +10,8 @@ use step::{Failed, cargo};
 
 const HELP: &str = "\
 cargo xtask test          everything that weir promises: unit, property and end-to-end tests, real containers among them
-cargo xtask check         formatting, clippy, documentation, dependencies
+cargo xtask check         formatting, clippy, documentation, dependencies, and whether docs/conformance is fresh
+cargo xtask conformance   writes docs/conformance: what an Application Load Balancer does, and which tests prove it
 cargo xtask instructions  what a request costs, in instructions and system calls, and whether that is within its bounds
 cargo xtask soak          72 simulated hours of everything that can happen to targets; WEIR_SOAK_SEED=n for other ones
 cargo xtask fuzz          ten million requests that nobody sent, read by weir's codec, by hyper and by Amazon's classifier;
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.split_first() {
         Some((command, [])) if command == "test" => test(),
         Some((command, [])) if command == "check" => check(),
+        Some((command, [])) if command == "conformance" => conformance::write(),
         Some((command, [])) if command == "instructions" => instructions(),
         Some((command, rest)) if command == "rolling" => rolling(rest),
         Some((command, [])) if command == "soak" => soak(),
@@ -44,20 +47,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// Builds the program that end-to-end tests run, then runs all tests.
+/// Builds the program that end-to-end tests run, then runs all tests; those that prove conformance must be among them.
 fn test() -> Result<(), Failed> {
+    let mut promises = conformance::Promises::read()?;
     needs::engine()?;
     needs::sources()?;
     needs::clients()?;
     needs::moto()?;
     needs::canaille()?;
     cargo(&["build", "--locked", "--package", "weir", "--bins"])?;
-    cargo(&["test", "--locked", "--workspace"])
+    step::cargo_read(&["test", "--locked", "--workspace"], |line| promises.note(line))?;
+    promises.are_kept()
 }
 
 /// Everything that a reviewer should not have to look for.
 fn check() -> Result<(), Failed> {
     cargo(&["fmt", "--all", "--check"])?;
+    conformance::is_fresh()?;
     cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     step::cargo_with(
         &["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"],

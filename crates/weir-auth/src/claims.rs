@@ -78,6 +78,7 @@ mod tests {
         check(claims, wanted, NOW)
     }
 
+    // Conformance: A2.3.40
     #[test]
     fn issuer_and_times_are_checked() {
         use AuthenticationError::{JwtExpired, JwtIssuerInvalid};
@@ -100,6 +101,7 @@ mod tests {
         }
     }
 
+    // Conformance: A2.3.41
     #[test]
     fn a_claim_is_read_in_its_format_only() {
         let values = json!({ "single": "b", "spaces": "a b c", "array": ["a", "b"], "number": 1 });
@@ -124,6 +126,7 @@ mod tests {
         }
     }
 
+    // Conformance: A2.3.41
     #[test]
     fn all_additional_claims_must_hold() {
         let claim = |name: &str, value: &str| Claim {

@@ -146,6 +146,7 @@ mod tests {
     use super::testing::Issuer;
     use super::*;
 
+    // Conformance: A2.3.39
     #[test]
     fn keys_of_other_kinds_are_left_out_and_do_not_spoil_the_set() {
         let issuer = Issuer::new("good");
@@ -174,6 +175,7 @@ mod tests {
         assert!(Keys::parse(json!({ "keys": [padded] }).to_string().as_bytes()).unwrap().has("other"));
     }
 
+    // Conformance: A2.3.42
     #[test]
     fn what_is_no_key_set_of_the_size_allowed_is_refused() {
         let key = Issuer::new("a").jwk();

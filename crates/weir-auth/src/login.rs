@@ -156,6 +156,7 @@ mod tests {
         }
     }
 
+    // Conformance: A2.3.30, A7.7
     #[test]
     fn a_login_counts_for_its_browser_for_a_quarter_of_an_hour() {
         let (login, came) = begun("/a?b=c", &Vec::new());

@@ -136,6 +136,7 @@ mod tests {
         vec![("cookie".to_owned(), cookies.iter().map(pair).collect::<Vec<_>>().join("; "))]
     }
 
+    // Conformance: A2.3.26
     #[test]
     fn a_session_comes_back_whole_however_long_it_is_until_it_is_over() {
         for length in [0, 4_000, 10_000] {
@@ -150,6 +151,7 @@ mod tests {
         }
     }
 
+    // Conformance: A2.3.26
     #[test]
     fn a_session_that_does_not_fit_is_refused() {
         let refused = session(&"x".repeat(12_000)).cookies(&Vec::new(), &oidc(), &keys(), NOW);

@@ -80,6 +80,7 @@ mod tests {
         values.iter().map(|value| ("Authorization".to_owned(), (*value).to_owned())).collect()
     }
 
+    // Conformance: A2.3.38
     #[test]
     fn a_bearer_token_is_found_whatever_the_case_of_its_scheme() {
         for value in ["Bearer abc", "bearer abc", "BEARER  abc "] {
@@ -109,6 +110,7 @@ mod tests {
         }
     }
 
+    // Conformance: A2.3.39
     #[test]
     fn a_token_that_is_not_signed_by_rs256_is_malformed() {
         for (algorithm, name) in

@@ -235,6 +235,7 @@ mod tests {
         decide(&snapshot, &listener, &head, client, &mut WorkerState::seeded(1), Moment::default())
     }
 
+    // Conformance: A2.0.2
     #[test]
     fn the_lower_priority_number_wins() {
         let rules = vec![rule(1, "/a*", fixed(404)), rule(2, "/a/b", fixed(403))];
@@ -243,6 +244,7 @@ mod tests {
         assert!(matches!(decision.outcome, Outcome::Respond(fixed) if fixed.status == 404));
     }
 
+    // Conformance: A1.1, A2.0.3
     #[test]
     fn the_default_action_takes_what_no_rule_matches() {
         let decision = decide_path(vec![rule(1, "/a", fixed(404))], "/b");
@@ -255,6 +257,7 @@ mod tests {
         Action::Authenticate(Arc::new(Authenticated { by, then }))
     }
 
+    // Conformance: A6.2
     #[test]
     fn who_it_is_is_asked_before_a_target_is_picked() {
         let url = "https://id.example/keys".parse().unwrap();
@@ -266,6 +269,7 @@ mod tests {
         assert!(matches!(decide_path(rules, CALLBACK_PATH).outcome, Outcome::Forward { .. }));
     }
 
+    // Conformance: A2.3.29
     #[test]
     fn a_listener_with_a_login_takes_clients_back_before_any_rule() {
         let url = || "https://id.example/".parse().unwrap();

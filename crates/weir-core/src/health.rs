@@ -332,11 +332,13 @@ mod tests {
             .fold(start, |health, &verdict| count.record(health, verdict, THRESHOLDS).unwrap_or(health))
     }
 
+    // Conformance: A4.2.10
     #[test]
     fn a_new_target_is_healthy_after_a_single_pass() {
         assert_eq!(check(Health::Initial(InitialReason::InitialHealthChecking), &[Ok(())]), Health::Healthy);
     }
 
+    // Conformance: A4.2.11
     #[test]
     fn an_unhealthy_target_needs_its_threshold_of_passes_in_a_row() {
         let sick = Health::Unhealthy(UnhealthyReason::Timeout);
@@ -345,6 +347,7 @@ mod tests {
         assert_eq!(check(sick, &[Ok(()), Ok(()), Ok(())]), Health::Healthy);
     }
 
+    // Conformance: A4.2.12
     #[test]
     fn a_healthy_target_survives_one_failure_between_passes() {
         assert_eq!(check(Health::Healthy, &[TIMEOUT, Ok(()), TIMEOUT]), Health::Healthy);
@@ -356,6 +359,7 @@ mod tests {
         assert_eq!(check(Health::Draining, &[Ok(()), Ok(()), Ok(())]), Health::Draining);
     }
 
+    // Conformance: A4.1.8, A4.2.14
     #[test]
     fn a_matcher_reads_lists_and_ranges() {
         let matcher = StatusMatcher::parse("200,202, 300-399").unwrap();

@@ -76,6 +76,7 @@ fn check(text: &str) -> Result<(), NameError> {
 mod tests {
     use super::*;
 
+    // Conformance: A3.1.14
     #[test]
     fn a_name_has_letters_digits_and_three_marks() {
         assert!(GroupName::parse("shop.api-1_x").is_ok());

@@ -83,6 +83,7 @@ mod tests {
 
     use super::normal_form;
 
+    // Conformance: A2.1.14
     #[test]
     fn what_is_written_in_different_ways_is_one_path() {
         for (path, normal) in [

@@ -161,6 +161,7 @@ mod tests {
         Pattern::parse(pattern, Case::Sensitive).unwrap().matches(text.as_bytes())
     }
 
+    // Conformance: A2.1.8, A2.1.11
     #[test]
     fn a_star_crosses_slashes_and_may_be_empty() {
         assert!(check("/img/*", "/img/a/b"));
@@ -170,6 +171,7 @@ mod tests {
         assert!(!check("*.example.com", "example.com"));
     }
 
+    // Conformance: A2.1.8
     #[test]
     fn a_question_mark_is_exactly_one_character() {
         assert!(check("/v?/x", "/v1/x"));
@@ -177,6 +179,7 @@ mod tests {
         assert!(!check("/v?/x", "/v10/x"));
     }
 
+    // Conformance: A2.1.23
     #[test]
     fn a_backslash_makes_a_wildcard_literal() {
         assert!(check(r"a\*b", "a*b"));
@@ -190,6 +193,7 @@ mod tests {
         assert!(Pattern::parse("A.Example", Case::Insensitive).unwrap().matches(b"a.eXAMPLE"));
     }
 
+    // Conformance: A2.1.9
     #[test]
     fn empty_long_and_unprintable_patterns_are_refused() {
         assert_eq!(Pattern::parse("", Case::Sensitive), Err(PatternError::Empty));
@@ -201,6 +205,7 @@ mod tests {
         Pattern::parse_regex(pattern, case).unwrap().matches(text.as_bytes())
     }
 
+    // Conformance: A2.1.29
     #[test]
     fn a_regular_expression_matches_anywhere_unless_it_is_anchored() {
         assert!(check_regex("b+", Case::Sensitive, "abbc"));
@@ -217,6 +222,7 @@ mod tests {
         assert!(any.matches(b"a\xffc"));
     }
 
+    // Conformance: A2.1.28
     #[test]
     fn what_is_no_regular_expression_says_where() {
         let error = |text: &str| Pattern::parse_regex(text, Case::Sensitive).unwrap_err().to_string();
@@ -253,6 +259,7 @@ mod tests {
     }
 
     proptest! {
+        // Conformance: A2.1.8
         #[test]
         fn agrees_with_the_naive_matcher(pattern in "[ab*?/]{1,8}", text in "[ab/]{0,10}") {
             prop_assert_eq!(check(&pattern, &text), naive(pattern.as_bytes(), text.as_bytes()));

@@ -191,11 +191,13 @@ mod tests {
         assert_eq!(location.as_deref(), Some("http://a.example:8080/x/y?a=1"));
     }
 
+    // Conformance: A2.3.22
     #[test]
     fn an_empty_query_leaves_no_question_mark() {
         assert_eq!(check(&defaults(), "/", None).as_deref(), Some("http://a.example:8080/"));
     }
 
+    // Conformance: A2.3.13, A2.3.14
     #[test]
     fn each_keyword_can_be_moved() {
         let redirect = Redirect {
@@ -209,11 +211,13 @@ mod tests {
         assert_eq!(location.as_deref(), Some("https://a.example:443/new/a.example/old?from=http-8080&q=2"));
     }
 
+    // Conformance: A2.3.20
     #[test]
     fn a_location_beyond_its_limit_is_refused() {
         assert_eq!(check(&defaults(), &format!("/{}", "x".repeat(LOCATION_BYTES_MAX)), None), None);
     }
 
+    // Conformance: A2.3.13
     #[test]
     fn unknown_and_misplaced_keywords_are_refused() {
         assert_eq!(Template::parse("#{pth}", &ALL), Err(TemplateError::UnknownKeyword("#{pth}".into())));

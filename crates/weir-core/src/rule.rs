@@ -199,6 +199,7 @@ impl FixedResponse {
 mod tests {
     use super::*;
 
+    // Conformance: A2.3.3
     #[test]
     fn a_draw_follows_the_weights_and_never_takes_weight_zero() {
         let forward = Forward { groups: vec![("a", 9), ("b", 1), ("c", 0)], stickiness: None };

@@ -333,6 +333,7 @@ mod tests {
         (0..group.members.len()).filter(|at| group.is_eligible(*at)).collect()
     }
 
+    // Conformance: A3.3.2, A4.4.6
     #[test]
     fn only_healthy_members_are_eligible_while_there_are_enough() {
         let group =
@@ -341,6 +342,7 @@ mod tests {
         assert!(!group.fails_open());
     }
 
+    // Conformance: A3.3.2, A4.4.1, A4.4.6
     #[test]
     fn a_group_without_a_healthy_member_fails_open_to_all_but_the_draining() {
         let group = group(Algorithm::RoundRobin, with_health(&[SICK, INITIAL, Health::Draining]));

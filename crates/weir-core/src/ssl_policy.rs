@@ -291,6 +291,7 @@ impl fmt::Debug for SslPolicy {
 mod tests {
     use super::*;
 
+    // Conformance: A9.4, A9.12
     #[test]
     fn the_default_is_that_of_aws_s_console() {
         let policy = SslPolicy::default();
@@ -310,6 +311,7 @@ mod tests {
         }
     }
 
+    // Conformance: A9.8, A9.10, A9.11, A9.14
     #[test]
     fn a_policy_says_what_it_allows_and_weir_lacks() {
         let policy = SslPolicy::named("ELBSecurityPolicy-2016-08").unwrap();
@@ -326,6 +328,7 @@ mod tests {
         assert_eq!(names, expected);
     }
 
+    // Conformance: A9.12
     #[test]
     fn rfc_9151_leaves_aes_256_and_p_384() {
         let policy = SslPolicy::named("TLS13-1-2-RFC9151-FIPS-2023-07").unwrap();
@@ -334,5 +337,47 @@ mod tests {
             ["TLS_AES_256_GCM_SHA384", "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-RSA-AES256-GCM-SHA384"];
         assert_eq!(names, expected);
         assert_eq!(policy.key_exchanges(), [KeyExchange::Secp384r1]);
+    }
+
+    // Conformance: A9.6, A9.7, A9.9
+    #[test]
+    fn the_name_of_a_policy_says_its_versions() {
+        for (name, oldest, newest) in [
+            ("TLS13-1-3-2021-06", V1_3, V1_3),
+            ("TLS13-1-2-2021-06", V1_2, V1_3),
+            ("TLS13-1-2-Res-2021-06", V1_2, V1_3),
+            ("TLS13-1-2-Ext1-2021-06", V1_2, V1_3),
+            ("TLS13-1-2-Ext2-2021-06", V1_2, V1_3),
+            ("TLS13-1-2-PQ-2025-09", V1_2, V1_3),
+            ("TLS-1-2-2017-01", V1_2, V1_2),
+            ("TLS-1-2-Ext-2018-06", V1_2, V1_2),
+            ("FS-1-2-2019-08", V1_2, V1_2),
+            ("FS-1-2-Res-2019-08", V1_2, V1_2),
+            ("FS-1-2-Res-2020-10", V1_2, V1_2),
+        ] {
+            let policy = SslPolicy::named(name).unwrap();
+            for version in [V1_0, V1_1, V1_2, V1_3] {
+                let is_named = (oldest..=newest).contains(&version);
+                assert_eq!(policy.allows(version), is_named, "{name} {version:?}");
+            }
+        }
+    }
+
+    // Conformance: A9.13, A9.15
+    #[test]
+    fn the_strictest_suites_are_ephemeral_and_authenticated() {
+        let policy = SslPolicy::named("TLS13-1-2-Res-2021-06").unwrap();
+        let names: Vec<&str> = policy.suites().into_iter().map(Suite::as_str).collect();
+        let expected = [
+            "TLS_AES_128_GCM_SHA256",
+            "TLS_AES_256_GCM_SHA384",
+            "TLS_CHACHA20_POLY1305_SHA256",
+            "ECDHE-ECDSA-AES128-GCM-SHA256",
+            "ECDHE-RSA-AES128-GCM-SHA256",
+            "ECDHE-ECDSA-AES256-GCM-SHA384",
+            "ECDHE-RSA-AES256-GCM-SHA384",
+        ];
+        assert_eq!(names, expected);
+        assert!(policy.missing_suites().is_empty());
     }
 }

@@ -305,6 +305,7 @@ fn host_toward_target(authority: &str, port: u16, listener: IpAddr) -> String {
 mod tests {
     use super::*;
 
+    // Conformance: A6.45
     #[test]
     fn a_request_without_a_trace_gets_a_root() {
         let id = root(0x5833_7262, &mut fastrand::Rng::with_seed(1));
@@ -313,6 +314,7 @@ mod tests {
         assert!(random.len() == 24 && random.bytes().all(|b| b.is_ascii_hexdigit()));
     }
 
+    // Conformance: A6.46, A6.48
     #[test]
     fn a_trace_that_came_keeps_its_root_and_fields_and_gets_a_self() {
         let id = joined("Self=1-old-x;Root=1-a-b;CalledFrom=app", 1, &mut fastrand::Rng::with_seed(1));
@@ -320,6 +322,7 @@ mod tests {
         assert!(id.starts_with("Self=1-00000001-") && id.ends_with(";Root=1-a-b;CalledFrom=app"), "{id}");
     }
 
+    // Conformance: A6.37, A6.38
     #[test]
     fn an_address_is_bracketed_in_a_list_and_with_a_port() {
         let with_port = HttpSettings { forwards_client_port: true, ..HttpSettings::default() };
@@ -335,6 +338,7 @@ mod tests {
         }
     }
 
+    // Conformance: A6.28, A6.29, A6.30
     #[test]
     fn a_host_is_rewritten_for_the_listener_s_port() {
         let listener = "127.0.0.1".parse().unwrap();
@@ -342,5 +346,13 @@ mod tests {
         assert_eq!(host_toward_target("example.com:9", 8080, listener), "example.com:9");
         assert_eq!(host_toward_target("example.com:80", 80, listener), "example.com");
         assert_eq!(host_toward_target("", 8080, listener), "127.0.0.1:8080");
+    }
+
+    // Conformance: A6.47
+    #[test]
+    fn a_trace_without_a_root_gets_one() {
+        let id = joined("CalledFrom=app", 1, &mut fastrand::Rng::with_seed(1));
+        let id = id.as_str();
+        assert!(id.starts_with("Root=1-00000001-") && id.ends_with(";CalledFrom=app"), "{id}");
     }
 }

@@ -275,6 +275,7 @@ mod tests {
         }
     }
 
+    // Conformance: A11.12
     #[test]
     fn the_scraper_sums_what_the_workers_count() {
         let telemetry = Telemetry::default();

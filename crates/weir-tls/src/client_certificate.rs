@@ -86,6 +86,7 @@ fn encoded_pem(certificate: &CertificateDer<'_>) -> String {
 mod tests {
     use super::*;
 
+    // Conformance: A9.18
     #[test]
     fn pem_is_url_encoded_but_for_three_characters() {
         let der = CertificateDer::from(vec![0xfb; 50]);

@@ -83,6 +83,7 @@ mod tests {
         certificate(names, Key::Rsa(2048), 100)
     }
 
+    // Conformance: A9.3
     #[test]
     fn a_name_goes_before_its_wildcard_and_a_wildcard_stands_for_one_label() {
         let certificates =
@@ -97,6 +98,7 @@ mod tests {
         assert!(names.matching("").is_empty());
     }
 
+    // Conformance: A9.2
     #[test]
     fn each_rule_decides_when_those_before_it_do_not() {
         let choose = |a: &ServerCertificate, b: &ServerCertificate| {
@@ -120,6 +122,7 @@ mod tests {
         assert_eq!(choose(&base, &certificate(&["a"], Key::Rsa(2048), 200)), 1, "the later end");
     }
 
+    // Conformance: A9.2
     #[test]
     fn what_the_client_cannot_use_is_chosen_last() {
         let (ecdsa, rsa) = (certificate(&["a"], Key::Ecdsa(256), 100), named(&["a"]));

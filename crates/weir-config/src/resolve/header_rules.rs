@@ -93,6 +93,7 @@ mod tests {
         Ok((**headers).clone())
     }
 
+    // Conformance: A5.1.1, A5.1.2, A5.1.3
     #[test]
     fn every_attribute_of_a_listener_has_its_field() {
         for (key, name) in RESPONSE_FIELDS {
@@ -105,6 +106,7 @@ mod tests {
         assert!(!rules("routing_http_response_server_enabled: false").unwrap().keeps_server);
     }
 
+    // Conformance: A5.1.5
     #[test]
     fn what_no_field_may_have_is_refused() {
         let long = "a".repeat(VALUE_BYTES_MAX + 1);

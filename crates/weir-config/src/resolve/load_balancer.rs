@@ -301,6 +301,7 @@ mod tests {
         Ok(loaded.config.definitions.load_balancers[0].http)
     }
 
+    // Conformance: A5.0.4, A5.0.5
     #[test]
     fn requests_are_checked_defensively_unless_something_else_is_written() {
         for kind in ["application", "classic"] {
@@ -318,6 +319,7 @@ mod tests {
         assert_eq!(dropping.map(|checks| checks.drop_invalid_header_fields), Ok(true));
     }
 
+    // Conformance: A5.0.4
     #[test]
     fn a_mode_that_does_not_exist_is_reported_with_its_path() {
         let problems = checks("application", "desync_mitigation_mode: strict,").unwrap_err();

@@ -158,6 +158,7 @@ mod tests {
 
     const WEIGHTED: &str = "target_groups: [{ name: web, weight: 9 }, { name: api }]";
 
+    // Conformance: A3.1.2, A3.1.3, A3.1.4, A3.1.6
     #[test]
     fn stickiness_is_off_or_has_aws_s_defaults() {
         assert_eq!(group("protocol: http"), Ok(None));
@@ -170,6 +171,7 @@ mod tests {
         assert_eq!(week, Ok(DURATION_MAX));
     }
 
+    // Conformance: A3.1.3, A3.1.4, A3.1.5, A3.3.10
     #[test]
     fn what_does_not_go_together_is_refused_at_its_line_with_a_remedy() {
         for (settings, expected) in [
@@ -196,6 +198,7 @@ mod tests {
         assert!(told.contains("this group speaks TCP"), "{told}");
     }
 
+    // Conformance: A2.3.7
     #[test]
     fn an_action_has_clients_stay_in_their_group() {
         let loaded =
@@ -208,6 +211,7 @@ mod tests {
         assert_eq!(forward.stickiness, Some(Duration::from_secs(3600)));
     }
 
+    // Conformance: A2.3.7, A2.3.8, A3.4.13
     #[test]
     fn aws_s_rules_for_weighted_groups_are_kept() {
         let refused = |group: &str, stickiness: &str| {

@@ -214,6 +214,7 @@ mod tests {
         assert_eq!(tls.mutual_authentication, MutualAuthentication::Off);
     }
 
+    // Conformance: A9.25
     #[test]
     fn mutual_authentication_is_read_whole() {
         let (tls, _) = tls(&format!(
@@ -227,6 +228,7 @@ mod tests {
         assert!(store.ignore_client_certificate_expiry && !store.advertise_trust_store_ca_names);
     }
 
+    // Conformance: A9.11, A9.12
     #[test]
     fn a_policy_that_allows_more_than_weir_speaks_is_taken_with_a_warning() {
         let (tls, warnings) = tls(&format!("{HTTPS}        ssl_policy: ELBSecurityPolicy-2016-08\n"));
@@ -238,6 +240,7 @@ mod tests {
         assert!(warnings[0].contains("FIPS 140"), "{warnings:?}");
     }
 
+    // Conformance: A1.10, A1.16, A9.25
     #[test]
     fn mistakes_about_tls_are_told_where_they_stand() {
         for (lines, expected) in [
@@ -278,6 +281,7 @@ mod tests {
         assert!(told.contains("at most 26 certificates"), "{told}");
     }
 
+    // Conformance: A1.17, A4.1.1, A4.1.3, A4.1.9
     #[test]
     fn targets_may_speak_https_and_any_version_of_http() {
         let text = |group: &str| format!("{}target_groups:\n  - {{ name: web, {group} }}\n", listener(""));

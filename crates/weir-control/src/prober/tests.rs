@@ -48,6 +48,7 @@ async fn target(bytes: &'static [u8], holds_open: bool) -> SocketAddr {
     addr
 }
 
+// Conformance: A4.1.1, A4.2.2, A4.2.15, A4.3.11
 #[tokio::test]
 async fn an_http_probe_judges_the_status() {
     let well = target(b"HTTP/1.1 200 OK\r\n\r\n", true).await;
@@ -72,6 +73,7 @@ async fn secured_target(bytes: &'static [u8]) -> SocketAddr {
     addr
 }
 
+// Conformance: A4.1.1, A4.2.7
 #[tokio::test]
 async fn an_https_probe_judges_the_status_behind_whatever_certificate() {
     let well = secured_target(b"HTTP/1.1 200 OK\r\n\r\n").await;
@@ -83,6 +85,7 @@ async fn an_https_probe_judges_the_status_behind_whatever_certificate() {
     assert_eq!(ask(&plan(well, asked(false))).await.verdict, Err(UnhealthyReason::FailedHealthChecks));
 }
 
+// Conformance: A4.2.4
 #[test]
 fn the_host_of_a_probe_has_the_port_unless_it_is_the_usual_one() {
     let host =
@@ -93,6 +96,7 @@ fn the_host_of_a_probe_has_the_port_unless_it_is_the_usual_one() {
     assert_eq!(host("10.0.0.1:8443", true), "10.0.0.1:8443");
 }
 
+// Conformance: A4.3.11
 #[tokio::test]
 async fn nonsense_and_silence_and_refusal_each_fail_for_their_own_reason() {
     let nonsense = target(b"220 smtp ready\r\n", true).await;
@@ -163,6 +167,7 @@ fn by(version: ProtocolVersion, matcher: StatusMatcher) -> Probe {
     Probe::Http { is_tls: false, version, path: "/AWS.ALB/healthcheck".into(), matcher, user_agent: "a" }
 }
 
+// Conformance: A4.2.2
 #[tokio::test]
 async fn an_http_2_probe_judges_the_status() {
     let probe = || by(ProtocolVersion::Http2, StatusMatcher::ok());
@@ -173,6 +178,7 @@ async fn an_http_2_probe_judges_the_status() {
     assert_eq!(ask(&plan(older, probe())).await.verdict, Err(UnhealthyReason::FailedHealthChecks));
 }
 
+// Conformance: A4.2.1, A4.2.2, A4.2.15
 #[tokio::test]
 async fn a_grpc_probe_judges_the_status_of_the_call_wherever_it_stands() {
     let probe = || by(ProtocolVersion::Grpc, StatusMatcher::grpc_unimplemented());

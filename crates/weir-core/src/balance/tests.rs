@@ -30,6 +30,7 @@ fn counts<'c>(
     counts
 }
 
+// Conformance: A3.3.5
 #[test]
 fn round_robin_gives_each_target_its_weight() {
     let counts = counts(&group(Algorithm::RoundRobin, members(&[(1, 1), (2, 2), (3, 1)])), 400, |_| ANY);
@@ -50,12 +51,14 @@ fn the_same_seed_gives_the_same_picks() {
     }
 }
 
+// Conformance: A3.3.9
 #[test]
 fn weighted_random_draws_in_proportion() {
     let counts = counts(&group(Algorithm::WeightedRandom, members(&[(1, 1), (2, 3)])), 8_000, |_| ANY);
     assert!((1_850..2_150).contains(&counts[&1]), "{counts:?}");
 }
 
+// Conformance: A3.3.6
 #[test]
 fn least_outstanding_takes_the_idle_target_and_ties_go_round() {
     let group = group(Algorithm::LeastOutstandingRequests, members(&[(1, 1), (2, 1), (3, 1)]));
@@ -77,6 +80,7 @@ fn least_outstanding_counts_weight_as_capacity() {
     assert_eq!(heavy, 6);
 }
 
+// Conformance: A3.3.6
 #[test]
 fn a_lease_counts_while_it_lives() {
     let group = group(Algorithm::RoundRobin, members(&[(1, 1)]));
@@ -123,6 +127,7 @@ fn an_avoided_target_is_picked_only_when_it_is_alone() {
     }
 }
 
+// Conformance: A3.3.12
 #[test]
 fn slow_start_raises_a_target_s_share_linearly() {
     let all = members(&[(1, 1), (2, 1)]);

@@ -12,9 +12,10 @@ use crate::task::{Provenance, SourceKind, Task, TaskId, TaskLabels, TaskPort, Ta
 
 const SICK: Verdict = Err(UnhealthyReason::Timeout);
 
-/// A reconciler with a clock of its own, one load balancer and one group `api` of the Docker service `api`.
 mod chaos;
+mod engine;
 
+/// A reconciler with a clock of its own, one load balancer and one group `api` of the Docker service `api`.
 struct Control {
     state: State,
     now: Timestamp,
@@ -115,6 +116,7 @@ fn stopping(task: Task) -> Task {
     Task { state: TaskState::Stopping, cause: "kill SIGTERM".into(), ..task }
 }
 
+// Conformance: A4.2.10
 #[test]
 fn a_task_becomes_a_target_and_turns_healthy_after_one_pass() {
     let mut control = Control::start();
@@ -149,6 +151,7 @@ fn a_stop_signal_drains_and_the_end_of_the_task_removes_at_once() {
     assert_eq!(control.ports(), [(2, "initial")]);
 }
 
+// Conformance: A3.5.2
 #[test]
 fn a_draining_target_gets_no_new_picks() {
     let mut control = Control::start();
@@ -164,6 +167,7 @@ fn a_draining_target_gets_no_new_picks() {
     }
 }
 
+// Conformance: A3.5.7
 #[test]
 fn a_task_that_survives_its_stop_signal_returns_as_initial() {
     let mut control = Control::start();
@@ -251,63 +255,7 @@ fn an_unchanged_target_keeps_its_counts_and_health_through_a_change_beside_it() 
     assert_eq!(control.member(1).health, Health::Healthy);
 }
 
-#[test]
-fn a_paused_task_is_unhealthy_at_once_and_initial_when_it_goes_on() {
-    let mut control = Control::start();
-    control.see(&[task("a", "1", 1)]);
-    control.judge(1, Ok(()));
-    control.see(&[Task { state: TaskState::Paused, ..task("a", "1", 1) }]);
-    assert_eq!(control.member(1).health, Health::Unhealthy(UnhealthyReason::Paused));
-    control.judge(1, Ok(()));
-    assert_eq!(control.member(1).health, Health::Unhealthy(UnhealthyReason::Paused));
-    control.see(&[task("a", "1", 1)]);
-    assert_eq!(control.ports(), [(1, "initial")]);
-}
-
-#[test]
-fn a_task_whose_engine_s_health_check_fails_gets_nothing_new_keeps_what_it_has_and_returns() {
-    let mut control = Control::start();
-    control.see(&[task("a", "1", 1), task("b", "1", 2)]);
-    control.judge(1, Ok(()));
-    control.judge(2, Ok(()));
-    let target = control.member(1).target.clone();
-    let lease = crate::lease::Lease::new(target.clone());
-    let failing = Task {
-        state: TaskState::Failing,
-        cause: "the engine's health check fails: exit status 1".into(),
-        ..task("a", "1", 1)
-    };
-    let transitions = control.see(&[failing, task("b", "1", 2)]);
-    assert_eq!(transitions[0].cause, "container shop-a the engine's health check fails: exit status 1");
-    assert_eq!(control.member(1).health, Health::Unhealthy(UnhealthyReason::EngineHealthCheck));
-    assert!(control.judge(1, Ok(())).is_empty(), "a probe does not overrule the engine");
-    assert!(!control.snapshot.groups().next().unwrap().is_eligible(0));
-    assert!(control.wait(1_000).is_empty(), "nothing ends what it has");
-    assert_eq!(target.tally.in_flight(), 1);
-    drop(lease);
-
-    control.see(&[task("a", "1", 1), task("b", "1", 2)]);
-    assert_eq!(control.ports(), [(1, "initial"), (2, "healthy")]);
-    control.judge(1, Ok(()));
-    assert!(Arc::ptr_eq(&target, &control.member(1).target));
-    assert_eq!(control.ports(), [(1, "healthy"), (2, "healthy")]);
-}
-
-#[test]
-fn a_task_is_not_picked_before_its_engine_s_health_check_has_passed() {
-    let mut control = Control::start();
-    let starting = || Task { state: TaskState::Starting, ..task("b", "1", 2) };
-    control.see(&[task("a", "1", 1), starting()]);
-    control.judge(1, Ok(()));
-    assert!(control.judge(2, Ok(())).is_empty());
-    assert_eq!(control.member(2).health, Health::Initial(InitialReason::EngineHealthChecking));
-    assert!(!control.snapshot.groups().next().unwrap().is_eligible(1));
-    control.see(&[task("a", "1", 1), task("b", "1", 2)]);
-    assert_eq!(control.member(2).health, Health::Initial(InitialReason::InitialHealthChecking));
-    control.judge(2, Ok(()));
-    assert!(control.snapshot.groups().next().unwrap().is_eligible(1));
-}
-
+// Conformance: A3.5.1, A3.5.4
 #[test]
 fn a_target_taken_out_of_the_configuration_drains_for_its_delay() {
     let mut control = Control::start();
@@ -333,6 +281,7 @@ fn a_group_taken_out_of_the_configuration_goes_when_its_last_target_has_drained(
     assert_eq!(control.snapshot.groups().count(), 0);
 }
 
+// Conformance: A3.3.13, A3.3.15
 #[test]
 fn slow_start_begins_only_beside_a_target_at_full_speed() {
     let mut control = Control::with(|group| group.slow_start = Duration::from_secs(30));
@@ -344,6 +293,24 @@ fn slow_start_begins_only_beside_a_target_at_full_speed() {
     control.judge(2, SICK);
     control.judge(2, SICK);
     assert_eq!(control.member(2).target.tally.slow_start_age(control.now), None);
+}
+
+// Conformance: A3.3.14, A3.3.15
+#[test]
+fn slow_start_begins_anew_with_health_and_leaves_targets_that_are_healthy_alone() {
+    let mut control = Control::start();
+    control.see(&[task("a", "1", 1), task("b", "1", 2)]);
+    control.judge(1, Ok(()));
+    control.judge(2, Ok(()));
+    control.define(|group| group.slow_start = Duration::from_secs(30));
+    let age = |control: &Control| control.member(2).target.tally.slow_start_age(control.now);
+    assert_eq!(age(&control), None, "it was healthy before");
+    for verdict in [SICK, SICK, Ok(()), Ok(()), Ok(()), Ok(()), Ok(())] {
+        control.judge(2, verdict);
+    }
+    assert_eq!(age(&control), Some(Duration::ZERO));
+    control.see(&[task("a", "1", 1), stopping(task("b", "1", 2))]);
+    assert_eq!(age(&control), None, "it drains");
 }
 
 #[test]
@@ -368,6 +335,7 @@ fn a_label_puts_a_task_into_a_group_and_another_keeps_it_out() {
     assert_eq!(control.ports(), [(1, "initial")]);
 }
 
+// Conformance: A4.2.13
 #[test]
 fn targets_of_an_unused_group_are_unused() {
     let mut control = Control::start();
@@ -383,6 +351,7 @@ fn targets_of_an_unused_group_are_unused() {
     assert_eq!(control.ports(), [(1, "initial")]);
 }
 
+// Conformance: A4.2.10
 #[test]
 fn a_task_that_starts_again_and_again_must_pass_as_one_that_recovers() {
     let mut control = Control::start();

@@ -148,6 +148,7 @@ mod tests {
         condition.matches(&head, ClientAddr("10.1.2.3:5000".parse().unwrap()))
     }
 
+    // Conformance: A2.1.1, A2.1.11
     #[test]
     fn a_host_matches_without_regard_to_case() {
         let condition = Condition::HostHeader(patterns(&["*.example.com"], Case::Insensitive));
@@ -155,6 +156,7 @@ mod tests {
         assert!(!check(&condition, |head| head.host = "example.com"));
     }
 
+    // Conformance: A2.0.6, A2.1.3
     #[test]
     fn a_path_matches_with_regard_to_case_and_never_the_query() {
         let condition = Condition::PathPattern(patterns(&["/api/*", "/x"], Case::Sensitive));
@@ -166,6 +168,7 @@ mod tests {
         }));
     }
 
+    // Conformance: A2.1.6, A2.1.18
     #[test]
     fn a_repeated_header_is_searched_line_by_line() {
         let condition =
@@ -173,6 +176,7 @@ mod tests {
         assert!(check(&condition, |_| {}));
     }
 
+    // Conformance: A2.1.4
     #[test]
     fn a_method_matches_exactly() {
         let condition = Condition::HttpRequestMethod(vec!["GET".into()]);
@@ -180,6 +184,7 @@ mod tests {
         assert!(!check(&condition, |head| head.method = "get"));
     }
 
+    // Conformance: A2.1.7, A2.1.21, A2.1.22
     #[test]
     fn a_query_value_matches_under_its_key_or_under_any() {
         let query = |key: Option<&str>, value: &str| {
@@ -195,11 +200,32 @@ mod tests {
         assert!(!check(&query(None, "1"), |head| head.query = None));
     }
 
+    // Conformance: A2.1.5, A2.1.24
     #[test]
     fn a_source_address_is_the_peer_of_the_connection() {
         let condition = Condition::SourceIp(vec!["10.0.0.0/8".parse().unwrap()]);
         assert!(check(&condition, |_| {}));
         let condition = Condition::SourceIp(vec!["192.168.0.0/16".parse().unwrap()]);
         assert!(!check(&condition, |_| {}));
+    }
+
+    // Conformance: A2.1.24
+    #[test]
+    fn a_network_may_be_of_ipv6() {
+        let condition = Condition::SourceIp(vec!["2001:db8::/32".parse().unwrap()]);
+        let headers: Vec<(String, String)> = Vec::new();
+        let head = Head {
+            scheme: "http",
+            method: "GET",
+            host: "a.example",
+            port: 80,
+            path: "/",
+            normal_path: "/",
+            query: None,
+            headers: &headers,
+        };
+        let is_from = |addr: &str| condition.matches(&head, ClientAddr(addr.parse().unwrap()));
+        assert!(is_from("[2001:db8::1]:5000"));
+        assert!(!is_from("[2001:db9::1]:5000") && !is_from("10.1.2.3:5000"));
     }
 }

@@ -199,6 +199,7 @@ mod tests {
     }
 
     proptest! {
+        // Conformance: A2.0.2
         #[test]
         fn the_index_finds_what_a_look_at_every_rule_in_order_finds(
             rules in prop::collection::vec(

@@ -161,6 +161,7 @@ mod tests {
         Some(String::from_utf8(rewritten).unwrap())
     }
 
+    // Conformance: A2.2.2, A2.2.4
     #[test]
     fn what_matches_first_is_replaced_and_the_rest_stays() {
         for (regex, replacement, text, expected) in [
@@ -181,6 +182,7 @@ mod tests {
         assert_eq!(Transforms { host, url }.to_string(), "host (.*) to x.$1, URL ^/v1 to nothing");
     }
 
+    // Conformance: A2.2.2
     #[test]
     fn a_rewrite_that_cannot_be_says_why() {
         let error = |regex: &str, replacement: &str| Rewrite::new(regex, replacement).unwrap_err();

@@ -160,6 +160,7 @@ mod tests {
         }
     }
 
+    // Conformance: A3.4.3
     #[test]
     fn the_cookie_for_other_sites_wins() {
         let [one, two] = [value(1), value(2)];
@@ -178,6 +179,7 @@ mod tests {
         assert_eq!(group(&[&many]), Err(()));
     }
 
+    // Conformance: A3.4.15
     #[test]
     fn what_is_not_as_it_was_sealed_is_unreadable() {
         let one = value(1);
@@ -188,6 +190,7 @@ mod tests {
         }
     }
 
+    // Conformance: A3.4.5
     #[test]
     fn cookies_are_set_in_the_order_that_aws_has() {
         let mut cookies = Cookies::default();

@@ -203,6 +203,7 @@ mod tests {
         assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len());
     }
 
+    // Conformance: A3.4.1
     #[test]
     fn a_cookie_has_128_characters_and_says_what_was_sealed() {
         let pins = Pins::of(pin(1, 2, 10), [Some(pin(3, 4, 20)), None]);

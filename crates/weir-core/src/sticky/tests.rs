@@ -165,6 +165,7 @@ fn a_client_with_its_cookie_stays_while_others_take_turns() {
     assert_eq!(client.jar["AWSALB"], client.jar["AWSALBCORS"]);
 }
 
+// Conformance: A3.4.7, A3.4.8
 #[test]
 fn every_response_extends_the_time_and_silence_ends_it() {
     let mut world = World::new(&[1], Some(&by_lb_cookie()));
@@ -179,6 +180,7 @@ fn every_response_extends_the_time_and_silence_ends_it() {
     assert!(client.has_missed, "an hour of silence");
 }
 
+// Conformance: A3.4.10
 #[test]
 fn a_client_whose_target_fails_moves_and_stays_when_it_recovers() {
     let mut world = World::new(&[1], Some(&by_lb_cookie()));
@@ -204,6 +206,7 @@ fn a_group_that_fails_open_keeps_its_clients_where_they_were() {
     assert_eq!([world.ask(&mut client), world.ask(&mut client)], [first; 2]);
 }
 
+// Conformance: A3.4.18
 #[test]
 fn a_cookie_of_another_group_means_nothing_and_is_kept_for_it() {
     let mut world = World::new(&[1, 0, 0, 0], Some(&by_lb_cookie()));
@@ -246,6 +249,7 @@ fn a_group_that_is_not_sticky_looks_at_no_cookie() {
     assert_eq!(world.decide(&client.lines()).affinity, None);
 }
 
+// Conformance: A3.4.11, A3.4.12
 #[test]
 fn an_application_s_cookie_and_ours_are_needed_together() {
     let mut world = World::new(&[1], Some(&by_app_cookie()));
@@ -273,6 +277,7 @@ fn an_application_s_cookie_and_ours_are_needed_together() {
     assert_eq!(world.ask(&mut client), second, "it has moved for good");
 }
 
+// Conformance: A3.3.1
 #[test]
 fn a_client_stays_in_its_group_whatever_the_weights_but_zero() {
     let mut world = World::with_group_stickiness(&[1, 1]);
@@ -289,6 +294,7 @@ fn a_client_stays_in_its_group_whatever_the_weights_but_zero() {
     assert!((30..70).contains(&in_first), "{in_first}");
 }
 
+// Conformance: A2.3.6
 #[test]
 fn a_client_of_a_group_without_weight_is_drawn_anew_and_stays_there() {
     let mut world = World::with_group_stickiness(&[1, 0]);
@@ -303,6 +309,7 @@ fn a_client_of_a_group_without_weight_is_drawn_anew_and_stays_there() {
     assert!(matches!(decision.outcome, Outcome::Unavailable { group: None, .. }));
 }
 
+// Conformance: A3.4.16
 #[test]
 fn a_group_cookie_that_nobody_can_read_is_told_of_and_an_old_one_is_not() {
     let mut world = World::with_group_stickiness(&[1, 1]);
@@ -318,6 +325,7 @@ fn a_group_cookie_that_nobody_can_read_is_told_of_and_an_old_one_is_not() {
     assert!(unreadable(&mut world, &client));
 }
 
+// Conformance: A2.3.4
 #[test]
 fn a_group_without_a_target_keeps_its_clients_as_aws_does() {
     let mut world = World::with_group_stickiness(&[1, 0]);

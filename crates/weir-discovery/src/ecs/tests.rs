@@ -81,6 +81,7 @@ fn addrs(tasks: &[Task]) -> Vec<String> {
     tasks.iter().map(|task| format!("{}={}", task.ports[0].container_port, task.ports[0].addr)).collect()
 }
 
+// Conformance: A3.1.17
 #[test]
 fn a_task_in_bridge_mode_is_at_its_host_port_of_the_instance() {
     let (tasks, mistakes) = followed(known("bridge"), &[bridge("1", 1)]);
@@ -114,6 +115,7 @@ fn a_task_in_the_host_s_network_is_at_its_container_port_of_the_instance() {
     assert!(tasks.is_empty(), "in bridge mode a port that is not known yet is none: {tasks:?}");
 }
 
+// Conformance: A3.1.17
 #[test]
 fn two_containers_of_a_task_are_two_identities() {
     let mut task = bridge("1", 1);

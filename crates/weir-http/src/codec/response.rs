@@ -224,6 +224,7 @@ pub(crate) fn reason_phrase(status: u16) -> &'static str {
 mod tests {
     use super::*;
 
+    // Conformance: A6.56
     #[test]
     fn the_page_of_a_503_has_the_observed_length() {
         let length = |status| Response::error(status).0.length;

@@ -174,6 +174,7 @@ mod tests {
         assert_eq!(Quoted("a\" \"b\n\\").to_string(), r#""a\" \"b\x0A\\""#);
     }
 
+    // Conformance: A10.5
     #[test]
     fn a_step_that_was_not_reached_is_minus_one() {
         assert_eq!(seconds(None, 3), "-1");

@@ -34,6 +34,7 @@ async fn refusal(folder: &Folder, store: &TrustStore, client: &Client) -> Option
     client.meet(&server).await.server.err().map(|error| error.reason())
 }
 
+// Conformance: A9.19
 #[tokio::test]
 async fn a_verified_client_is_told_of_in_five_headers() {
     let folder = Folder::new();
@@ -59,6 +60,7 @@ async fn a_verified_client_is_told_of_in_five_headers() {
     }
 }
 
+// Conformance: A9.18
 #[tokio::test]
 async fn passthrough_passes_on_whatever_is_shown_even_nothing() {
     let folder = Folder::new();
@@ -73,6 +75,7 @@ async fn passthrough_passes_on_whatever_is_shown_even_nothing() {
     assert_eq!(Client::default().greet(&server).await.client_certificate, None);
 }
 
+// Conformance: A9.17
 #[tokio::test]
 async fn off_asks_for_nothing() {
     let folder = Folder::new();
@@ -81,6 +84,7 @@ async fn off_asks_for_nothing() {
     assert_eq!(with(&client).greet(&server).await.client_certificate, None);
 }
 
+// Conformance: A6.3, A9.20
 #[tokio::test]
 async fn verify_refuses_every_client_that_nobody_vouches_for() {
     let folder = Folder::new();
@@ -105,6 +109,7 @@ async fn verify_refuses_every_client_that_nobody_vouches_for() {
     }
 }
 
+// Conformance: A9.22
 #[tokio::test]
 async fn four_certificates_lead_to_an_authority_and_five_do_not() {
     let folder = Folder::new();
@@ -121,6 +126,7 @@ async fn four_certificates_lead_to_an_authority_and_five_do_not() {
     assert_eq!(refusal(&folder, &nearer, &five).await, None, "an authority in between is trusted itself");
 }
 
+// Conformance: A9.25
 #[tokio::test]
 async fn an_authority_that_was_revoked_vouches_for_nobody() {
     let folder = Folder::new();
@@ -137,6 +143,7 @@ fn serial_bytes(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
 }
 
+// Conformance: A9.23
 #[tokio::test]
 async fn a_client_s_own_dates_can_be_ignored_and_nothing_else() {
     let folder = Folder::new();
@@ -155,6 +162,7 @@ async fn a_client_s_own_dates_can_be_ignored_and_nothing_else() {
     assert_eq!(refusal(&folder, &lenient, &with(&stranger)).await, Some("client_certificate_untrusted"));
 }
 
+// Conformance: A9.23
 #[tokio::test]
 async fn authorities_are_named_to_clients_only_when_asked_for() {
     let folder = Folder::new();
@@ -187,6 +195,7 @@ async fn authorities_are_named_to_clients_only_when_asked_for() {
     }
 }
 
+// Conformance: A9.24
 #[tokio::test]
 async fn sessions_of_clients_with_certificates_are_not_resumed() {
     let folder = Folder::new();

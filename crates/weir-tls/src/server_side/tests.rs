@@ -13,6 +13,7 @@ fn shop(folder: &Folder) -> ServerSide {
     serving(&plain(vec![testing::self_signed(&["shop.example"], KeyKind::P256).write(folder, "shop")]))
 }
 
+// Conformance: A6.6
 #[tokio::test]
 async fn a_handshake_says_what_was_settled_and_bytes_go_both_ways() {
     let server = shop(&Folder::new());
@@ -34,6 +35,7 @@ async fn a_handshake_says_what_was_settled_and_bytes_go_both_ways() {
     assert_eq!(&read, b"answered");
 }
 
+// Conformance: A6.43, A9.5
 #[tokio::test]
 async fn suites_of_tls_1_2_have_openssl_s_names_and_the_listener_s_order() {
     let server = shop(&Folder::new());
@@ -43,6 +45,7 @@ async fn suites_of_tls_1_2_have_openssl_s_names_and_the_listener_s_order() {
     assert_eq!(handshake.alpn, None, "it asked for none");
 }
 
+// Conformance: A1.16, A9.1
 #[tokio::test]
 async fn a_client_is_shown_the_certificate_for_its_name_or_the_default() {
     let folder = Folder::new();
@@ -62,6 +65,7 @@ async fn a_client_is_shown_the_certificate_for_its_name_or_the_default() {
     }
 }
 
+// Conformance: A9.2
 #[tokio::test]
 async fn clients_that_can_are_shown_ecdsa_and_others_rsa() {
     let folder = Folder::new();
@@ -77,6 +81,7 @@ async fn clients_that_can_are_shown_ecdsa_and_others_rsa() {
     }
 }
 
+// Conformance: A9.6, A9.7
 #[tokio::test]
 async fn a_policy_decides_versions_and_groups() {
     let folder = Folder::new();
@@ -114,6 +119,7 @@ async fn is_resumed(client: &Client, first: &ServerSide, second: &ServerSide) ->
     meet(config, client.name, second).await.server.unwrap().1.is_resumed
 }
 
+// Conformance: A6.26
 #[tokio::test]
 async fn sessions_are_resumed_wherever_the_secret_is_the_same() {
     let folder = Folder::new();

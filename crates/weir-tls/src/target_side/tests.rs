@@ -21,6 +21,7 @@ async fn meet(
     (handshake, agreed)
 }
 
+// Conformance: A1.18, A9.16
 #[tokio::test]
 async fn anyone_is_taken_for_a_target_and_agrees_on_a_protocol() {
     let folder = Folder::new();
@@ -60,6 +61,7 @@ async fn a_target_that_breaks_off_or_speaks_plainly_is_told_apart() {
     assert_eq!(side.connect(near, None, &[]).await.unwrap_err().reason(), "not_tls");
 }
 
+// Conformance: A7.28
 #[tokio::test(start_paused = true)]
 async fn a_target_that_is_silent_is_given_up_after_the_deadline() {
     let (near, _far) = connected().await;

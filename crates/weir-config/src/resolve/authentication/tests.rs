@@ -60,6 +60,7 @@ fn a_provider_of_this_machine_needs_no_tls() {
     }
 }
 
+// Conformance: A2.0.7, A2.0.8, A2.3.41
 #[test]
 fn mistakes_about_tokens_are_told_where_they_stand() {
     let jwt = |keys: &str| format!("{{ jwt_validation: {{ {keys} }} }}");
@@ -124,6 +125,7 @@ fn mistakes_about_tokens_are_told_where_they_stand() {
     }
 }
 
+// Conformance: A2.0.8
 #[test]
 fn who_it_is_is_asked_over_tls_only_and_by_rules_too() {
     let told = mistake(&listener(&format!(
@@ -150,6 +152,7 @@ fn a_network_listener_asks_nobody() {
 
 const OIDC: &str = "issuer: \"https://id.example\", authorization_endpoint: \"https://id.example/a\", token_endpoint: \"https://id.example/t\", user_info_endpoint: \"https://id.example/u\", client_id: weir, client_secret_file: client.secret";
 
+// Conformance: A2.3.27
 #[test]
 fn a_login_is_read_with_aws_s_defaults() {
     let login = |keys: &str| {
@@ -172,6 +175,7 @@ fn a_login_is_read_with_aws_s_defaults() {
     assert_eq!(written.authentication_request_extra_params, [("prompt".to_owned(), "login".to_owned())]);
 }
 
+// Conformance: A2.3.27
 #[test]
 fn mistakes_about_logins_are_told_where_they_stand() {
     let params = |count: usize| (0..count).map(|at| format!("p{at}: x")).collect::<Vec<_>>().join(", ");

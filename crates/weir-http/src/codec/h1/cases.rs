@@ -120,6 +120,7 @@ fn shown(message: &Message) -> String {
     shown.trim_end().to_owned()
 }
 
+// Conformance: A8.8, A8.9, A8.10
 #[test]
 fn each_case_becomes_what_is_written_below_it() {
     let cases = all();

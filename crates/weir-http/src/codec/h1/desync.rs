@@ -252,6 +252,7 @@ mod tests {
 
     use super::*;
 
+    // Conformance: A8.1, A8.2, A8.3, A8.4
     #[test]
     fn each_mode_does_with_each_class_what_the_table_says() {
         let table = [
@@ -266,6 +267,7 @@ mod tests {
         }
     }
 
+    // Conformance: A8.7
     #[test]
     fn the_gravest_oddity_decides_the_class() {
         let mild = Oddities::of(Reason::SpaceInUri);
@@ -286,6 +288,7 @@ mod tests {
         assert!(Reason::ALL.is_sorted_by_key(|reason| reason.class()));
     }
 
+    // Conformance: A8.9
     #[test]
     fn a_head_left_unfinished_is_ambiguous() {
         assert!(Oddities::of_cut(b"GET / HTTP/1.1\r\nHost: a\r\n").has(Reason::MissingLastEmptyLine));

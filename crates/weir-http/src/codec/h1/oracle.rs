@@ -126,6 +126,7 @@ fn why_refused(bytes: &[u8], error: HeadError) -> Option<Difference> {
     }
 }
 
+// Conformance: A8.8, A8.9, A8.10
 #[test]
 fn classes_differ_from_those_of_the_oracle_only_where_that_is_meant() {
     let generated = seeds(INPUTS).map(|seed| (format!("seed {seed}"), conversation(seed)));

@@ -72,6 +72,7 @@ fn rest_of_letters<'n>(name: &'n [u8], letters: &[u8]) -> Option<&'n [u8]> {
 mod tests {
     use super::*;
 
+    // Conformance: A8.13
     #[test]
     fn what_stands_between_letters_does_not_hide_a_name() {
         for name in

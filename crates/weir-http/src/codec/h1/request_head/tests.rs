@@ -124,6 +124,7 @@ fn lines_may_end_without_a_carriage_return() {
     assert_eq!(read.reasons, ["NonCrLfLineTermination"]);
 }
 
+// Conformance: A6.22
 #[test]
 fn a_folded_line_becomes_one() {
     let read = read(&with_fields("X: a\r\n b\n\tc \r\n \r\nY:\r\n d\r\n"));
@@ -131,6 +132,7 @@ fn a_folded_line_becomes_one() {
     assert_eq!(read.reasons, ["NonCrLfLineTermination", "MultilineHeader"]);
 }
 
+// Conformance: A6.22
 #[test]
 fn fields_that_frame_and_route_are_never_folded() {
     for name in ["Host", "Connection", "Transfer-Encoding", "Content-Length"] {
@@ -158,6 +160,7 @@ fn lines_without_a_name_or_a_colon_reach_no_target() {
     }
 }
 
+// Conformance: A8.13
 #[test]
 fn look_alikes_reach_no_target_and_frame_nothing() {
     for line in [
@@ -174,6 +177,7 @@ fn look_alikes_reach_no_target_and_frame_nothing() {
     assert_eq!((forwarded.fields.len(), forwarded.reasons.len()), (1, 0));
 }
 
+// Conformance: A8.13
 #[test]
 fn values_of_look_alikes_count_for_the_class() {
     for (lines, class) in [
@@ -208,6 +212,7 @@ fn chunks_win_over_a_length_which_reaches_no_target() {
     }
 }
 
+// Conformance: A6.20
 #[test]
 fn identity_is_no_coding() {
     let read = read(&with_fields("Transfer-Encoding: identity\r\nContent-Length: 6\r\n"));
@@ -216,6 +221,7 @@ fn identity_is_no_coding() {
     assert_eq!(self::read(&with_fields("Transfer-Encoding: identity\r\n")).framing, Framing::None);
 }
 
+// Conformance: A8.11
 #[test]
 fn equal_lengths_become_one() {
     let read = read(&with_fields("Content-Length: 5\r\nContent-Length: 05\r\n"));
@@ -223,6 +229,7 @@ fn equal_lengths_become_one() {
     assert_eq!(read.reasons, ["DuplicateContentLength"]);
 }
 
+// Conformance: A8.11
 #[test]
 fn a_length_is_digits_and_one_number() {
     let reason = Reason::BadContentLength;
@@ -235,6 +242,7 @@ fn a_length_is_digits_and_one_number() {
     assert_eq!(read(&with_fields("Content-Length: 0\r\n")).framing, Framing::None);
 }
 
+// Conformance: A6.20, A8.12
 #[test]
 fn a_transfer_coding_is_chunked_alone() {
     let (bad, twice) = (Reason::BadTransferEncoding, Reason::MultipleTransferEncodingChunked);
@@ -354,6 +362,7 @@ fn text_beyond_ascii_passes_in_values_and_is_noted() {
     );
 }
 
+// Conformance: A5.0.21
 #[test]
 fn names_with_other_than_letters_digits_and_hyphens_can_be_left_out() {
     let mut bytes = with_fields("Host: a\r\nX_Y: a\r\nX-1: b\r\nX.Y: c\r\n");

@@ -9,6 +9,7 @@ fn with_filler(before: &str, filler: usize, after: &str) -> [Result<bool, HeadEr
     [parse(part.clone()), parse(part + after)]
 }
 
+// Conformance: A6.23, A7.14
 #[test]
 fn lines_have_16_kib_with_their_ends() {
     let (before, after) = ("GET /", " HTTP/1.1\r\n\r\n");
@@ -27,6 +28,7 @@ fn lines_have_16_kib_with_their_ends() {
     assert_eq!(with_filler(&folded, 0, after), [Err(HeadError::FieldTooLong); 2]);
 }
 
+// Conformance: A6.23
 #[test]
 fn a_head_has_64_kib_and_100_fields() {
     let fields = |count: usize, bytes: usize| format!("X:{}\r\n", "a".repeat(bytes - 4)).repeat(count);
