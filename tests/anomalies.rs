@@ -25,6 +25,7 @@ fn find_anomaly(weir: &Weir, target: &FakeTarget) {
     });
 }
 
+// Conformance: A3.1.8, A3.3.17, A11.20
 #[test]
 fn a_target_that_fails_far_more_often_than_its_peers_gets_a_twentieth_where_that_is_wanted() {
     let targets = targets();
@@ -40,6 +41,7 @@ fn a_target_that_fails_far_more_often_than_its_peers_gets_a_twentieth_where_that
     assert!(weir.admin("/api/v1/events").body.contains("far more than of its peers"));
 }
 
+// Conformance: A3.3.16
 #[test]
 fn anomalies_are_found_and_left_alone_where_nothing_else_is_wanted() {
     let targets = targets();
@@ -51,6 +53,7 @@ fn anomalies_are_found_and_left_alone_where_nothing_else_is_wanted() {
     assert!((8..=12).contains(&failed), "{failed} of 30: each has its turns");
 }
 
+// Conformance: A3.1.12, A3.1.13, A4.4.2, A11.22, A11.23
 #[test]
 fn a_group_with_fewer_healthy_targets_than_it_must_have_uses_all_of_them() {
     let targets = ["one", "two", "three"].map(FakeTarget::answering);

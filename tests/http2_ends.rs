@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::Reason;
 use weir_control::Origin;
-use weir_tests::frames::{ACK, END_HEADERS, END_STREAM, block, frame, kind};
+use weir_tests::frames::{ACK, END_HEADERS, END_STREAM, Outcome, block, frame, kind};
 use weir_tests::http2::{answer, request};
 use weir_tests::target::respond;
 use weir_tests::{FakeTarget, Folder, Frames, Http2Client, Weir, run, wait_until};
@@ -216,7 +216,7 @@ fn a_head_that_unpacks_to_more_than_it_may_is_refused() {
     let mut client = Frames::connect(weir.listener(0));
     client.send(kind::HEADERS, END_HEADERS | END_STREAM, 1, &bomb);
     let outcome = client.outcome(1);
-    assert_ne!(outcome, weir_tests::frames::Outcome::Answered(200));
+    assert_ne!(outcome, Outcome::Answered(200));
     assert!(target.received().is_empty(), "it reached the target; {outcome:?}");
     let taken = flood(
         &weir,
@@ -281,4 +281,29 @@ fn a_connection_of_very_many_requests_is_replaced_without_losing_one() {
         assert!((REQUESTS..REQUESTS + 200).contains(&answered), "{answered} were answered");
         client.ended().await.expect("the connection ends in order");
     });
+}
+
+// Conformance: A6.19
+#[test]
+fn a_client_that_waits_for_100_continue_gets_it_and_another_expectation_is_417() {
+    let target = FakeTarget::answering("web");
+    let weir = weir(&target);
+    let head = |expectation: &'static [u8]| -> [(&str, &[u8]); 6] {
+        [
+            (":method", b"POST"),
+            (":scheme", b"http"),
+            (":authority", b"a"),
+            (":path", b"/"),
+            ("content-length", b"3"),
+            ("expect", expectation),
+        ]
+    };
+    let mut client = Frames::connect(weir.listener(0));
+    client.head(1, 0, &head(b"100-continue"));
+    assert_eq!(client.outcome(1), Outcome::Answered(100));
+    client.send(kind::DATA, END_STREAM, 1, b"abc");
+    assert_eq!(client.outcome(1), Outcome::Answered(200));
+    assert_eq!((target.last().body.as_slice(), target.last().has("expect")), (&b"abc"[..], false));
+    client.head(3, 0, &head(b"foo"));
+    assert_eq!(client.outcome(3), Outcome::Answered(417));
 }

@@ -1,11 +1,15 @@
 //! Connections to targets that speak HTTP/2: how many there are, and what a target may do to them.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
+use h2::client::Builder;
 use weir_tests::frame_target::FrameTarget;
 use weir_tests::frames::{END_HEADERS, END_STREAM, Frame, block, frame, kind};
 use weir_tests::http2::{answer, request};
+use weir_tests::http2_target::Exchange;
 use weir_tests::yaml::{application, group_of};
-use weir_tests::{Http2Client, Weir, run, wait_until};
+use weir_tests::{Http2Client, Http2Target, Weir, run, wait_until};
 
 /// Name and value.
 type Field<'a> = (&'a str, &'a [u8]);
@@ -65,6 +69,56 @@ fn a_connection_gets_as_many_streams_as_its_target_allows_and_the_rest_get_other
         wait_until("each has reached the target", || silent.requests() == REQUESTS);
     });
     assert_eq!(silent.connections(), 4);
+}
+
+#[test]
+fn a_stream_that_ends_serves_those_that_wait_for_a_connection_that_never_comes() {
+    const REQUESTS: usize = 20;
+    const ONE_STREAM: &[u8] = &[0, 3, 0, 0, 0, 1];
+    let target = FrameTarget::serving(1, ONE_STREAM, |_, received| match received.kind {
+        kind::HEADERS => head(received.stream, &[OK]),
+        _ => Vec::new(),
+    });
+    let weir = weir(&target);
+    run(async {
+        let mut client = Http2Client::connect(weir.listener(0)).await;
+        assert_eq!(client.get("/").await.status, 200);
+        let mut responses = Vec::new();
+        for _ in 0..REQUESTS {
+            responses.push(client.begin(request("POST", "/"), true).await.0);
+        }
+        for response in responses {
+            assert_eq!(answer(response).await.unwrap().status, 200);
+        }
+    });
+    assert_eq!(target.requests(), REQUESTS + 1);
+}
+
+#[test]
+fn clients_that_do_not_read_stop_nobody_else_s_answers() {
+    const STALLED: usize = 90;
+    let large = Arc::new("x".repeat(400_000));
+    let told = large.clone();
+    let target = Http2Target::behaving(move |mut exchange: Exchange| {
+        let large = told.clone();
+        async move { exchange.answer(200, &large) }
+    });
+    let groups = [group_of("web", "protocol_version: http2", &target.yaml())];
+    let yaml = application(&groups, "http2_prior_knowledge: true", "default_action: { forward: web }");
+    let weir = Weir::start_healthy(&format!("workers: 1\n{yaml}"));
+    run(async {
+        let mut settings = Builder::new();
+        settings.initial_window_size(0);
+        let mut stalled = Http2Client::connect_as(&settings, weir.listener(0)).await;
+        let mut heads = Vec::new();
+        for _ in 0..STALLED {
+            let (response, _) = stalled.begin(request("GET", "/"), true).await;
+            heads.push(response.await.unwrap());
+        }
+        let mut client = Http2Client::connect(weir.listener(0)).await;
+        assert_eq!(client.get("/").await.text().len(), large.len());
+        drop(heads);
+    });
 }
 
 #[test]

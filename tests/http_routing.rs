@@ -1,5 +1,6 @@
 //! Which group a request goes to.
 
+use weir_core::health::Health;
 use weir_tests::yaml::{application, group};
 use weir_tests::{Client, FakeTarget, Folder, Weir};
 
@@ -221,7 +222,7 @@ fn a_group_without_targets_keeps_its_share() {
         application(&groups, "", &format!("default_action: {{ forward: {forward} }}"))
     );
     let weir = Weir::start_in(Folder::new(), &yaml, |setup| setup.seed = Some(1));
-    weir.wait_until_healthy();
+    weir.wait_for_health(target.addr(), Health::Healthy);
     let mut client = weir.client();
     let statuses: Vec<u16> = (0..200).map(|_| client.get("/").status).collect();
     let count = |status: u16| statuses.iter().filter(|answered| **answered == status).count();

@@ -1,5 +1,6 @@
-//! What happens is counted, so that CloudWatch's numbers can be had.
+//! What happens is counted, so that every number of `CloudWatch` can be had.
 
+use weir_core::health::Health;
 use weir_tests::yaml::{application, group, group_of};
 use weir_tests::{FakeTarget, Weir, wait_until};
 
@@ -18,7 +19,8 @@ fn what_happens_is_counted() {
         ], default_action: { forward: web }";
     let target = FakeTarget::answering("hello");
     let groups = [group("web", "", &[&target]), group("none", "", &[])];
-    let weir = Weir::start_healthy(&application(&groups, "", rules));
+    let weir = Weir::start(&application(&groups, "", rules));
+    weir.wait_for_health(target.addr(), Health::Healthy);
     let mut client = weir.client();
     assert_eq!(client.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc").status, 200);
     assert_eq!(["/fixed", "/go", "/none"].map(|path| client.get(path).status), [404, 301, 503]);

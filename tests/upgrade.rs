@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use weir_tests::yaml::{application, forwarding_to, group};
-use weir_tests::{Client, FakeTarget, Folder, Weir, wait_until};
+use weir_tests::{Client, FakeTarget, Folder, Http2Client, Weir, run, wait_until};
 
 use crate::access_log::{fields, lines};
 
@@ -127,4 +127,29 @@ fn a_silent_websocket_ends_after_the_idle_timeout_and_has_one_line_in_the_log() 
     let lines = lines(&path, 1);
     assert_eq!(lines.len(), 1);
     assert_eq!(fields(&lines[0])[0], "ws");
+}
+
+#[test]
+fn a_stream_of_http_2_is_no_websocket_unless_its_target_has_agreed_to_the_key_that_weir_made() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nevil",
+        "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: eHh4eA==\r\n\r\nevil",
+    ] {
+        let target = FakeTarget::behaving(move |_, stream| stream.write_all(answer.as_bytes()).is_ok());
+        let groups = [group("web", "", &[&target])];
+        let weir = Weir::start_healthy(&application(
+            &groups,
+            "http2_prior_knowledge: true",
+            "default_action: { forward: web }",
+        ));
+        run(async {
+            let mut client = Http2Client::connect(weir.listener(0)).await;
+            // The listener's settings have come by then.
+            client.get("/").await;
+            let (response, _stream) = client.begin_tunnel("websocket", "/").await;
+            assert_eq!(response.await.unwrap().status(), 502, "{answer}");
+        });
+    }
 }

@@ -33,6 +33,17 @@ impl FrameTarget {
     where
         B: Fn(usize, &Frame) -> Vec<u8> + Clone + Send + 'static,
     {
+        Self::serving(usize::MAX, settings, behaviour)
+    }
+
+    /// The same, on so many connections; it accepts the others and says nothing.
+    ///
+    /// # Panics
+    /// When loopback has no port left.
+    pub fn serving<B>(most: usize, settings: &'static [u8], behaviour: B) -> Self
+    where
+        B: Fn(usize, &Frame) -> Vec<u8> + Clone + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let addr = listener.local_addr().expect("a bound socket has an address");
         let counts = Arc::<Counts>::default();
@@ -40,7 +51,7 @@ impl FrameTarget {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (counts, behaviour) = (counts.clone(), behaviour.clone());
-                std::thread::spawn(move || serve(stream, settings, &counts, &behaviour));
+                std::thread::spawn(move || serve(stream, most, settings, &counts, &behaviour));
             }
         });
         target
@@ -65,12 +76,16 @@ impl FrameTarget {
 /// Serves one connection until its end.
 fn serve(
     mut stream: TcpStream,
+    most: usize,
     settings: &[u8],
     counts: &Counts,
     behaviour: &impl Fn(usize, &Frame) -> Vec<u8>,
 ) -> io::Result<()> {
     stream.read_exact(&mut [0; PREFACE_BYTES])?;
-    counts.connections.fetch_add(1, Relaxed);
+    if counts.connections.fetch_add(1, Relaxed) >= most {
+        // To its end.
+        return io::copy(&mut stream, &mut io::sink()).map(drop);
+    }
     stream.write_all(&frame(kind::SETTINGS, 0, 0, settings))?;
     loop {
         let next = read(&mut stream)?;

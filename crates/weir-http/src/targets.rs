@@ -11,19 +11,20 @@ use std::task::Poll;
 use std::time::Duration;
 
 use ahash::AHashMap;
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use weir_core::address::TargetAddr;
 use weir_core::definition::{ProtocolVersion, TargetProtocol};
 use weir_core::dispatcher::Speech;
-use weir_core::head::split_host_port;
 use weir_core::target::{Target, TargetSerial};
 use weir_core::time::Timestamp;
 use weir_net::clock::Clock;
 use weir_net::departures::Departures;
-use weir_net::dial::dial;
 use weir_tls::{Alpn, TargetSide};
 
 use self::opening::{Opener, Opening};
 use crate::codec::h1::target::TargetConnection;
-use crate::codec::h2::target::{SharedConnection, Stream};
+use crate::codec::h2::target::{STREAMS_MAX, SharedConnection, Stream};
 use crate::codec::phase::{ConnectionState, Phase};
 use crate::codec::request::Request;
 use crate::codec::socket::Socket;
@@ -49,7 +50,9 @@ pub(crate) struct Targets {
     idle: Rc<RefCell<AHashMap<TargetSerial, Vec<Idle>>>>,
     shared: Rc<RefCell<AHashMap<TargetSerial, Vec<Shared>>>>,
     /// Connections that will be shared once they are there.
-    opening: Rc<RefCell<AHashMap<TargetSerial, Weak<Opening>>>>,
+    opening: Rc<RefCell<AHashMap<TargetSerial, Vec<Weak<Opening>>>>>,
+    /// Rings when a stream of any of them has ended.
+    freed: Rc<Notify>,
 }
 
 /// What a request is sent on.
@@ -88,6 +91,7 @@ impl Targets {
             idle: Rc::default(),
             shared: Rc::default(),
             opening: Rc::default(),
+            freed: Rc::default(),
         }
     }
 
@@ -122,60 +126,72 @@ impl Targets {
         speech: Speech,
         request: &Request,
     ) -> Result<Link, RequestError> {
+        let state = &request.parts().connection;
         match speech.version {
             ProtocolVersion::Http1 => {
-                let socket = self.dial(target, speech, request);
-                let socket = patiently(&request.parts().connection, socket).await?;
+                let socket = dial(target.addr, speech, request.host(), self.tls.clone());
+                let socket = patiently(state, socket).await?;
                 let pool = Pool { targets: self.clone(), serial: target.serial };
                 Ok(Link::Http1(TargetConnection::new(socket, self.departures.of(target), pool)))
             }
-            ProtocolVersion::Http2 | ProtocolVersion::Grpc => loop {
-                if let Some(stream) = self.stream(target.serial) {
-                    break Ok(Link::Http2(stream));
-                }
-                let opening = self.opening.borrow().get(&target.serial).and_then(Opening::join);
-                match opening {
-                    Some(opening) => patiently(&request.parts().connection, opening.ended()).await?,
-                    None => break self.share(target, speech, request).await.map(Link::Http2),
-                }
-            },
+            ProtocolVersion::Http2 | ProtocolVersion::Grpc => {
+                patiently(state, self.share(target, speech, request)).await.map(Link::Http2)
+            }
         }
     }
 
-    /// Opens a connection that requests share, for a request and for those that come meanwhile.
+    /// A stream on the first connection that has room for one: whichever request ends or connection opens first.
     async fn share(
         &self,
         target: &Arc<Target>,
         speech: Speech,
         request: &Request,
     ) -> Result<Stream, RequestError> {
-        let ours = Opener::default();
-        self.opening.borrow_mut().insert(target.serial, ours.opening());
-        let opened = patiently(&request.parts().connection, async {
-            let socket = self.dial(target, speech, request).await?;
-            SharedConnection::begin(socket, self.departures.of(target)).await
-        });
-        let connection = opened.await.inspect_err(|error| ours.fail(error))?;
-        let stream = connection.stream().ok_or(RequestError::TargetClosedEarly)?;
-        let shared = Shared { connection, used: self.clock.now() };
-        self.shared.borrow_mut().entry(target.serial).or_default().push(shared);
-        Ok(stream)
+        loop {
+            // Made before the look, so that nothing is missed.
+            let freed = self.freed.notified();
+            if let Some(stream) = self.stream(target.serial) {
+                return Ok(stream);
+            }
+            let opening = self.opening(target, speech, request);
+            tokio::select! {
+                ended = opening.ended() => ended?,
+                () = freed => {}
+            }
+        }
     }
 
-    /// Dials, and shakes hands where the group's targets speak TLS.
-    async fn dial(&self, target: &Target, speech: Speech, request: &Request) -> Result<Socket, RequestError> {
-        let stream = dial(target.addr).await.map_err(RequestError::DialFailed)?;
-        if speech.protocol != TargetProtocol::Https {
-            return Ok(Socket::Plain(stream));
+    /// A connection that is being opened and will have room for one more request; one that is begun, if there is none.
+    fn opening(&self, target: &Arc<Target>, speech: Speech, request: &Request) -> Rc<Opening> {
+        let shared = self.shared.borrow();
+        let known = shared.get(&target.serial).into_iter().flatten();
+        let most = known.map(|shared| shared.connection.most()).max().unwrap_or(STREAMS_MAX);
+        let mut opening = self.opening.borrow_mut();
+        let under_way = opening.entry(target.serial).or_default();
+        under_way.retain(|opening| opening.strong_count() > 0);
+        if let Some(joined) = under_way.iter().find_map(|opening| Opening::join(opening, most)) {
+            return joined;
         }
-        let alpn: &[Alpn] = match speech.version {
-            ProtocolVersion::Http1 => &[Alpn::Http1],
-            ProtocolVersion::Http2 | ProtocolVersion::Grpc => &[Alpn::Http2],
+        let (opener, begun) = Opener::begin();
+        under_way.push(Rc::downgrade(&begun));
+        // By itself: whoever began it may go away, or get a stream elsewhere.
+        spawn_local(self.clone().open(target.clone(), speech, request.host().to_owned(), opener));
+        begun
+    }
+
+    /// Opens a connection that requests share.
+    async fn open(self, target: Arc<Target>, speech: Speech, host: String, opener: Opener) {
+        let dialled = async {
+            let socket = dial(target.addr, speech, &host, self.tls.clone()).await?;
+            SharedConnection::begin(socket, self.departures.of(&target), self.freed.clone()).await
         };
-        let (host, _) = split_host_port(request.authority());
-        let shaken = self.tls.connect(stream, Some(host), alpn).await;
-        let (stream, _) = shaken.map_err(RequestError::TargetHandshakeFailed)?;
-        Ok(Socket::Target(Box::new(stream)))
+        match dialled.await {
+            Ok(connection) => {
+                let shared = Shared { connection, used: self.clock.now() };
+                self.shared.borrow_mut().entry(target.serial).or_default().push(shared);
+            }
+            Err(error) => opener.fail(&error),
+        }
     }
 
     /// A stream on a connection that has room for one.
@@ -220,7 +236,9 @@ impl Targets {
             });
             !connections.is_empty()
         });
-        self.opening.borrow_mut().retain(|_, opening| opening.strong_count() > 0);
+        self.opening
+            .borrow_mut()
+            .retain(|_, openings| openings.iter().any(|opening| opening.strong_count() > 0));
     }
 
     /// Closes idle connections to targets that have left.
@@ -229,6 +247,21 @@ impl Targets {
             .borrow_mut()
             .retain(|_, stack| !stack.first().is_some_and(|idle| idle.connection.has_left()));
     }
+}
+
+/// Dials, and shakes hands where the group's targets speak TLS, asking for `host`.
+async fn dial(addr: TargetAddr, speech: Speech, host: &str, tls: TargetSide) -> Result<Socket, RequestError> {
+    let stream = weir_net::dial::dial(addr).await.map_err(RequestError::DialFailed)?;
+    if speech.protocol != TargetProtocol::Https {
+        return Ok(Socket::Plain(stream));
+    }
+    let alpn: &[Alpn] = match speech.version {
+        ProtocolVersion::Http1 => &[Alpn::Http1],
+        ProtocolVersion::Http2 | ProtocolVersion::Grpc => &[Alpn::Http2],
+    };
+    let shaken = tls.connect(stream, Some(host), alpn).await;
+    let (stream, _) = shaken.map_err(RequestError::TargetHandshakeFailed)?;
+    Ok(Socket::Target(Box::new(stream)))
 }
 
 /// Waits for a connection as long as for an answer.

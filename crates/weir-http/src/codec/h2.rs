@@ -19,8 +19,9 @@ const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// block the others, and as much as one client can make weir hold on one connection.
 const CLIENT_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
-/// The same on a connection to a target, which requests of many clients share.
-const TARGET_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// The same on a connection to a target, which requests of many clients share: the windows of all its streams, so that those
+/// of clients that do not read never stop the others.
+const TARGET_WINDOW_BYTES: u32 = target::STREAMS_MAX as u32 * STREAM_WINDOW_BYTES;
 
 /// Bytes of all fields of a head. Source: Application Load Balancer quotas: all request headers together at most 64 K.
 const HEAD_BYTES_MAX: u32 = 64 * 1024;

@@ -13,6 +13,7 @@ use super::Connection;
 use super::edits::{Edits, HeaderText, Preset};
 use super::fields::{Known, Span};
 use super::h1::desync::Oddities;
+use super::h1::request_head::Framing;
 use super::head::Head;
 use super::host::is_host;
 use super::phase::ConnectionState;
@@ -179,7 +180,7 @@ impl Request {
     /// What decisions see of it.
     pub fn head(&self) -> DecisionHead<'_> {
         let parts = &*self.0;
-        let (host, _) = split_host_port(self.authority());
+        let host = self.host();
         // One look at whether the whole line is text is cheaper than one at each part.
         let line = parts.head.text(Span { start: 0, end: parts.raw_target.end });
         let part = |span: Span| line.get(span.start as usize..span.end as usize).unwrap_or("");
@@ -204,6 +205,11 @@ impl Request {
     pub fn authority(&self) -> &str {
         // Checked to be made of letters, digits and a few signs.
         std::str::from_utf8(self.authority_bytes()).unwrap_or("")
+    }
+
+    /// The same, without its port.
+    pub(crate) fn host(&self) -> &str {
+        split_host_port(self.authority()).0
     }
 
     /// The same, as it came.
@@ -262,6 +268,11 @@ impl Request {
             (_, true) => "https",
             (_, false) => "http",
         }
+    }
+
+    /// Whether its client waits for `100 Continue` before it sends the body that is to come.
+    pub(crate) fn wants_continue(&self) -> bool {
+        self.0.head.first(Known::Expect).is_some() && self.0.body.framing() != Framing::None
     }
 
     pub(crate) fn is_http2(&self) -> bool {

@@ -1,4 +1,4 @@
-//! A connection that is being opened: requests that can share it wait for it, rather than open one each.
+//! A connection that is being opened: requests that will share it wait for it, rather than open one each.
 
 use std::cell::Cell;
 use std::io;
@@ -8,10 +8,9 @@ use tokio::sync::Notify;
 use weir_net::dial::DialError;
 use weir_tls::HandshakeError;
 
-use crate::codec::h2::target::STREAMS_MAX;
 use crate::error::RequestError;
 
-/// A connection that one request opens, and how that ended. Whoever will have a stream on it holds it.
+/// A connection that is being opened, and how that ended. Whoever waits for it holds it.
 #[derive(Debug, Default)]
 pub(super) struct Opening {
     has_ended: Cell<bool>,
@@ -19,19 +18,20 @@ pub(super) struct Opening {
     end: Notify,
 }
 
-/// The request that opens it. However that ends, those who wait are woken; if it goes away before, one of them opens.
-#[derive(Debug, Default)]
+/// Who opens it. However that ends, those who wait are woken.
+#[derive(Debug)]
 pub(super) struct Opener(Rc<Opening>);
 
 impl Opener {
-    /// What others find it by, for as long as it is under way.
-    pub(super) fn opening(&self) -> Weak<Opening> {
-        Rc::downgrade(&self.0)
+    /// Who opens a connection, and what the first request waits for.
+    pub(super) fn begin() -> (Self, Rc<Opening>) {
+        let opening = Rc::<Opening>::default();
+        (Self(opening.clone()), opening)
     }
 
     /// It has failed, and so it has for those who wait.
     pub(super) fn fail(&self, error: &RequestError) {
-        self.0.failure.set(Failure::of(error));
+        self.0.failure.set(Some(Failure::of(error)));
     }
 }
 
@@ -43,17 +43,16 @@ impl Drop for Opener {
 }
 
 impl Opening {
-    /// A place among those who wait; `None` when it is over, or will have no room for one more.
-    pub(super) fn join(opening: &Weak<Self>) -> Option<Rc<Self>> {
-        opening
-            .upgrade()
-            .filter(|opening| !opening.has_ended.get() && Rc::strong_count(opening) <= STREAMS_MAX)
+    /// A place among those who wait; `None` when it is over, or as many wait as it will have streams.
+    pub(super) fn join(opening: &Weak<Self>, most: usize) -> Option<Rc<Self>> {
+        // One handle is the opener's.
+        opening.upgrade().filter(|opening| !opening.has_ended.get() && Rc::strong_count(opening) <= most + 1)
     }
 
     /// Waits for its end.
     ///
     /// # Errors
-    /// Why it failed. That its opener went away is no failure.
+    /// Why it failed.
     pub(super) async fn ended(&self) -> Result<(), RequestError> {
         self.end.notified().await;
         self.failure.get().map_or(Ok(()), |failure| Err(failure.into()))
@@ -73,18 +72,16 @@ enum Failure {
 }
 
 impl Failure {
-    /// `None` for what only concerned its opener: its patience.
-    fn of(error: &RequestError) -> Option<Self> {
-        Some(match error {
+    fn of(error: &RequestError) -> Self {
+        match error {
             RequestError::DialFailed(DialError::Failed(error)) => Self::Dial(error.kind()),
             RequestError::DialFailed(DialError::SelfConnected) => Self::DialSelfConnected,
             RequestError::DialFailed(DialError::TimedOut) => Self::DialTimedOut,
             RequestError::TargetHandshakeFailed(HandshakeError::Deadline) => Self::HandshakeTimedOut,
             RequestError::TargetHandshakeFailed(_) => Self::Handshake,
-            RequestError::TargetClosedEarly => Self::Closed,
             RequestError::TargetMalformed => Self::Malformed,
-            _ => return None,
-        })
+            _ => Self::Closed,
+        }
     }
 }
 

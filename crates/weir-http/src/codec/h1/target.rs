@@ -5,6 +5,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha1::{Digest as _, Sha1};
 use weir_core::lease::Lease;
 use weir_net::departures::Departure;
 
@@ -94,7 +97,7 @@ impl TargetConnection {
         match answer {
             Ok(line) => {
                 let head = Head::take(&mut self.input, line.end, fields);
-                if line.status == SWITCHING_PROTOCOLS && !agrees(&request, &head) {
+                if !suits(&request, &head, line.status) {
                     return Err(Unanswered::finally(RequestError::TargetMalformed));
                 }
                 let parts = request.parts();
@@ -303,6 +306,17 @@ impl TargetBody {
     }
 }
 
+/// Whether an answer is one that its request allows: a switch of protocols is the one that was asked for. To a client of
+/// HTTP/2 any success is that, so there nothing else may be one. Source: RFC 8441 section 5.
+fn suits(request: &Request, head: &Head, status: u16) -> bool {
+    let is_stream = request.is_http2() && request.parts().upgrade.is_some();
+    match status {
+        SWITCHING_PROTOCOLS => agrees(request, head) && (!is_stream || knows_key(request, head)),
+        200..=299 => !is_stream,
+        _ => true,
+    }
+}
+
 /// Whether a switch of protocols is the one that was asked for.
 fn agrees(request: &Request, head: &Head) -> bool {
     let parts = request.parts();
@@ -310,4 +324,14 @@ fn agrees(request: &Request, head: &Head) -> bool {
     asked.is_some_and(|asked| {
         head.first(Known::Upgrade).is_some_and(|agreed| agreed.eq_ignore_ascii_case(asked))
     })
+}
+
+/// Whether a target has understood the key of a WebSocket that weir has made, and so nobody else can check.
+/// Source: RFC 6455 section 4.1.
+fn knows_key(request: &Request, head: &Head) -> bool {
+    const SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    let fields = request.parts().head.fields();
+    let Some(key) = fields.named("sec-websocket-key").next() else { return false };
+    let expected = STANDARD.encode(Sha1::new().chain_update(key).chain_update(SUFFIX).finalize());
+    head.fields().named("sec-websocket-accept").next() == Some(expected.as_bytes())
 }

@@ -46,11 +46,13 @@ pub(super) struct Outflow {
     pub(super) stream: SendStream<Bytes>,
     piece: Bytes,
     is_last: bool,
+    /// What the peer is told of a body that breaks off.
+    cut_short: Reason,
 }
 
 impl Outflow {
-    pub(super) fn new(stream: SendStream<Bytes>) -> Self {
-        Self { stream, piece: Bytes::new(), is_last: false }
+    pub(super) fn new(stream: SendStream<Bytes>, cut_short: Reason) -> Self {
+        Self { stream, piece: Bytes::new(), is_last: false, cut_short }
     }
 
     /// Whether something waits for the peer to have room.
@@ -70,7 +72,7 @@ impl Outflow {
                     Poll::Ready(Ok(Piece::Data)) => self.is_last = body.has_ended(),
                     Poll::Ready(Ok(Piece::End)) => return Poll::Ready(self.end(body)),
                     Poll::Ready(Err(_)) => {
-                        self.stream.send_reset(Reason::INTERNAL_ERROR);
+                        self.stream.send_reset(self.cut_short);
                         return Poll::Ready(Flow::CutShort);
                     }
                     Poll::Pending => return Poll::Pending,

@@ -167,6 +167,12 @@ impl Stream {
         let response = match request {
             Err(error) => Some(answer.refuse(&self.origin, error)),
             Ok(request) => {
+                if request.wants_continue() {
+                    // Whoever has gone meanwhile is found out below.
+                    let mut interim = http::Response::new(());
+                    *interim.status_mut() = http::StatusCode::CONTINUE;
+                    let _ = self.respond.send_informational(interim);
+                }
                 let mut answering = pin!(answer.answer(request));
                 poll_fn(|cx| match answering.as_mut().poll(cx) {
                     Poll::Ready(response) => Poll::Ready(Some(response)),
@@ -217,6 +223,10 @@ impl Stream {
             return Err(RequestError::HostInvalid);
         }
         check_limits(&head.headers).map_err(RequestError::HeadInvalid)?;
+        let mut expected = head.headers.get_all(header::EXPECT).iter();
+        if expected.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+            return Err(RequestError::ExpectationUnknown);
+        }
         if !matches!(head.uri.scheme_str(), None | Some("http" | "https")) {
             return Err(RequestError::TargetInvalid);
         }
@@ -235,7 +245,9 @@ impl Stream {
         }
         lines.fields(&head.headers, |known, name| {
             let is_valid = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
-            known != Known::Other || !self.drops_invalid || name.iter().all(is_valid)
+            // The key toward the target is weir's own.
+            let is_key = is_websocket && name == b"sec-websocket-key";
+            !is_key && (known != Known::Other || !self.drops_invalid || name.iter().all(is_valid))
         });
         let upgrade = is_websocket.then(|| {
             lines.field(
@@ -300,7 +312,7 @@ impl Stream {
         let Ok(stream) = self.respond.send_response(head, ends) else { return };
         self.state.sent();
         if !ends {
-            let mut outflow = Outflow::new(stream);
+            let mut outflow = Outflow::new(stream, Reason::INTERNAL_ERROR);
             let body = &mut response.parts_mut().body;
             poll_fn(|cx| {
                 if outflow.poll(body, cx).is_ready() {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use h2::Ping;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use http::{HeaderValue, header};
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 use weir_core::lease::Lease;
@@ -45,6 +46,8 @@ pub(crate) struct SharedConnection {
     streams: Cell<usize>,
     is_closed: Cell<bool>,
     departure: Departure,
+    /// Rings when one of its streams has ended.
+    freed: Rc<Notify>,
 }
 
 impl SharedConnection {
@@ -57,7 +60,11 @@ impl SharedConnection {
     /// [`RequestError::TargetMalformed`] when the target does not answer as one does that speaks HTTP/2,
     /// [`RequestError::TargetClosedEarly`] when it closes, [`RequestError::DialFailed`] when nothing comes within
     /// [`DIAL_TIMEOUT`].
-    pub(crate) async fn begin(socket: Socket, departure: Departure) -> Result<Rc<Self>, RequestError> {
+    pub(crate) async fn begin(
+        socket: Socket,
+        departure: Departure,
+        freed: Rc<Notify>,
+    ) -> Result<Rc<Self>, RequestError> {
         let mut builder = Builder::new();
         builder
             .enable_push(false)
@@ -77,6 +84,7 @@ impl SharedConnection {
             streams: Cell::new(0),
             is_closed: Cell::new(false),
             departure: departure.clone(),
+            freed,
         });
         let driven = Rc::downgrade(&shared);
         spawn_local(async move {
@@ -103,10 +111,14 @@ impl SharedConnection {
         self.streams.get() == 0
     }
 
+    /// How many streams it may have.
+    pub(crate) fn most(&self) -> usize {
+        self.sender.borrow().current_max_send_streams().min(STREAMS_MAX)
+    }
+
     /// A stream for one request; `None` when it has as many as it may.
     pub(crate) fn stream(self: &Rc<Self>) -> Option<Stream> {
-        let most = self.sender.borrow().current_max_send_streams().min(STREAMS_MAX);
-        let has_room = !self.is_closed.get() && self.streams.get() < most;
+        let has_room = !self.is_closed.get() && self.streams.get() < self.most();
         has_room.then(|| {
             self.streams.set(self.streams.get() + 1);
             Stream(self.clone())
@@ -135,6 +147,7 @@ pub(crate) struct Stream(Rc<SharedConnection>);
 impl Drop for Stream {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get() - 1);
+        self.0.freed.notify_waiters();
     }
 }
 
@@ -157,7 +170,8 @@ impl Stream {
         let Ok((mut response, stream)) = sent else {
             return Err(self.unanswered(Failure::Unsent, body, request, lease));
         };
-        let mut upload = Upload { body, outflow: (!is_empty).then(|| Outflow::new(stream)) };
+        let mut upload =
+            Upload { body, outflow: (!is_empty).then(|| Outflow::new(stream, h2::Reason::CANCEL)) };
         let answer = poll_fn(|cx| poll_answer(&mut response, &mut upload, &state, cx)).await;
         state.enter(Phase::Answering);
         match answer {
