@@ -228,3 +228,24 @@ fn x_forwarded_for_is_appended_to_kept_or_removed_and_host_kept_as_the_settings_
     assert_eq!(told("", "").1, "a.example:port");
     assert_eq!(told("preserve_host_header: true", "").1, "A.example");
 }
+
+// Conformance: A6.49
+#[test]
+fn of_a_request_with_more_than_seven_kilobytes_of_fields_no_trace_is_kept() {
+    let target = FakeTarget::answering("web");
+    let weir = Weir::start_healthy(&forwarding_to(&[&target]));
+    let mut client = weir.client();
+    let mut traced = |bytes: usize| {
+        let padding = "x".repeat(bytes);
+        client.ask(format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nX-Amzn-Trace-Id: Root=1-67891233-abcdef012345678912345678;k=v\r\nX-Long: {padding}\r\n\r\n"
+        ));
+        target.last().header("x-amzn-trace-id").to_owned()
+    };
+    assert!(traced(6000).contains("Root=1-67891233-abcdef012345678912345678;k=v"));
+    let anew = traced(7200);
+    assert!(
+        anew.starts_with("Root=1-") && !anew.contains("abcdef012345678912345678") && !anew.contains("k=v"),
+        "{anew}"
+    );
+}

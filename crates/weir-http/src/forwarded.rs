@@ -155,12 +155,17 @@ fn address(client: ClientAddr, settings: HttpSettings, place: Place) -> String {
     }
 }
 
+/// Bytes of a head beyond which nothing that came is kept of a trace. Source: "Request tracing": 7 KB.
+const TRACED_BYTES_MAX: usize = 7 * 1024;
+
 /// Sets `X-Amzn-Trace-Id`: a root of its own, or its own `Self` before the root that came; gives it for the log.
 ///
 /// `epoch_seconds` is wall time; `random` gives 96 bits.
 pub fn trace(request: &mut Request, epoch_seconds: u64, random: &mut fastrand::Rng) -> HeaderText {
-    let id = match request.parts().head.first(Known::XAmznTraceId) {
+    let head = &request.parts().head;
+    let id = match head.first(Known::XAmznTraceId) {
         None => root(epoch_seconds, random),
+        Some(_) if head.whole().len() > TRACED_BYTES_MAX => root(epoch_seconds, random),
         Some(came) => joined(std::str::from_utf8(came).unwrap_or(""), epoch_seconds, random),
     };
     request.set(Known::XAmznTraceId, "X-Amzn-Trace-Id", id.clone());

@@ -48,7 +48,7 @@ pub(super) fn read_all(
         reader.problem(first, "who it is must be asked before anything is done", Some("write it first"));
     }
     let by = asking.first().map(|node| authentication::read(node, is_tls, reader));
-    let then = routing.first().and_then(|node| read(node, groups, reader));
+    let then = routing.first().and_then(|node| read(node, is_tls, groups, reader));
     match by {
         None => then,
         Some(by) => Some(Action::Authenticate(Arc::new(Authenticated { by: by?, then: then? }))),
@@ -56,7 +56,12 @@ pub(super) fn read_all(
 }
 
 /// Reads one action that routes.
-fn read(node: &Node, groups: &mut Groups<'_>, reader: &mut Reader<'_>) -> Option<Action<GroupName>> {
+fn read(
+    node: &Node,
+    is_tls: bool,
+    groups: &mut Groups<'_>,
+    reader: &mut Reader<'_>,
+) -> Option<Action<GroupName>> {
     let fields = reader.fields(node, &keys::ACTION)?;
     let written = |name: &&&str| fields.get(name).is_some();
     if keys::ACTION.keys.iter().filter(written).count() != 1 {
@@ -67,7 +72,7 @@ fn read(node: &Node, groups: &mut Groups<'_>, reader: &mut Reader<'_>) -> Option
         return forward(node, groups, reader).map(Action::Forward);
     }
     if let Some(node) = fields.get("redirect") {
-        return redirect(node, reader).map(|redirect| Action::Redirect(Arc::new(redirect)));
+        return redirect(node, is_tls, reader).map(|redirect| Action::Redirect(Arc::new(redirect)));
     }
     fixed_response(fields.get("fixed_response")?, reader).map(|fixed| Action::FixedResponse(Arc::new(fixed)))
 }
@@ -98,7 +103,7 @@ fn forward(node: &Node, groups: &mut Groups<'_>, reader: &mut Reader<'_>) -> Opt
     Some(Forward { groups: weighted, stickiness })
 }
 
-fn redirect(node: &Node, reader: &mut Reader<'_>) -> Option<Redirect> {
+fn redirect(node: &Node, is_tls: bool, reader: &mut Reader<'_>) -> Option<Redirect> {
     const HOST: [Keyword; 1] = [Keyword::Host];
     const PORT: [Keyword; 1] = [Keyword::Port];
     const PROTOCOL: [Keyword; 1] = [Keyword::Protocol];
@@ -113,7 +118,7 @@ fn redirect(node: &Node, reader: &mut Reader<'_>) -> Option<Redirect> {
     let port = component(fields, "port", "#{port}", &PORT, reader);
     let path = component(fields, "path", "/#{path}", &PATH, reader);
     let query = component(fields, "query", "#{query}", &ALL, reader);
-    check_components(fields, reader);
+    check_components(fields, is_tls, reader);
     Some(Redirect {
         status: status?,
         protocol: protocol?,
@@ -154,7 +159,7 @@ fn component(
     }
 }
 
-fn check_components(fields: Fields<'_>, reader: &mut Reader<'_>) {
+fn check_components(fields: Fields<'_>, is_tls: bool, reader: &mut Reader<'_>) {
     let mut text = |name: &str| fields.get(name).and_then(|node| Some((node, reader.text(node)?)));
     let (protocol, port, path) = (text("protocol"), text("port"), text("path"));
     let is_changed =
@@ -169,6 +174,18 @@ fn check_components(fields: Fields<'_>, reader: &mut Reader<'_>) {
             &format!("{text:?} is not a protocol to redirect to"),
             Some("write HTTP or HTTPS"),
         );
+    }
+    if let Some((node, text)) = protocol
+        && is_tls
+        && text.eq_ignore_ascii_case("http")
+    {
+        let cause = "this redirect would lead clients from HTTPS to HTTP";
+        reader.problem(node, cause, Some("write HTTPS, or leave it out"));
+    }
+    if let Some(node) = fields.get("query")
+        && matches!(&node.value, Value::Scalar(text) if text.starts_with('?'))
+    {
+        reader.problem(node, "a query has no `?` before it: that is written by itself", Some("leave it out"));
     }
     if let Some((node, text)) = port
         && text != "#{port}"
@@ -210,4 +227,34 @@ fn fixed_response(node: &Node, reader: &mut Reader<'_>) -> Option<FixedResponse>
     }
     let content_type = if body.is_empty() { content_type } else { content_type.or(Some("text/plain")) };
     Some(FixedResponse { status: status?, content_type, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// What is wrong with a redirect of a listener that speaks `protocol`; nothing where it is good.
+    fn problems(protocol: &str, redirect: &str) -> String {
+        let tls = if protocol == "https" { ", certificates: { certificate: a.pem, key: a.key }" } else { "" };
+        let text = format!(
+            "load_balancers: [{{ type: application, name: edge, listeners: [{{ bind: \"127.0.0.1:0\", protocol: {protocol}{tls}, default_action: {{ redirect: {{ {redirect}, status_code: HTTP_301 }} }} }}] }}]\n"
+        );
+        crate::parse(&text, Path::new("weir.yaml"))
+            .map_or_else(|problems| problems.to_string(), |_| String::new())
+    }
+
+    // Conformance: A2.3.17
+    #[test]
+    fn no_redirect_leads_from_https_to_http() {
+        assert!(problems("https", "protocol: HTTP").contains("from HTTPS to HTTP"));
+        assert_eq!(problems("https", "protocol: HTTPS, port: \"444\""), "");
+        assert_eq!(problems("http", "protocol: HTTP, path: /x"), "");
+    }
+
+    // Conformance: A2.3.15
+    #[test]
+    fn the_query_of_a_redirect_has_no_mark_before_it() {
+        assert!(problems("http", "path: /x, query: \"?a=b\"").contains("no `?` before it"));
+        assert_eq!(problems("http", "path: /x, query: \"a=b?c\""), "");
+    }
 }
