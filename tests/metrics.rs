@@ -65,3 +65,13 @@ fn connections_to_targets_that_fail_are_counted_by_their_step() {
     assert_eq!(weir.get("/").status, 502);
     assert!(failed("dial") > 0.5);
 }
+
+// Conformance: A11.7
+#[test]
+fn requests_by_ipv6_are_counted_as_such() {
+    let listener = "default_action: { fixed_response: { status_code: 200 } }";
+    let yaml = application(&[], "", listener).replace("127.0.0.1:0", "[::1]:0");
+    let weir = Weir::start(&yaml);
+    weir.get("/");
+    is_counted(&weir, "weir_requests_ipv6_total{", 1.0);
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use weir_tests::tls::{Pair, TlsClient};
-use weir_tests::{Binary, Client, Folder, Weir, free_port, wait_until};
+use weir_tests::{Binary, Client, Folder, Weir, free_port, run, wait_until};
 
 /// A listener with these keys, and nothing behind it.
 fn listener(keys: &str) -> String {
@@ -203,4 +203,23 @@ fn revoking_nothing() -> String {
         key_identifier_method: rcgen::KeyIdMethod::Sha256,
     };
     list.signed_by(&issuer).unwrap().pem().unwrap()
+}
+
+// Conformance: A5.0.10
+#[test]
+fn http_2_can_be_switched_off() {
+    for (setting, agreed) in [("true", Some(weir_tls::Alpn::Http2)), ("false", Some(weir_tls::Alpn::Http1))] {
+        let folder = Folder::new();
+        Pair::new(&["shop.example"]).write(&folder, "shop");
+        let yaml = listener(SHOP)
+            .replace("type: application", &format!("type: application, enable_http2: {setting}"));
+        assert!(yaml.contains("enable_http2"), "{yaml}");
+        let weir = Weir::start_in(folder, &yaml, |_| {});
+        run(async {
+            let stream = tokio::net::TcpStream::connect(weir.listener(0)).await.unwrap();
+            let both = [weir_tls::Alpn::Http2, weir_tls::Alpn::Http1];
+            let shaken = weir_tls::TargetSide::new().connect(stream, Some("shop.example"), &both).await;
+            assert_eq!(shaken.unwrap().1, agreed, "{setting}");
+        });
+    }
 }

@@ -79,7 +79,7 @@ objects! {
     APPLICATION = "application load balancer",
         [
             "access_log", "client_keep_alive", "connection_log", "desync_mitigation_mode", "drop_invalid_header_fields",
-            "health_check_log", "http2_prior_knowledge", "idle_timeout", "listeners", "name", "preserve_host_header", "type",
+            "enable_http2", "health_check_log", "http2_prior_knowledge", "idle_timeout", "listeners", "name", "preserve_host_header", "type",
             "x_amzn_tls_version_and_cipher_suite", "xff_client_port", "xff_header_processing_mode",
         ],
         later [];

@@ -26,7 +26,7 @@ use weir_tls::{
     load_secrets, load_tickets,
 };
 
-/// What clients of application listeners may speak, the preferred first.
+/// What clients of application listeners may speak, the preferred first; without HTTP/2 only the second.
 const APPLICATION_ALPN: [Alpn; 2] = [Alpn::Http2, Alpn::Http1];
 
 /// From when on the end of a certificate is warned of, in seconds before it: 30 days.
@@ -52,10 +52,17 @@ pub(crate) struct Certificates {
     clock: Clock,
 }
 
+/// What a listener speaks TLS with.
+#[derive(Clone, Debug)]
+struct Secured {
+    tls: Arc<Tls>,
+    alpn: &'static [Alpn],
+}
+
 /// What definitions ask for.
 #[derive(Clone, Debug, Default)]
 struct Wanted {
-    listeners: BTreeMap<ListenerIndex, Arc<Tls>>,
+    listeners: BTreeMap<ListenerIndex, Secured>,
     tickets: Option<NamedFile>,
     cookie_secrets: Option<NamedFile>,
     /// By what identity providers know weir.
@@ -108,7 +115,8 @@ impl Certificates {
                 if let Some(tls) = listener.kind.tls() {
                     let protocol = listener.kind.protocol();
                     let index = state.listener_index(&load_balancer.name, listener.bind, protocol);
-                    wanted.listeners.insert(index, tls.clone());
+                    let alpn = &APPLICATION_ALPN[usize::from(!load_balancer.http.http2)..];
+                    wanted.listeners.insert(index, Secured { tls: tls.clone(), alpn });
                 }
             }
         }
@@ -176,15 +184,15 @@ impl Certificates {
             None => self.own_tickets.clone(),
         };
         let listeners = wanted.listeners.iter();
-        let load = |(index, tls): (&ListenerIndex, &Arc<Tls>)| {
-            load(tls, &APPLICATION_ALPN, &tickets, files).map(|settings| (*index, settings))
+        let load = |(index, Secured { tls, alpn }): (&ListenerIndex, &Secured)| {
+            load(tls, alpn, &tickets, files).map(|settings| (*index, settings))
         };
         Ok((listeners.map(load).collect::<Result<_, _>>()?, secrets))
     }
 
     /// Takes a file as it was before, and the other of its pair with it; whether that makes a difference.
     fn put_back(&self, file: &Path, files: &mut Files, before: &Files) -> bool {
-        let pairs = self.wanted.listeners.values().flat_map(|tls| &tls.certificates);
+        let pairs = self.wanted.listeners.values().flat_map(|secured| &secured.tls.certificates);
         let pairs = pairs.map(|pair| [&pair.certificate.path, &pair.key.path]);
         let others: Vec<&PathBuf> =
             pairs.filter(|pair| pair.iter().any(|path| *path == file)).flatten().collect();

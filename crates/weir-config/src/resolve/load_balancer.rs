@@ -136,6 +136,7 @@ fn http(fields: Fields<'_>, reader: &mut Reader<'_>) -> HttpSettings {
     let drops = fields.get("drop_invalid_header_fields").and_then(|node| reader.boolean(node));
     let keep_alive = fields.get("client_keep_alive");
     let keep_alive = keep_alive.and_then(|node| reader.duration(node, 60 * SECOND..=604_800 * SECOND));
+    let http2 = fields.get("enable_http2").and_then(|node| reader.boolean(node));
     let prior_knowledge = fields.get("http2_prior_knowledge").and_then(|node| reader.boolean(node));
     let forwarded_for = [
         ("append", ForwardedForMode::Append),
@@ -152,6 +153,7 @@ fn http(fields: Fields<'_>, reader: &mut Reader<'_>) -> HttpSettings {
         desync_mitigation_mode: mode.unwrap_or(default.desync_mitigation_mode),
         drop_invalid_header_fields: drops.unwrap_or(default.drop_invalid_header_fields),
         client_keep_alive: keep_alive.unwrap_or(default.client_keep_alive),
+        http2: http2.unwrap_or(default.http2),
         http2_by_prior_knowledge: prior_knowledge.unwrap_or(default.http2_by_prior_knowledge),
         forwarded_for: forwarded_for.unwrap_or(default.forwarded_for),
         forwards_client_port: client_port.unwrap_or(default.forwards_client_port),
