@@ -8,13 +8,13 @@ mod member;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::member::Member;
+pub use self::member::{Counts, Member};
 
 use crate::address::ListenAddr;
 use crate::authentication::Oidc;
 use crate::balance::{PickContext, Picker, Table, WorkerState};
 use crate::definition::{HttpSettings, ListenerKind, TargetGroup};
-use crate::health::Health;
+use crate::health::{Health, UnhealthyReason};
 use crate::lease::Lease;
 use crate::logs::Logs;
 use crate::name::LoadBalancerName;
@@ -148,15 +148,6 @@ pub struct Group {
     pinnable: Option<Box<[(Fingerprint, u32)]>>,
 }
 
-/// How many members a group has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts {
-    /// That are healthy.
-    pub healthy: usize,
-    /// That are not draining.
-    pub registered: usize,
-}
-
 /// Why a group gives no target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
@@ -186,8 +177,11 @@ impl Group {
         let healthy = positions(Health::is_healthy);
         let registered = positions(Health::is_registered);
         let counts = Counts { healthy: healthy.len(), registered: registered.len() };
-        let fails_open = !settings.thresholds.routing.is_met(counts.healthy, counts.registered)
-            && healthy.len() < registered.len();
+        // Whoever is ejected is well, and out: that alone is no reason to use those that are not well.
+        let out = positions(|health| health == Health::Unhealthy(UnhealthyReason::Ejected)).len();
+        let is_enough = settings.thresholds.routing.is_met(counts.healthy + out, counts.registered)
+            && (counts.healthy > 0 || out == 0);
+        let fails_open = !is_enough && counts.healthy < counts.registered;
         let waits = !settings.hold.is_zero() && members.iter().all(|m| is_waited_for(m.health));
         let eligible = match (waits, fails_open) {
             (true, _) => Vec::new(),
@@ -315,7 +309,7 @@ mod tests {
     use super::testing::{group, members, settings};
     use super::*;
     use crate::definition::Algorithm;
-    use crate::health::{InitialReason, UnhealthyReason};
+    use crate::health::InitialReason;
     use crate::thresholds::Thresholds;
     use crate::time::Timestamp;
 
@@ -348,6 +342,23 @@ mod tests {
         let group = group(Algorithm::RoundRobin, with_health(&[SICK, INITIAL, Health::Draining]));
         assert_eq!(eligible(&group), [0, 1]);
         assert!(group.fails_open());
+    }
+
+    #[test]
+    fn an_ejection_alone_has_no_group_fail_open_unless_nobody_is_left() {
+        const EJECTED: Health = Health::Unhealthy(UnhealthyReason::Ejected);
+        let routing = MinimumHealthy { count: Some(1), percentage: Some(60) };
+        let thresholds = Thresholds { routing, dns: routing };
+        let settings = Arc::new(TargetGroup { thresholds, ..settings("g", Algorithm::RoundRobin) });
+        for (healths, expected) in [
+            (&[EJECTED, Health::Healthy][..], &[1][..]),
+            (&[EJECTED, Health::Healthy, SICK], &[1]),
+            (&[EJECTED, Health::Healthy, SICK, SICK], &[0, 1, 2, 3]),
+            (&[EJECTED], &[0]),
+        ] {
+            let group = Group::build(GroupIndex(0), settings.clone(), with_health(healths), true, None);
+            assert_eq!(eligible(&group), expected, "{healths:?}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A target in its group.
+//! A target in its group, and how many there are.
 
 use std::sync::Arc;
 
@@ -43,4 +43,13 @@ impl PartialEq for Member {
             && self.opinion == other.opinion
             && self.provenance == other.provenance
     }
+}
+
+/// How many members a group has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// That are healthy.
+    pub healthy: usize,
+    /// That are not draining.
+    pub registered: usize,
 }
