@@ -108,3 +108,12 @@ fn clients_without_tls_cannot_claim_it() {
     weir.client().ask("GET / HTTP/1.1\r\nHost: a\r\nX-Amzn-Tls-Version: TLSv1.3\r\n\r\n");
     assert!(!target.last().has("x-amzn-tls-version"));
 }
+
+#[test]
+fn a_name_of_the_listener_s_own_is_weir_s_alone_also_where_there_is_nothing_to_tell() {
+    let target = FakeTarget::answering("web");
+    let name = "routing_http_request_x_amzn_mtls_clientcert_header_name: X-Client-Cert";
+    let weir = weir(&target, name);
+    weir.client().ask("GET / HTTP/1.1\r\nHost: a\r\nX-Client-Cert: forged\r\n\r\n");
+    assert!(!target.last().has("x-client-cert"));
+}

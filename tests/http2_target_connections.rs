@@ -95,6 +95,18 @@ fn a_stream_that_ends_serves_those_that_wait_for_a_connection_that_never_comes()
 }
 
 #[test]
+fn a_target_that_allows_no_stream_is_502_and_not_dialled_again_and_again() {
+    const NO_STREAM: &[u8] = &[0, 3, 0, 0, 0, 0];
+    let target = FrameTarget::behaving(NO_STREAM, |_, _| Vec::new());
+    let weir = weir(&target);
+    run(async {
+        let mut client = Http2Client::connect(weir.listener(0)).await;
+        assert_eq!(client.get("/").await.status, 502);
+    });
+    assert!(target.connections() <= 8, "{} connections", target.connections());
+}
+
+#[test]
 fn clients_that_do_not_read_stop_nobody_else_s_answers() {
     const STALLED: usize = 90;
     let large = Arc::new("x".repeat(400_000));

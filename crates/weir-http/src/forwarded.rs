@@ -85,6 +85,10 @@ pub(crate) fn secured(
     rules: &HeaderRules,
 ) -> Option<Rc<Preset>> {
     let mut preset = Preset::default();
+    // By names of its own a listener tells what only weir may say, also where there is nothing to tell.
+    for (_, own) in &rules.renamed {
+        preset.remove(own);
+    }
     let certificate = handshake.and_then(|handshake| handshake.client_certificate.as_ref());
     for (name, value) in certificate.into_iter().flat_map(|certificate| certificate.headers()) {
         if HeaderText::new(value).is_some() {
@@ -102,7 +106,8 @@ pub(crate) fn secured(
             }
         }
     }
-    (settings.tells_tls || certificate.is_some()).then(|| Rc::new(preset))
+    let tells = settings.tells_tls || certificate.is_some() || !rules.renamed.is_empty();
+    tells.then(|| Rc::new(preset))
 }
 
 /// Leaves behind what a client says of who has logged in: only weir may say so.

@@ -33,6 +33,9 @@ use crate::error::RequestError;
 /// Idle connections that one worker keeps to one target.
 const IDLE_MAX: usize = 512;
 
+/// Connections that one request may wait for in vain, because others took all streams or they were closed at once.
+const OPENINGS_MAX: usize = 8;
+
 /// How long a connection is kept without work: shorter than most servers' own limit would be safer, longer saves more
 /// dials; a request that meets a closing connection is repeated on another.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
@@ -147,7 +150,8 @@ impl Targets {
         speech: Speech,
         request: &Request,
     ) -> Result<Stream, RequestError> {
-        loop {
+        let mut openings = 0;
+        while openings < OPENINGS_MAX {
             // Made before the look, so that nothing is missed.
             let freed = self.freed.notified();
             if let Some(stream) = self.stream(target.serial) {
@@ -155,10 +159,14 @@ impl Targets {
             }
             let opening = self.opening(target, speech, request);
             tokio::select! {
-                ended = opening.ended() => ended?,
+                ended = opening.ended() => {
+                    ended?;
+                    openings += 1;
+                }
                 () = freed => {}
             }
         }
+        Err(RequestError::TargetClosedEarly)
     }
 
     /// A connection that is being opened and will have room for one more request; one that is begun, if there is none.
@@ -186,6 +194,8 @@ impl Targets {
             SharedConnection::begin(socket, self.departures.of(&target), self.freed.clone()).await
         };
         match dialled.await {
+            // Nobody would ever get a stream.
+            Ok(connection) if connection.most() == 0 => opener.fail(&RequestError::TargetClosedEarly),
             Ok(connection) => {
                 let shared = Shared { connection, used: self.clock.now() };
                 self.shared.borrow_mut().entry(target.serial).or_default().push(shared);
