@@ -126,17 +126,23 @@ impl Record {
 
     /// Which rule matched (`None`: the default rule) and what its action is called.
     pub fn matched(&mut self, rule: Option<Priority>, action: &'static str) {
-        if action != "forward" {
-            self.0.observer.shard.answered_by_action(action);
-        }
+        self.count_action(action);
         if let Some(details) = &mut self.0.details {
             details.rule = rule.map_or("0".to_owned(), |priority| priority.to_string());
             details.action = action;
         }
     }
 
+    /// Forwards are counted by their targets, and what asks who it is by what follows.
+    fn count_action(&self, action: &'static str) {
+        if matches!(action, "redirect" | "fixed-response") {
+            self.0.observer.shard.answered_by_action(action);
+        }
+    }
+
     /// Whoever asks has passed, and this is what the rule's next action is called.
     pub fn passed(&mut self, action: &'static str) {
+        self.count_action(action);
         if let Some(details) = &mut self.0.details {
             details.is_authenticated = true;
             details.action = action;
