@@ -176,7 +176,7 @@ fn handshakes_that_stop_halfway_keep_nobody_else_waiting() {
     drop(halves);
 }
 
-// Conformance: A5.0.5, A5.0.21
+// Conformance: A5.0.5, A5.0.21, A11.27
 #[test]
 fn fields_with_other_names_than_letters_are_left_out_where_that_is_asked() {
     for (setting, expected) in [("", "1"), ("drop_invalid_header_fields: true, ", "")] {
@@ -195,5 +195,11 @@ fn fields_with_other_names_than_letters_are_left_out_where_that_is_asked() {
             client.ask(weir_tests::http2::request_with("GET", "/", &fields), b"").await;
         });
         assert_eq!((target.last().header("x_y"), target.last().header("x-z")), (expected, "1"), "by HTTP/2");
+        let fate = if expected.is_empty() { "dropped" } else { "forwarded" };
+        let counted = format!(
+            "weir_requests_invalid_names_total{{load_balancer=\"edge\",listener=\"{}\",fields=\"{fate}\"}}",
+            weir.listener(0)
+        );
+        assert!((weir.metric(&counted) - 2.0).abs() < 0.1, "{fate}");
     }
 }

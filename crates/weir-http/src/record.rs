@@ -61,6 +61,10 @@ impl Record {
         if !request.parts().oddities.is_empty() {
             observer.shard.request_was_odd();
         }
+        if request.parts().has_invalid_names {
+            let settings = request.parts().origin.settings;
+            observer.shard.request_had_invalid_names(settings.drop_invalid_header_fields);
+        }
         let details = observer.log.is_some().then(|| Box::new(Details::of(request)));
         Self::new(observer, Some(request.parts().connection.clone()), details)
     }

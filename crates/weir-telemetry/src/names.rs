@@ -37,6 +37,7 @@ names! {
     REQUESTS = "weir_requests_total", "Requests, by listener.";
     REQUESTS_GRPC = "weir_requests_grpc_total", "Requests that are calls of gRPC, by listener.";
     REQUESTS_IPV6 = "weir_requests_ipv6_total", "Requests of clients with an IPv6 address, by listener.";
+    REQUESTS_INVALID_NAMES = "weir_requests_invalid_names_total", "Requests with names of fields that have other characters than letters, digits and hyphens, by listener and what became of such fields: dropped or forwarded.";
     REQUESTS_NON_COMPLIANT = "weir_requests_non_compliant_total", "Requests that are not as RFC 9112 describes them, whatever became of them, by listener.";
     REQUESTS_NON_STICKY = "weir_requests_non_sticky_total", "Requests to groups whose clients stick to a target for which one was picked anew, by listener.";
     RESPONSES = "weir_responses_total", "Responses, by listener, source (target or weir) and class of status.";

@@ -24,6 +24,8 @@ pub struct ListenerShard {
     pub(crate) requests_grpc: AtomicU64,
     pub(crate) requests_ipv6: AtomicU64,
     pub(crate) requests_odd: AtomicU64,
+    pub(crate) invalid_names_dropped: AtomicU64,
+    pub(crate) invalid_names_forwarded: AtomicU64,
     pub(crate) request_bytes_of_client: AtomicU64,
     pub(crate) request_bytes_of_target: AtomicU64,
     pub(crate) target_dial_errors: AtomicU64,
@@ -103,6 +105,11 @@ impl ListenerShard {
     /// A request was not as RFC 9112 describes it, whatever became of it.
     pub fn request_was_odd(&self) {
         add(&self.requests_odd, 1);
+    }
+
+    /// Names of a request's fields had other characters than letters, digits and hyphens; whether such fields are dropped.
+    pub fn request_had_invalid_names(&self, are_dropped: bool) {
+        add(if are_dropped { &self.invalid_names_dropped } else { &self.invalid_names_forwarded }, 1);
     }
 
     /// A target was picked anew in a group whose clients stick to one: there was no cookie, or nothing to stick to.

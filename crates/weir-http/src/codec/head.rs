@@ -85,6 +85,21 @@ impl Head {
         self.fields().values(Known::Connection).any(|value| !is_plain(value))
     }
 
+    /// Whether names of fields have other characters than letters, digits and hyphens; `drops` leaves such fields out.
+    ///
+    /// Source: Application Load Balancer, `routing.http.drop_invalid_header_fields.enabled`.
+    pub(crate) fn find_invalid_names(&mut self, drops: bool) -> bool {
+        let is_usual = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+        let bytes = &self.bytes;
+        let is_valid =
+            |field: &Field| field.known != Known::Other || field.name.of(bytes).iter().all(is_usual);
+        let are_all_valid = self.list.iter().all(is_valid);
+        if drops && !are_all_valid {
+            self.list.retain(is_valid);
+        }
+        !are_all_valid
+    }
+
     /// Takes a head out of the beginning of what has come; the rest stays, without a buffer if there is none.
     pub(crate) fn take(input: &mut Option<Buffer>, count: usize, list: Vec<Field>) -> Self {
         let buffer = input.as_mut().expect("a head is in it");
@@ -128,5 +143,29 @@ impl HeaderLines for Head {
 impl Drop for Head {
     fn drop(&mut self) {
         give_back(std::mem::take(&mut self.list));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::h1::request_head::parse;
+
+    // Conformance: A5.0.21
+    #[test]
+    fn names_with_other_than_letters_digits_and_hyphens_are_found_and_can_be_left_out() {
+        let mut bytes = *b"GET / HTTP/1.1\r\nHost: a\r\nX_Y: a\r\nX-1: b\r\nX.Y: c\r\n\r\n";
+        let mut fields = Vec::new();
+        parse(&mut bytes, &mut fields).unwrap().unwrap();
+        let mut head = Head::new(&bytes, fields);
+        assert!(head.find_invalid_names(false));
+        assert_eq!(names(&head), ["Host", "X_Y", "X-1", "X.Y"]);
+        assert!(head.find_invalid_names(true));
+        assert_eq!(names(&head), ["Host", "X-1"]);
+        assert!(!head.find_invalid_names(true));
+    }
+
+    fn names(head: &Head) -> Vec<&str> {
+        head.list.iter().map(|field| head.text(field.name)).collect()
     }
 }

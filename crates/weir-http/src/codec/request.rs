@@ -43,6 +43,8 @@ pub(crate) struct Parts {
     pub(crate) version: Version,
     /// What is odd about it; only of HTTP/1.
     pub(crate) oddities: Oddities,
+    /// Whether names of fields had characters that not all software takes.
+    pub(crate) has_invalid_names: bool,
     /// Whether the target's connection may be used again after it.
     pub(crate) is_trusted: bool,
     pub(crate) body: RequestBody,

@@ -113,14 +113,6 @@ pub(crate) fn parse(bytes: &mut [u8], fields: &mut Vec<Field>) -> Result<Option<
     Ok(Some(head))
 }
 
-/// Leaves out fields whose names have other characters than letters, digits and hyphens.
-///
-/// Source: Application Load Balancer, `routing.http.drop_invalid_header_fields.enabled`.
-pub(crate) fn drop_invalid(bytes: &[u8], fields: &mut Vec<Field>) {
-    let is_valid = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
-    fields.retain(|field| field.known != Known::Other || field.name.of(bytes).iter().all(is_valid));
-}
-
 /// Whether some software takes a name for one that frames a message or says where it comes from.
 pub(crate) fn is_look_alike(name: &[u8]) -> bool {
     look_alike::likeness(name).is_some()

@@ -188,9 +188,6 @@ impl<A: Answer> Session<'_, A> {
                 let mut fields = borrow_list();
                 match request_head::parse(input.data_mut(), &mut fields) {
                     Ok(Some(line)) => {
-                        if self.settings.drop_invalid_header_fields {
-                            request_head::drop_invalid(input.data(), &mut fields);
-                        }
                         return Poll::Ready(Ok(Some((Head::take(slot, line.end, fields), line))));
                     }
                     Ok(None) if input.make_room(HEAD_BYTES_MAX) => give_back(fields),
@@ -242,12 +239,13 @@ impl<A: Answer> Session<'_, A> {
         }
     }
 
-    fn request(&self, head: Head, line: RequestHead, is_trusted: bool) -> Request {
+    fn request(&self, mut head: Head, line: RequestHead, is_trusted: bool) -> Request {
         let body = match line.framing {
             Framing::None => RequestBody::empty(),
             framing => RequestBody::new(Source::Http1(self.client.clone()), framing),
         };
         let target = Target::parse(head.whole(), line.target);
+        let has_invalid_names = head.find_invalid_names(self.settings.drop_invalid_header_fields);
         Request::new(Parts {
             method: line.method,
             raw_target: line.target,
@@ -256,6 +254,7 @@ impl<A: Answer> Session<'_, A> {
             target,
             version: line.version,
             oddities: line.oddities,
+            has_invalid_names,
             is_trusted,
             upgrade: asked_upgrade(&head, line.version),
             head,

@@ -87,10 +87,8 @@ pub(crate) async fn serve<A: Answer + 'static>(
                     let state = Rc::new(ConnectionState::new(connection.idle_timeout));
                     streams.push(state.clone());
                     own.sent();
-                    let (origin, worker, drops_invalid) =
-                        (origin.clone(), worker.clone(), connection.settings.drop_invalid_header_fields);
-                    let patience = patience.clone();
-                    let stream = Stream { origin, state, worker, drops_invalid, patience, respond };
+                    let (origin, worker, patience) = (origin.clone(), worker.clone(), patience.clone());
+                    let stream = Stream { origin, state, worker, patience, respond };
                     // In a box: the runtime moves a task's future about before it comes to rest.
                     spawn_local(Box::pin(stream.run(request, answer.clone())));
                     requests += 1;
@@ -149,8 +147,6 @@ struct Stream {
     origin: Rc<Origin>,
     state: Rc<ConnectionState>,
     worker: Worker,
-    /// Whether fields are left out whose names have other characters than letters, digits and hyphens.
-    drops_invalid: bool,
     patience: Rc<Patience>,
     respond: SendResponse<Bytes>,
 }
@@ -243,12 +239,8 @@ impl Stream {
         if let (Some(authority), None) = (authority, host) {
             lines.field(Known::Host, b"Host", authority.as_bytes());
         }
-        lines.fields(&head.headers, |known, name| {
-            let is_valid = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
-            // The key toward the target is weir's own.
-            let is_key = is_websocket && name == b"sec-websocket-key";
-            !is_key && (known != Known::Other || !self.drops_invalid || name.iter().all(is_valid))
-        });
+        // The key toward the target is weir's own.
+        lines.fields(&head.headers, |name| !is_websocket || name != b"sec-websocket-key");
         let upgrade = is_websocket.then(|| {
             lines.field(
                 Known::Other,
@@ -270,7 +262,8 @@ impl Stream {
                 (RequestBody::new(source, framing), None)
             }
         };
-        let head = lines.into_head();
+        let mut head = lines.into_head();
+        let has_invalid_names = head.find_invalid_names(self.origin.settings.drop_invalid_header_fields);
         let target = Target::parse(head.whole(), raw_target);
         let request = Request::new(Parts {
             normal_path: target.normal_path(head.whole()),
@@ -280,6 +273,7 @@ impl Stream {
             raw_target,
             version: Version::Http2,
             oddities: Oddities::default(),
+            has_invalid_names,
             is_trusted: true,
             upgrade,
             head,

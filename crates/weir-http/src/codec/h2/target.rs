@@ -195,7 +195,7 @@ impl Stream {
         let length =
             head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let mut lines = Lines::new();
-        lines.fields(&head.headers, |_, _| true);
+        lines.fields(&head.headers, |_| true);
         let parts = request.parts();
         let is_head = parts.head.bytes(parts.method) == b"HEAD";
         let length = if !may_have_body(status, is_head) || !recv.is_end_stream() { length } else { Some(0) };
