@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use weir_tests::Folder;
+use weir_tests::example::Example;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
@@ -57,6 +58,17 @@ fn the_stack_runs_examples_and_gives_them_longer_than_they_take_to_drain() {
 }
 
 #[test]
+fn every_example_is_run_by_a_test() {
+    let tests: String = files("tests", "rs").iter().map(|path| read(path)).collect();
+    for path in files("config", "yaml") {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        // `tests/swarm.rs` deploys the stack with its own two.
+        let is_stacked = name.starts_with("stack");
+        assert!(is_stacked || tests.contains(&format!("Example::read(\"{name}\")")), "nothing runs {name}");
+    }
+}
+
+#[test]
 fn every_configuration_in_the_documents_is_taken_without_a_warning() {
     let readme = configurations(&root().join("README.md"));
     assert!(readme.len() >= 3, "the README has one example for each kind of listener");
@@ -100,20 +112,6 @@ fn the_reference_has_every_label() {
 #[test]
 fn the_readme_s_first_configuration_serves() {
     let text = configurations(&root().join("README.md")).remove(0);
-    let folder = Folder::new();
-    // The ports of the example may be taken here; everything else runs as it stands.
-    let mut ported = String::new();
-    for line in text.lines() {
-        let line = line.split("bind:").next().map_or(line.to_owned(), |before| {
-            if line.contains("bind:") {
-                format!("{before}bind: 127.0.0.1:{}", weir_tests::free_port())
-            } else {
-                line.to_owned()
-            }
-        });
-        ported.push_str(&line);
-        ported.push('\n');
-    }
-    let weir = weir_tests::Weir::start_in(folder, &ported, |_| {});
+    let weir = Example::of(&text).start_in(Folder::new());
     assert!(weir.get("/").status > 0);
 }

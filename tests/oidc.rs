@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde_json::{Value, json};
+use weir_tests::example::Example;
 use weir_tests::issuer::unsigned;
 use weir_tests::target::respond;
 use weir_tests::tls::Pair;
@@ -208,14 +209,11 @@ fn a_session_ends_with_its_timeout() {
 
 #[test]
 fn the_example_asks_programs_for_a_token_and_people_for_a_login() {
-    let example =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("config/authentication.yaml");
-    let text = std::fs::read_to_string(example).unwrap().replace("bind: 0.0.0.0:443", "bind: 127.0.0.1:0");
     let folder = Folder::new();
     Pair::new(&[HOST]).write(&folder, "shop");
     folder.write("cookies.key", SECRET);
     folder.write("client.secret", "secret\n");
-    let weir = Weir::start_in(folder, &text, |_| {});
+    let weir = Example::read("authentication.yaml").start_in(folder);
     let mut browser = Browser::default();
     assert_eq!(get(&mut browser, &weir, "/api/x").status, 401);
     let sent = get(&mut browser, &weir, "/");

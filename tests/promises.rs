@@ -26,6 +26,7 @@ mod docker_labels;
 mod ecs_targets;
 mod ejection;
 mod etcd_targets;
+mod examples;
 mod explain;
 mod file_targets;
 mod flows;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use weir_core::health::Health;
+use weir_tests::example::Example;
 use weir_tests::yaml::{application, group, group_of};
 use weir_tests::{Binary, FakeTarget, Folder, Weir, wait_until};
 
@@ -175,16 +176,10 @@ fn a_secret_that_cannot_be_used_is_told_with_its_file_and_line() {
 
 #[test]
 fn the_example_keeps_clients_where_they_were() {
-    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let mut text = std::fs::read_to_string(example.join("config/stickiness.yaml")).unwrap();
     let targets = ["a", "b", "c", "d", "e", "f"].map(FakeTarget::answering);
-    for (port, target) in (32_768..).zip(&targets) {
-        text = text.replace(&format!("port: {port} "), &format!("port: {} ", target.addr().port()));
-    }
-    text = text.replace("127.0.0.1:8080", "127.0.0.1:0");
     let folder = Folder::new();
     folder.write("cookies.key", SECRET);
-    let weir = Weir::start_in(folder, &text, |_| {});
+    let weir = Example::read("stickiness.yaml").with_targets(&targets).start_in(folder);
     weir.wait_until_healthy();
     let (mut client, mut jar) = (weir.client(), Jar::default());
     let first = jar.ask(&mut client).body;

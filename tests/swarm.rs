@@ -5,11 +5,12 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use weir_core::health::Health;
 use weir_core::target::TargetId;
+use weir_tests::example::Example;
 use weir_tests::open_loop::{self, Method};
 use weir_tests::own_swarm::OUTSIDE;
 use weir_tests::server::Etcd;
 use weir_tests::yaml::{application, group_of};
-use weir_tests::{OwnSwarm, Weir, get, wait_until};
+use weir_tests::{Folder, OwnSwarm, Weir, get, wait_until};
 
 /// Requests a second of the open-loop load.
 const RATE: u32 = 100;
@@ -177,5 +178,16 @@ fn the_stack_of_the_examples_serves_the_same_on_a_manager_and_on_a_worker() {
                 swarm.running(service).len() == 1
             });
         }
+        // The example for one weir beside the stack: its own prefix, and the engine of the first node.
+        let example = Example::read("swarm.yaml")
+            .with("interval: 200ms", &format!("endpoint: \"{}\"", swarm.endpoint(0)))
+            .with("node-2: 10.0.0.12", &format!("node-2: {}", swarm.address(1)))
+            .with(
+                "http://127.0.0.1:2379]\n    prefix: /weir/targets/\n",
+                &format!("{}]\n    prefix: /weir/example/\n", etcd.url()),
+            );
+        let weir = example.start_in(Folder::new());
+        wait_for_tasks(swarm, &weir, "shop_api", 2);
+        assert!(weir.get("/").body.starts_with("shop_api "));
     });
 }

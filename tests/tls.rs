@@ -1,8 +1,8 @@
 //! Listeners that speak TLS: their files, and who is shown what.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use weir_tests::example::Example;
 use weir_tests::tls::{Pair, TlsClient};
 use weir_tests::{Binary, Client, Folder, Weir, free_port, run, wait_until};
 
@@ -163,13 +163,6 @@ fn what_is_not_tls_is_counted() {
 
 #[test]
 fn the_example_serves_with_the_files_that_it_asks_for() {
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("config/https.yaml");
-    let mut text = std::fs::read_to_string(example).unwrap();
-    for port in ["443", "8443", "80"] {
-        text =
-            text.replace(&format!("bind: 0.0.0.0:{port}\n"), &format!("bind: 127.0.0.1:{}\n", free_port()));
-    }
-    assert!(!text.contains("0.0.0.0"), "{text}");
     let folder = Folder::new();
     let (shop, partners) = (Pair::new(&["shop.example"]), Pair::new(&["partners.example"]));
     shop.write(&folder, "shop");
@@ -177,7 +170,7 @@ fn the_example_serves_with_the_files_that_it_asks_for() {
     folder.write("tickets.key", "a secret that nobody guesses for a while\n");
     folder.write("partners-authorities.pem", &partners.certificate);
     folder.write("partners.crl", &revoking_nothing());
-    let weir = Weir::start_in(folder, &text, |_| {});
+    let weir = Example::read("https.yaml").start_in(folder);
     let shown = |name| TlsClient::default().shake_hands(weir.listener(0), name).unwrap().shown;
     assert_eq!(shown("shop.example"), shop.der);
     assert_eq!(shown("partners.example"), partners.der);

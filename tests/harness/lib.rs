@@ -12,6 +12,7 @@ pub mod clean;
 pub mod client;
 pub mod compose;
 pub mod docker;
+pub mod example;
 pub mod folder;
 pub mod frame_target;
 pub mod frames;
