@@ -56,6 +56,11 @@ impl Bench<'_> {
     }
 
     fn nginx(&self) -> anyhow::Result<Proxy> {
+        self.nginx_with("")
+    }
+
+    /// nginx with more locations, each of which has `proxy_pass http://b;`.
+    pub(crate) fn nginx_with(&self, locations: &str) -> anyhow::Result<Proxy> {
         let addr = free_addr()?;
         let mut servers = String::new();
         for backend in self.backends {
@@ -81,11 +86,13 @@ impl Bench<'_> {
             Front::Http | Front::Http2 | Front::Https => format!(
                 "http {{ access_log off; keepalive_requests 100000000; tcp_nodelay on;
                  upstream b {{ {servers} keepalive 512; keepalive_requests 100000000; }}
-                 server {{ listen {addr}{flags} backlog=4096; {tls} location / {{ proxy_pass http://b; proxy_http_version 1.1;
+                 server {{ listen {addr}{flags} backlog=4096; {tls} proxy_http_version 1.1;
                  proxy_set_header Connection \"\"; proxy_set_header Host $host;
                  proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
                  proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Port $server_port;
-                 proxy_set_header X-Amzn-Trace-Id $request_id; }} }} }}"
+                 proxy_set_header X-Amzn-Trace-Id $request_id;
+                 location / {{ proxy_pass http://b; }}
+                 {locations} }} }}"
             ),
         };
         let modules = "/usr/lib/nginx/modules/ngx_stream_module.so";
@@ -104,18 +111,24 @@ impl Bench<'_> {
     }
 
     fn haproxy(&self) -> anyhow::Result<Proxy> {
+        self.haproxy_with("")
+    }
+
+    /// HAProxy with lines in its frontend that say which requests go to backend `b`.
+    pub(crate) fn haproxy_with(&self, rules: &str) -> anyhow::Result<Proxy> {
         let addr = free_addr()?;
         let mut servers = String::new();
         for (number, backend) in self.backends.iter().enumerate() {
             let pool = if self.scenario.front() == Front::Tcp { "" } else { "pool-max-conn -1" };
             writeln!(servers, "  server s{number} {backend} {pool}")?;
         }
-        let (mode, options) = match self.scenario.front() {
-            Front::Tcp => ("tcp", String::new()),
+        let (mode, reuse, options) = match self.scenario.front() {
+            Front::Tcp => ("tcp", "", String::new()),
             front @ (Front::Http | Front::Http2 | Front::Https) => (
                 "http",
+                "  http-reuse always\n",
                 format!(
-                    "  option forwardfor\n  http-reuse always\n  http-request set-header X-Forwarded-Proto {}\n  http-request set-header X-Forwarded-Port %[dst_port]\n  unique-id-format %{{+X}}o%ci%cp%Ts%rt\n  unique-id-header X-Amzn-Trace-Id\n",
+                    "  option forwardfor\n  http-request set-header X-Forwarded-Proto {}\n  http-request set-header X-Forwarded-Port %[dst_port]\n  unique-id-format %{{+X}}o%ci%cp%Ts%rt\n  unique-id-header X-Amzn-Trace-Id\n",
                     if front == Front::Https { "https" } else { "http" }
                 ),
             ),
@@ -128,7 +141,7 @@ impl Bench<'_> {
             }
         };
         let text = format!(
-            "global\n  nbthread 1\n  maxconn {CONNECTIONS}\ndefaults\n  mode {mode}\n  timeout connect 10s\n  timeout client 60s\n  timeout server 60s\nlisten b\n  bind {addr} backlog 4096{bind}\n  balance roundrobin\n{options}{servers}"
+            "global\n  nbthread 1\n  maxconn {CONNECTIONS}\ndefaults\n  mode {mode}\n  timeout connect 10s\n  timeout client 60s\n  timeout server 60s\nfrontend f\n  bind {addr} backlog 4096{bind}\n{options}{rules}  default_backend b\nbackend b\n  balance roundrobin\n{reuse}{servers}"
         );
         let path = self.write("haproxy.cfg", &text)?;
         let version = version("haproxy", "-v", "version ")?;

@@ -1,7 +1,8 @@
-//! What rules cost: a decision, and a request through all of weir, by how many rules its listener has.
+//! What rules cost: a decision, and a request through all of weir and its peers, by how many rules there are.
 //!
 //! All rules are for paths that begin otherwise, or for other hosts, and the one that matches is the last: whoever looks
-//! at one after the other looks at all of them.
+//! at one after the other looks at all of them. nginx has them twice: as prefixes, which it sorts, and as regular
+//! expressions, which is what it takes to have any of the conditions that an Application Load Balancer's rules have.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -19,7 +20,7 @@ use crate::peers::{Bench, More};
 use crate::proxy::Proxy;
 use crate::report::median;
 use crate::scenario::Scenario;
-use crate::schedule::Generator;
+use crate::schedule::{Generator, slice};
 use crate::{Comparison, in_folder, progress, say};
 
 /// How many rules.
@@ -50,29 +51,102 @@ pub(crate) fn measure(comparison: &Comparison) -> anyhow::Result<()> {
     in_folder("rules", |folder| requests(comparison, folder))
 }
 
-/// CPU time of weir per request, for each number of rules in turn.
+/// CPU time of every proxy per request, for each number of rules.
 fn requests(comparison: &Comparison, folder: &Path) -> anyhow::Result<()> {
     let mut generator = Generator::start(Scenario::Http128)?;
     let backends = generator.backends.clone();
     let bench = Bench { scenario: Scenario::Http128, backends: &backends, folder, weir: &comparison.weir };
-    let start = |count| bench.weir_with(&More { rules: written(count), ..More::default() });
-    let proxies: Vec<Proxy> = COUNTS.into_iter().map(start).collect::<Result<_, _>>()?;
-    let mut micros = vec![Vec::new(); proxies.len()];
-    for round in 0..comparison.rounds {
-        progress(&format!("round {} of {}", round + 1, comparison.rounds));
-        for (proxy, micros) in proxies.iter().zip(&mut micros) {
-            micros.push(generator.worker_micros(proxy, comparison.seconds)?);
+    let mut columns = Vec::new();
+    for kind in [Kind::Weir, Kind::NginxPrefixes, Kind::NginxRegex, Kind::HaproxyAcls] {
+        match COUNTS.into_iter().map(|count| kind.start(&bench, count)).collect::<Result<Vec<_>, _>>() {
+            Ok(proxies) => {
+                columns.push(Column { name: kind.name(), proxies, micros: vec![Vec::new(); COUNTS.len()] });
+            }
+            Err(error) => say(&format!("left out: {}: {error:#}", kind.name())),
         }
     }
-    say(
-        "CPU µs of weir's worker per request, and how much more than with the fewest rules in the same round",
-    );
-    say(&format!("{:>8}{:>14}{:>14}", "rules", "median", "more"));
-    for (count, each) in COUNTS.iter().zip(&micros) {
-        let more = each.iter().zip(&micros[0]).map(|(each, fewest)| each - fewest);
-        say(&format!("{count:>8}{:>14.2}{:>14.2}", median(each.iter().copied()), median(more)));
+    for round in 0..comparison.rounds {
+        for column in &mut columns {
+            progress(&format!("round {} of {}, {}", round + 1, comparison.rounds, column.name));
+            for (proxy, micros) in column.proxies.iter().zip(&mut column.micros) {
+                let slice = slice(&mut generator, proxy, comparison.seconds, Scenario::Http128)?;
+                anyhow::ensure!(
+                    slice.run.errors == 0,
+                    "{}: {} requests failed",
+                    column.name,
+                    slice.run.errors
+                );
+                micros.push(slice.cpu_micros);
+            }
+        }
+    }
+    say("CPU µs of the proxy per request, and how much more than with the fewest rules in the same round");
+    let heads = columns.iter().map(|column| format!("{:>18}", column.name));
+    say(&format!("{:>8}{}", "rules", heads.collect::<String>()));
+    for (row, count) in COUNTS.iter().enumerate() {
+        let cells = columns.iter().map(|column| column.cell(row));
+        say(&format!("{count:>8}{}", cells.collect::<String>()));
     }
     Ok(())
+}
+
+/// A proxy, and how it has its rules.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Weir,
+    NginxPrefixes,
+    NginxRegex,
+    HaproxyAcls,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Weir => "weir",
+            Self::NginxPrefixes => "nginx, prefixes",
+            Self::NginxRegex => "nginx, regex",
+            Self::HaproxyAcls => "HAProxy, ACLs",
+        }
+    }
+
+    fn start(self, bench: &Bench<'_>, count: usize) -> anyhow::Result<Proxy> {
+        match self {
+            Self::Weir => bench.weir_with(&More { rules: written(count), ..More::default() }),
+            Self::NginxPrefixes => bench.nginx_with(&locations(count, "^~ ")),
+            Self::NginxRegex => bench.nginx_with(&locations(count, "~ ^")),
+            Self::HaproxyAcls => bench.haproxy_with(&acls(count)),
+        }
+    }
+}
+
+/// A kind of proxy with each number of rules, and what they cost it in each round.
+struct Column {
+    name: &'static str,
+    proxies: Vec<Proxy>,
+    micros: Vec<Vec<f64>>,
+}
+
+impl Column {
+    fn cell(&self, row: usize) -> String {
+        let more = self.micros[row].iter().zip(&self.micros[0]).map(|(each, fewest)| each - fewest);
+        format!("{:>9.2} {:>+8.2}", median(self.micros[row].iter().copied()), median(more))
+    }
+}
+
+/// Rules as nginx has them; `modifier` says what their paths are.
+fn locations(count: usize, modifier: &str) -> String {
+    lines(count, |path| format!("location {modifier}{path} {{ proxy_pass http://b; }}\n"))
+}
+
+/// Rules as HAProxy has them.
+fn acls(count: usize) -> String {
+    lines(count, |path| format!("  use_backend b if {{ path_beg {path} }}\n"))
+}
+
+/// A line for every rule, by what its path begins with.
+fn lines(count: usize, line: impl Fn(&str) -> String) -> String {
+    let paths = (1..=count).map(|number| path_pattern(number, count));
+    paths.map(|path| line(path.trim_end_matches('*'))).collect()
 }
 
 /// Rules as a configuration has them: the last one takes the request, by its path.

@@ -64,7 +64,8 @@ pub(crate) struct Slice {
     pub(crate) run: Run,
 }
 
-fn slice(
+/// Measures one run of `scenario` against one proxy.
+pub(crate) fn slice(
     generator: &mut Generator,
     proxy: &Proxy,
     seconds: f64,
