@@ -16,6 +16,7 @@ mod concurrency;
 mod config_examples;
 mod connections;
 mod corpus;
+mod datagrams;
 mod deregistration;
 mod dns_targets;
 mod docker;

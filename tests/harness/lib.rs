@@ -32,6 +32,7 @@ pub mod target;
 pub mod tls;
 pub mod tunnel;
 pub mod two_weirs;
+pub mod udp_target;
 pub mod weir;
 pub mod yaml;
 

@@ -34,6 +34,11 @@ pub fn network(groups: &[String], settings: &str) -> String {
     load_balancer("network", groups, settings, "default_action: { forward: db }")
 }
 
+/// A network load balancer called `edge` with one listener; `listener` are its keys besides `bind`.
+pub fn network_listener(groups: &[String], listener: &str) -> String {
+    load_balancer("network", groups, "", listener)
+}
+
 fn load_balancer(kind: &str, groups: &[String], settings: &str, listener: &str) -> String {
     let mut text =
         if groups.is_empty() { String::new() } else { format!("target_groups:\n{}", groups.concat()) };

@@ -275,9 +275,10 @@ fn rules(kind: &ListenerKind<GroupIndex>, snapshot: &Snapshot) -> Vec<RuleView> 
             })
             .chain([rule("default".to_owned(), &[], default_action)])
             .collect(),
-        ListenerKind::ClassicHttp { group }
-        | ListenerKind::ClassicTcp { group }
-        | ListenerKind::NetworkTcp { group } => vec![RuleView {
+        ListenerKind::Network { forward, .. } => {
+            vec![rule("default".to_owned(), &[], &Action::Forward(forward.clone()))]
+        }
+        ListenerKind::ClassicHttp { group } | ListenerKind::ClassicTcp { group } => vec![RuleView {
             priority: "default".to_owned(),
             conditions: Vec::new(),
             action: "forward".to_owned(),

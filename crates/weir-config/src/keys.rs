@@ -136,7 +136,7 @@ objects! {
         ],
         later [];
     NETWORK_LISTENER = "network listener",
-        ["bind", "default_action", "protocol"],
+        ["bind", "default_action", "protocol", "udp_idle_timeout"],
         later ["alpn_policy", "certificates", "ssl_policy", "tcp_idle_timeout"];
     CLASSIC_LISTENER = "classic listener",
         ["bind", "instance_port", "protocol"],

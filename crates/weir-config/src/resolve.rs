@@ -62,8 +62,13 @@ struct Named<'n> {
 }
 
 impl Groups<'_> {
-    /// The group that a listener or rule names, which must speak `protocol`, HTTP over TLS or not.
-    fn named(&mut self, node: &Node, protocol: TargetProtocol, reader: &mut Reader<'_>) -> Option<GroupName> {
+    /// The group that a listener or rule names, which must speak one of `protocols`.
+    fn named(
+        &mut self,
+        node: &Node,
+        protocols: &[TargetProtocol],
+        reader: &mut Reader<'_>,
+    ) -> Option<GroupName> {
         let text = reader.text(node)?;
         let found = GroupName::parse(text).ok().and_then(|name| Some((self.named.get_mut(&name)?, name)));
         let Some((group, name)) = found else {
@@ -77,12 +82,10 @@ impl Groups<'_> {
             return None;
         };
         group.is_used = true;
-        if group.protocol.is_some_and(|its| its.is_http() != protocol.is_http()) {
-            let (wanted, word) = match protocol {
-                TargetProtocol::Http | TargetProtocol::Https => ("HTTP", "http"),
-                TargetProtocol::Tcp => ("TCP", "tcp"),
-            };
+        if group.protocol.is_some_and(|its| !protocols.contains(&its)) {
+            let word = protocols.first().map_or("http", |protocol| protocol.as_str());
             let remedy = format!("give the group `protocol: {word}`, or forward to another one");
+            let wanted = word.to_ascii_uppercase();
             reader.problem(node, &format!("target group {text:?} does not speak {wanted}"), Some(&remedy));
             return None;
         }

@@ -4,24 +4,23 @@
 //! is refused whole.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 
 use tokio::sync::mpsc::UnboundedSender;
 use weir_core::address::ListenAddr;
 use weir_core::definition::Definitions;
 use weir_core::reconcile::State;
 use weir_core::snapshot::ListenerIndex;
-use weir_net::bind::{BindError, bind};
+use weir_net::bind::{BindError, Sockets, Transports, bind, bind_beside};
 
 /// What a worker is told to do about a listener.
 #[derive(Debug)]
 pub enum Assignment {
-    /// Accept on this socket, and serve by the listener of that index.
+    /// Take what comes to these sockets, and serve by the listener of that index.
     Serve {
         /// The listener.
         listener: ListenerIndex,
-        /// The worker's own socket.
-        socket: TcpListener,
+        /// The worker's own sockets.
+        sockets: Sockets,
     },
     /// Accept no more; open connections go on.
     Close(ListenerIndex),
@@ -37,7 +36,7 @@ pub struct Listeners {
 /// Sockets that are bound and not yet handed over.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    new: Vec<(ListenerIndex, ListenAddr, Vec<TcpListener>)>,
+    new: Vec<(ListenerIndex, ListenAddr, Vec<Sockets>)>,
     gone: Vec<(ListenerIndex, ListenAddr)>,
 }
 
@@ -63,10 +62,11 @@ impl Listeners {
         let mut new = Vec::new();
         for load_balancer in &mut definitions.load_balancers {
             for listener in &mut load_balancer.listeners {
-                let protocol = listener.kind.protocol();
+                let (protocol, count) = (listener.kind.protocol(), self.workers.len());
+                let transports = Transports { tcp: listener.kind.has_tcp(), udp: listener.kind.has_udp() };
                 let index = if listener.bind.port() == 0 {
-                    let sockets = bind(listener.bind, self.workers.len())?;
-                    listener.bind = local_addr(listener.bind, &sockets)?;
+                    let (bound, sockets) = bind(listener.bind, transports, count)?;
+                    listener.bind = bound;
                     let index = state.listener_index(&load_balancer.name, listener.bind, protocol);
                     new.push((index, listener.bind, sockets));
                     index
@@ -74,11 +74,10 @@ impl Listeners {
                     let index = state.listener_index(&load_balancer.name, listener.bind, protocol);
                     if !self.open.contains_key(&index) {
                         let is_ours = self.open.values().any(|open| *open == listener.bind);
-                        let count = self.workers.len();
                         let sockets = if is_ours {
-                            weir_net::bind::bind_beside(listener.bind, count)?
+                            bind_beside(listener.bind, transports, count)?
                         } else {
-                            bind(listener.bind, count)?
+                            bind(listener.bind, transports, count)?.1
                         };
                         new.push((index, listener.bind, sockets));
                     }
@@ -98,9 +97,9 @@ impl Listeners {
         let closed = prepared.gone.iter().map(|(_, addr)| *addr).collect();
         for (listener, addr, sockets) in prepared.new {
             self.open.insert(listener, addr);
-            for (worker, socket) in self.workers.iter().zip(sockets) {
+            for (worker, sockets) in self.workers.iter().zip(sockets) {
                 // A worker that is gone has ended with the process.
-                let _ = worker.send(Assignment::Serve { listener, socket });
+                let _ = worker.send(Assignment::Serve { listener, sockets });
             }
         }
         for (listener, _) in prepared.gone {
@@ -111,9 +110,4 @@ impl Listeners {
         }
         (opened, closed)
     }
-}
-
-fn local_addr(addr: ListenAddr, sockets: &[TcpListener]) -> Result<ListenAddr, BindError> {
-    let bound = sockets.first().map_or(Ok(addr.0), TcpListener::local_addr);
-    bound.map(ListenAddr).map_err(|source| BindError::Failed { addr, source })
 }

@@ -108,11 +108,14 @@ pub fn decide(
                 None => (None, default_action, None),
             }
         }
-        ListenerKind::ClassicHttp { group }
-        | ListenerKind::ClassicTcp { group }
-        | ListenerKind::NetworkTcp { group } => {
+        ListenerKind::ClassicHttp { group } | ListenerKind::ClassicTcp { group } => {
             let context = PickContext { key: 0, now: moment.now, avoid: &[], pinned: None };
             let outcome = forward(snapshot, *group, worker, &context);
+            return Decision { rule: None, outcome, transforms: None, affinity: None, tells_identity };
+        }
+        // A flow has no request; see [`place`].
+        ListenerKind::Network { .. } => {
+            let outcome = Outcome::Unavailable { group: None, why: Unavailable::NoTarget };
             return Decision { rule: None, outcome, transforms: None, affinity: None, tells_identity };
         }
     };

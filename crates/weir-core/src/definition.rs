@@ -3,27 +3,26 @@
 //! A definition says what should be; a [`crate::snapshot::Snapshot`] says what is.
 
 mod http;
+mod listener;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::http::{DesyncMitigationMode, ForwardedForMode, HttpSettings};
+pub use self::listener::{Listener, ListenerKind, NetworkProtocol};
 
-use crate::address::{ListenAddr, TargetAddr};
+use crate::address::TargetAddr;
 use crate::ejection::Ejection;
-use crate::header_rules::HeaderRules;
 use crate::health::HealthCheck;
 use crate::limits::{ConcurrencyLimits, RetryBudget};
 use crate::logs::Logs;
 use crate::lookup::Lookup;
 use crate::name::{GroupName, LoadBalancerName};
-use crate::rule::{Action, Rule};
 use crate::sticky::Stickiness;
 use crate::target::Weight;
 use crate::task::{SourceKind, Task};
 use crate::thresholds::Thresholds;
-use crate::tls::{NamedFile, Tls};
+use crate::tls::NamedFile;
 
 /// All load balancers and target groups of one weir.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,126 +63,6 @@ pub struct LoadBalancer {
     pub http: HttpSettings,
     /// At least one.
     pub listeners: Vec<Listener>,
-}
-
-/// A local address with the protocol it speaks and what it does with what arrives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Where it accepts connections.
-    pub bind: ListenAddr,
-    /// What it speaks, and where that goes.
-    pub kind: ListenerKind<GroupName>,
-}
-
-/// The three kinds of listener. `G` names a target group, as in [`Rule`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListenerKind<G> {
-    /// Rules over HTTP requests.
-    Application {
-        /// What it speaks TLS with; `None` does not.
-        tls: Option<Arc<Tls>>,
-        /// Sorted by priority, lowest first, priorities unique.
-        rules: Vec<Rule<G>>,
-        /// What a request gets that no rule matches.
-        default_action: Action<G>,
-        /// What it changes of header fields, whatever the rule.
-        headers: Arc<HeaderRules>,
-    },
-    /// HTTP requests to static instance ports, without rules.
-    ClassicHttp {
-        /// The instances at this listener's instance port.
-        group: G,
-    },
-    /// TCP connections to static instance ports.
-    ClassicTcp {
-        /// The instances at this listener's instance port.
-        group: G,
-    },
-    /// TCP flows by flow hash.
-    NetworkTcp {
-        /// The group that takes the flows.
-        group: G,
-    },
-}
-
-impl<G> ListenerKind<G> {
-    /// The kind of its load balancer: `application`, `network` or `classic`.
-    pub fn load_balancer_type(&self) -> &'static str {
-        match self {
-            Self::Application { .. } => "application",
-            Self::ClassicHttp { .. } | Self::ClassicTcp { .. } => "classic",
-            Self::NetworkTcp { .. } => "network",
-        }
-    }
-
-    /// What it speaks TLS with, if it does.
-    pub fn tls(&self) -> Option<&Arc<Tls>> {
-        match self {
-            Self::Application { tls, .. } => tls.as_ref(),
-            Self::ClassicHttp { .. } | Self::ClassicTcp { .. } | Self::NetworkTcp { .. } => None,
-        }
-    }
-
-    /// What clients speak: `http`, `https` or `tcp`.
-    pub fn protocol(&self) -> &'static str {
-        match self {
-            Self::Application { tls: Some(_), .. } => "https",
-            Self::Application { .. } | Self::ClassicHttp { .. } => "http",
-            Self::ClassicTcp { .. } | Self::NetworkTcp { .. } => "tcp",
-        }
-    }
-
-    /// Its rules; only application listeners have any.
-    pub fn rules(&self) -> &[Rule<G>] {
-        match self {
-            Self::Application { rules, .. } => rules,
-            Self::ClassicHttp { .. } | Self::ClassicTcp { .. } | Self::NetworkTcp { .. } => &[],
-        }
-    }
-
-    /// The same kind with every group replaced by what `resolve` gives for it.
-    pub fn map_groups<H>(&self, mut resolve: impl FnMut(&G) -> H) -> ListenerKind<H> {
-        match self {
-            Self::Application { tls, rules, default_action, headers } => ListenerKind::Application {
-                headers: headers.clone(),
-                tls: tls.clone(),
-                rules: rules
-                    .iter()
-                    .map(|rule| Rule {
-                        priority: rule.priority,
-                        conditions: rule.conditions.clone(),
-                        action: rule.action.map_groups(&mut resolve),
-                        transforms: rule.transforms.clone(),
-                        provenance: rule.provenance.clone(),
-                    })
-                    .collect(),
-                default_action: default_action.map_groups(resolve),
-            },
-            Self::ClassicHttp { group } => ListenerKind::ClassicHttp { group: resolve(group) },
-            Self::ClassicTcp { group } => ListenerKind::ClassicTcp { group: resolve(group) },
-            Self::NetworkTcp { group } => ListenerKind::NetworkTcp { group: resolve(group) },
-        }
-    }
-
-    /// Every group that this listener can send traffic to.
-    pub fn groups(&self) -> Vec<&G> {
-        match self {
-            Self::Application { rules, default_action, .. } => {
-                rules.iter().map(|rule| &rule.action).chain([default_action]).flat_map(forwarded_to).collect()
-            }
-            Self::ClassicHttp { group } | Self::ClassicTcp { group } | Self::NetworkTcp { group } => {
-                vec![group]
-            }
-        }
-    }
-}
-
-fn forwarded_to<G>(action: &Action<G>) -> Vec<&G> {
-    match action {
-        Action::Authenticate(asked) => forwarded_to(&asked.then),
-        Action::Forward(forward) => forward.groups.iter().map(|(group, _)| group).collect(),
-        Action::FixedResponse(_) | Action::Redirect(_) => Vec::new(),
-    }
 }
 
 /// Settings of a target group and what is registered in it.
@@ -233,14 +112,29 @@ pub enum TargetProtocol {
     Https,
     /// TCP.
     Tcp,
+    /// TCP and UDP, on one port.
+    TcpUdp,
+    /// UDP.
+    Udp,
 }
 
 impl TargetProtocol {
+    /// The name in configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Tcp => "tcp",
+            Self::TcpUdp => "tcp_udp",
+            Self::Udp => "udp",
+        }
+    }
+
     /// Whether it is HTTP, over TLS or not.
     pub fn is_http(self) -> bool {
         match self {
             Self::Http | Self::Https => true,
-            Self::Tcp => false,
+            Self::Tcp | Self::TcpUdp | Self::Udp => false,
         }
     }
 }

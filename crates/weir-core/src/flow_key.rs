@@ -19,6 +19,16 @@ pub enum Protocol {
     Udp = 17,
 }
 
+impl Protocol {
+    /// The name in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
 /// Protocol and both address pairs of one flow.
 ///
 /// Source: Network Load Balancer, "Routing": protocol, source and destination address and port. differs: AWS adds the

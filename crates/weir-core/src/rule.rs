@@ -152,6 +152,18 @@ impl<G> Forward<G> {
 
     /// Draws a group by weight; `None` when every weight is zero. One draw of `random` when there is a choice.
     pub fn draw(&self, random: &mut fastrand::Rng) -> Option<&G> {
+        self.at(|total| random.u32(0..total))
+    }
+
+    /// The group of a flow, by the hash of its key: the same on every machine, in shares by weight. `None` when every weight
+    /// is zero.
+    pub fn of_key(&self, key: u64) -> Option<&G> {
+        // The upper half: targets are chosen by the remainder, which depends on the lower one.
+        self.at(|total| (((key >> 32) * u64::from(total)) >> 32) as u32)
+    }
+
+    /// The group at a place between zero and the sum of all weights, which `place` is given.
+    fn at(&self, place: impl FnOnce(u32) -> u32) -> Option<&G> {
         if let [(group, weight)] = self.groups.as_slice() {
             return (*weight > 0).then_some(group);
         }
@@ -159,10 +171,10 @@ impl<G> Forward<G> {
         if total == 0 {
             return None;
         }
-        let mut draw = random.u32(0..total);
+        let mut place = place(total);
         for (group, weight) in &self.groups {
-            match draw.checked_sub(u32::from(*weight)) {
-                Some(rest) => draw = rest,
+            match place.checked_sub(u32::from(*weight)) {
+                Some(rest) => place = rest,
                 None => return Some(group),
             }
         }

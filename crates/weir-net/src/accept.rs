@@ -31,7 +31,8 @@ impl ConnectionLimit {
         self.open.load(Relaxed)
     }
 
-    fn admit(&self) -> Option<Admission> {
+    /// A place, if there is one left.
+    pub fn admit(&self) -> Option<Admission> {
         let admitted =
             self.open.fetch_update(Relaxed, Relaxed, |open| (open < self.most).then_some(open + 1));
         admitted.is_ok().then(|| Admission(self.open.clone()))

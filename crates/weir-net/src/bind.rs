@@ -2,13 +2,16 @@
 
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use weir_core::address::ListenAddr;
 
 /// Connections that may wait to be accepted, per socket.
 const BACKLOG: i32 = 4096;
+
+/// Bytes of datagrams that may wait to be received, per socket, with what the kernel needs for them.
+const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 
 /// Why a listener could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -31,50 +34,110 @@ pub enum BindError {
     },
 }
 
-/// Binds `count` sockets to one address, for as many workers to share it with `SO_REUSEPORT`.
+/// What is listened for at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transports {
+    /// Connections of TCP.
+    pub tcp: bool,
+    /// Datagrams of UDP.
+    pub udp: bool,
+}
+
+/// The sockets of one listener in one worker.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Where connections come.
+    pub tcp: Option<TcpListener>,
+    /// Where datagrams come.
+    pub udp: Option<UdpSocket>,
+}
+
+/// Binds sockets to one address for `count` workers to share it with `SO_REUSEPORT`; the address, and a set for each worker.
 ///
 /// Port 0 takes any free port, the same for all. The address is first bound without `SO_REUSEPORT`: with it, a second
 /// weir of the same user would be let in and silently take half of the connections.
 ///
 /// # Errors
 /// [`BindError`] naming the address and, where it can be known, who holds the port.
-pub fn bind(addr: ListenAddr, count: usize) -> Result<Vec<TcpListener>, BindError> {
-    let failed = |source: io::Error| BindError::Failed { addr, source };
-    let probe = socket(addr.0).map_err(failed)?;
-    probe.bind(&addr.0.into()).and_then(|()| probe.listen(1)).map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse { addr, holder: holder(addr.0) },
-        _ => failed(source),
-    })?;
-    let bound = probe.local_addr().map_err(failed)?;
-    drop(probe);
-    share(addr, &bound, count).map_err(failed)
+pub fn bind(
+    addr: ListenAddr,
+    transports: Transports,
+    count: usize,
+) -> Result<(ListenAddr, Vec<Sockets>), BindError> {
+    let mut bound = addr;
+    for (kind, is_wanted) in [(Kind::Tcp, transports.tcp), (Kind::Udp, transports.udp)] {
+        if is_wanted {
+            bound = probe(bound, kind)?;
+        }
+    }
+    Ok((bound, bind_beside(bound, transports, count)?))
 }
 
-/// Binds `count` more sockets to an address that this process listens on already, for another load balancer to take
-/// it over.
+/// Binds sockets for `count` more workers to an address that this process listens on already, for another load balancer to
+/// take it over.
 ///
 /// # Errors
 /// [`BindError::Failed`].
-pub fn bind_beside(addr: ListenAddr, count: usize) -> Result<Vec<TcpListener>, BindError> {
-    share(addr, &addr.0.into(), count).map_err(|source| BindError::Failed { addr, source })
-}
-
-fn share(addr: ListenAddr, bound: &SockAddr, count: usize) -> io::Result<Vec<TcpListener>> {
-    let listen = || {
-        let socket = socket(addr.0)?;
-        socket.set_reuse_port(true)?;
-        socket.bind(bound)?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        Ok(socket.into())
+pub fn bind_beside(
+    addr: ListenAddr,
+    transports: Transports,
+    count: usize,
+) -> Result<Vec<Sockets>, BindError> {
+    let sockets = || {
+        Ok(Sockets {
+            tcp: transports.tcp.then(|| share(addr, Kind::Tcp)).transpose()?.map(Into::into),
+            udp: transports.udp.then(|| share(addr, Kind::Udp)).transpose()?.map(Into::into),
+        })
     };
-    (0..count).map(|_| listen()).collect()
+    let all = (0..count).map(|_| sockets()).collect::<io::Result<_>>();
+    all.map_err(|source| BindError::Failed { addr, source })
 }
 
-fn socket(addr: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    // Connections of an earlier weir in TIME_WAIT must not keep this one from starting.
-    socket.set_reuse_address(true)?;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Tcp,
+    Udp,
+}
+
+/// Whether nobody else has the address; which it is.
+fn probe(addr: ListenAddr, kind: Kind) -> Result<ListenAddr, BindError> {
+    let failed = |source: io::Error| BindError::Failed { addr, source };
+    let probe = socket(addr.0, kind).map_err(failed)?;
+    let listens = || {
+        probe.bind(&addr.0.into())?;
+        if kind == Kind::Tcp { probe.listen(1) } else { Ok(()) }
+    };
+    listens().map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { addr, holder: holder(addr.0, kind) },
+        _ => failed(source),
+    })?;
+    let bound = probe.local_addr().map_err(failed)?.as_socket();
+    Ok(bound.map_or(addr, ListenAddr))
+}
+
+fn share(addr: ListenAddr, kind: Kind) -> io::Result<Socket> {
+    let socket = socket(addr.0, kind)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&addr.0.into())?;
+    match kind {
+        Kind::Tcp => socket.listen(BACKLOG)?,
+        // As much as the system allows: what does not fit is lost.
+        Kind::Udp => drop(socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)),
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn socket(addr: SocketAddr, kind: Kind) -> io::Result<Socket> {
+    let (shape, protocol) = match kind {
+        Kind::Tcp => (Type::STREAM, Protocol::TCP),
+        Kind::Udp => (Type::DGRAM, Protocol::UDP),
+    };
+    let socket = Socket::new(Domain::for_address(addr), shape, Some(protocol))?;
+    if kind == Kind::Tcp {
+        // Connections of an earlier weir in TIME_WAIT must not keep this one from starting. For UDP it would let anybody in.
+        socket.set_reuse_address(true)?;
+    }
     if addr.is_ipv6() {
         // One socket, one family: `[::]:80` beside `0.0.0.0:80` are two listeners.
         socket.set_only_v6(true)?;
@@ -83,23 +146,27 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
 }
 
 /// Who listens on a port, from `/proc`: name and process id, or as much as may be seen.
-fn holder(addr: SocketAddr) -> String {
-    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
+fn holder(addr: SocketAddr, kind: Kind) -> String {
+    // The states of TCP's LISTEN, and of a socket of UDP that anybody may send to.
+    let (tables, state) = match kind {
+        Kind::Tcp => (["/proc/net/tcp", "/proc/net/tcp6"], "0A"),
+        Kind::Udp => (["/proc/net/udp", "/proc/net/udp6"], "07"),
+    };
+    let inode = tables
         .into_iter()
         .filter_map(|table| fs::read_to_string(table).ok())
-        .find_map(|table| listening_inode(&table, addr.port()));
+        .find_map(|table| listening_inode(&table, addr.port(), state));
     inode
         .and_then(|inode| process_with_socket(&inode))
         .unwrap_or_else(|| "another process (which one, only its owner or root may see)".to_owned())
 }
 
 /// The inode of a listening socket on `port`, from a table in the form of `/proc/net/tcp`.
-fn listening_inode(table: &str, port: u16) -> Option<String> {
-    const LISTEN: &str = "0A";
+fn listening_inode(table: &str, port: u16, state: &str) -> Option<String> {
     let port = format!(":{port:04X}");
     table.lines().skip(1).find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let is_it = fields.get(1)?.ends_with(&port) && *fields.get(3)? == LISTEN;
+        let is_it = fields.get(1)?.ends_with(&port) && *fields.get(3)? == state;
         is_it.then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
     })
 }
@@ -121,23 +188,29 @@ fn process_with_socket(inode: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    const BOTH: Transports = Transports { tcp: true, udp: true };
+
     fn any_port() -> ListenAddr {
         ListenAddr("127.0.0.1:0".parse().unwrap())
     }
 
     #[test]
-    fn every_worker_gets_a_socket_on_the_same_port() {
-        let sockets = bind(any_port(), 3).unwrap();
-        let ports: Vec<u16> = sockets.iter().map(|s| s.local_addr().unwrap().port()).collect();
-        assert!(ports[0] != 0 && ports.iter().all(|port| *port == ports[0]));
+    fn every_worker_gets_sockets_on_the_same_port_for_both_transports() {
+        let (addr, sockets) = bind(any_port(), BOTH, 3).unwrap();
+        assert!(addr.port() != 0 && sockets.len() == 3);
+        for Sockets { tcp, udp } in sockets {
+            assert_eq!(tcp.unwrap().local_addr().unwrap(), addr.0);
+            assert_eq!(udp.unwrap().local_addr().unwrap(), addr.0);
+        }
     }
 
     #[test]
     fn a_port_that_a_weir_shares_among_its_workers_is_taken_for_a_second_weir() {
-        let first = bind(any_port(), 2).unwrap();
-        let addr = ListenAddr(first[0].local_addr().unwrap());
-        let error = bind(addr, 2).unwrap_err().to_string();
-        let me = std::process::id().to_string();
-        assert!(error.contains(&format!("process {me}")), "{error}");
+        for transports in [Transports { udp: false, ..BOTH }, Transports { tcp: false, ..BOTH }] {
+            let (addr, _sockets) = bind(any_port(), transports, 2).unwrap();
+            let error = bind(addr, transports, 2).unwrap_err().to_string();
+            let me = std::process::id().to_string();
+            assert!(error.contains(&format!("process {me}")), "{error}");
+        }
     }
 }

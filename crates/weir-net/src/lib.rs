@@ -9,6 +9,7 @@ pub mod activity;
 pub mod bind;
 pub mod buffers;
 pub mod clock;
+pub mod datagrams;
 pub mod departures;
 pub mod dial;
 pub mod drain;

@@ -1,7 +1,7 @@
 //! The access-log line of a flow: network, classic, JSON.
 //!
 //! Source: Network Load Balancer, "Access log entries" (22 fields, TLS listeners only; differs: ours writes them for
-//! TCP listeners too, with type `tcp`); Classic Load Balancer, "Access log entries".
+//! TCP and UDP too, with types `tcp` and `udp`); Classic Load Balancer, "Access log entries".
 
 use std::io::Write as _;
 use std::time::SystemTime;
@@ -15,7 +15,8 @@ pub(crate) fn network(flow: &Flow<'_>, line: &mut Vec<u8>) {
     let duration = flow.ended.since(flow.began);
     write!(
         line,
-        "tcp 2.0 {time} net/{name} {bind} {client} {target} {millis} - {received} {sent} - - - - - - - - - - {created}",
+        "{protocol} 2.0 {time} net/{name} {bind} {client} {target} {millis} - {received} {sent} - - - - - - - - - - {created}",
+        protocol = flow.protocol.as_str(),
         time = seconds(now),
         name = flow.listener.load_balancer,
         bind = flow.listener.bind,
@@ -52,6 +53,7 @@ pub(crate) fn json(flow: &Flow<'_>, line: &mut Vec<u8>) {
         "time": humantime::format_rfc3339_micros(wall_time()).to_string(),
         "load_balancer": flow.listener.load_balancer.as_str(),
         "listener": flow.listener.bind.to_string(),
+        "protocol": flow.protocol.as_str(),
         "client": flow.client.to_string(),
         "target": flow.target.map(|target| target.addr.to_string()),
         "target_id": flow.target.map(|target| target.id.to_string()),

@@ -168,6 +168,9 @@ impl Telemetry {
                     let labels = with("status", &status.to_string());
                     families.add_to_counter(names::GENERATED_RESPONSES, &labels, *count);
                 }
+                for (reason, count) in &reasons.datagrams_dropped {
+                    families.add_to_counter(names::DATAGRAMS_DROPPED, &with("reason", reason), *count);
+                }
                 for (reason, count) in &reasons.flow_ends {
                     families.add_to_counter(names::FLOW_ENDS, &with("reason", reason), *count);
                 }
@@ -271,7 +274,11 @@ mod tests {
             logs: weir_core::logs::Logs::default(),
             http: weir_core::definition::HttpSettings::default(),
             bind: ListenAddr("127.0.0.1:8080".parse().unwrap()),
-            kind: ListenerKind::NetworkTcp { group: GroupIndex(0) },
+            kind: ListenerKind::Network {
+                protocol: weir_core::definition::NetworkProtocol::Tcp,
+                forward: weir_core::rule::Forward::to(GroupIndex(0)),
+                udp_idle_timeout: Duration::from_secs(120),
+            },
             rule_index: weir_core::rule::RuleIndex::default(),
             logins: Arc::default(),
         }

@@ -24,6 +24,7 @@ names! {
     CONFIG_RELOADS = "weir_config_reloads_total", "Reloads of the configuration, by result: accepted or rejected.";
     DISCOVERY_FAILURES = "weir_discovery_failures_total", "Failures of a discovery source, by source.";
     FLOW_BYTES = "weir_flow_bytes_total", "Bytes relayed, by listener and the side they came from.";
+    DATAGRAMS_DROPPED = "weir_datagrams_dropped_total", "Datagrams of UDP that were not passed on, by listener and reason.";
     FLOW_ENDS = "weir_flow_ends_total", "Flows ended, by listener and reason.";
     FLOWS_OPEN = "weir_flows_open", "Flows relayed now, by listener.";
     FLOWS = "weir_flows_total", "Flows begun, by listener.";

@@ -52,6 +52,7 @@ pub(crate) struct Reasons {
     pub(crate) actions: Vec<(&'static str, u64)>,
     pub(crate) generated_statuses: Vec<(u16, u64)>,
     pub(crate) request_errors: Vec<(&'static str, u64)>,
+    pub(crate) datagrams_dropped: Vec<(&'static str, u64)>,
     pub(crate) flow_ends: Vec<(&'static str, u64)>,
     pub(crate) handshake_errors: Vec<(&'static str, u64)>,
 }
@@ -173,6 +174,11 @@ impl ListenerShard {
         add(&self.flow_bytes_of_client, from_client_bytes);
         add(&self.flow_bytes_of_target, from_target_bytes);
         count(&mut self.lock_reasons().flow_ends, reason);
+    }
+
+    /// A datagram was not passed on, for `reason`.
+    pub fn datagram_dropped(&self, reason: &'static str) {
+        count(&mut self.lock_reasons().datagrams_dropped, reason);
     }
 
     pub(crate) fn lock_reasons(&self) -> std::sync::MutexGuard<'_, Reasons> {

@@ -24,7 +24,7 @@ use weir_discovery::docker::EndpointError;
 use weir_discovery::ecs;
 use weir_discovery::memory::{Memory, MemoryError};
 use weir_net::accept::ConnectionLimit;
-use weir_net::bind::BindError;
+use weir_net::bind::{BindError, Transports, bind};
 use weir_net::clock::Clock;
 use weir_net::drain::Drain;
 use weir_net::worker::{Publications, Worker, spawn};
@@ -312,8 +312,9 @@ async fn control(
 }
 
 fn bind_admin(addr: SocketAddr) -> Result<std::net::TcpListener, ProcessError> {
-    let mut sockets = weir_net::bind::bind(ListenAddr(addr), 1).map_err(ProcessError::Admin)?;
-    Ok(sockets.pop().expect("one socket was asked for"))
+    let transports = Transports { tcp: true, udp: false };
+    let (_, mut sockets) = bind(ListenAddr(addr), transports, 1).map_err(ProcessError::Admin)?;
+    Ok(sockets.pop().and_then(|sockets| sockets.tcp).expect("one socket of TCP was asked for"))
 }
 
 fn core_count() -> usize {

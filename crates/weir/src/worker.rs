@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_local;
 use weir_application::Application;
@@ -19,6 +18,9 @@ use weir_core::snapshot::{Listener, ListenerIndex};
 use weir_http::Exchange;
 use weir_http::record::Observer;
 use weir_net::accept::{Accepted, accept};
+use weir_net::bind::Sockets;
+use weir_net::datagrams::DatagramSocket;
+use weir_net::drain::Drain;
 use weir_net::worker::Worker;
 use weir_network::Flows;
 use weir_telemetry::Telemetry;
@@ -53,7 +55,8 @@ impl Serving {
         let exchange = Exchange::start(self.worker.clone(), self.dispatcher.clone());
         let authenticator = Authenticator::new();
         spawn_local(announce_departures(exchange.clone()));
-        let mut stops: BTreeMap<ListenerIndex, Rc<Notify>> = BTreeMap::new();
+        // What is dropped here ends the listener's loops.
+        let mut open = BTreeMap::new();
         loop {
             let assignment = tokio::select! {
                 assignment = assignments.recv() => assignment,
@@ -61,20 +64,17 @@ impl Serving {
             };
             match assignment {
                 None => break,
-                Some(Assignment::Close(listener)) => {
-                    if let Some(stop) = stops.remove(&listener) {
-                        stop.notify_one();
-                    }
-                }
-                Some(Assignment::Serve { listener, socket }) => {
-                    let stop = Rc::new(Notify::new());
-                    if self.serve(listener, socket, (&exchange, &authenticator), stop.clone()) {
-                        stops.insert(listener, stop);
+                Some(Assignment::Close(listener)) => drop(open.remove(&listener)),
+                Some(Assignment::Serve { listener, sockets }) => {
+                    let (keeps_open, closing) = Drain::new();
+                    if self.serve(listener, sockets, (&exchange, &authenticator), closing) {
+                        open.insert(listener, keeps_open);
                     }
                 }
             }
         }
-        // Accept loops have ended with the drain; connections finish what they have.
+        // Nothing new comes any more; connections finish what they have.
+        drop(open);
         if tokio::time::timeout(DRAIN_DEADLINE, self.worker.tasks.all_ended()).await.is_err() {
             tracing::warn!(
                 cut = self.worker.tasks.running(),
@@ -83,43 +83,46 @@ impl Serving {
         }
     }
 
-    /// Begins to accept on a socket; whether the listener is still there.
+    /// Begins to take what comes to the sockets; whether the listener is still there.
     fn serve(
         &self,
         index: ListenerIndex,
-        socket: std::net::TcpListener,
+        sockets: Sockets,
         with: (&Rc<Exchange>, &Rc<Authenticator>),
-        stop: Rc<Notify>,
+        closing: Drain,
     ) -> bool {
         let Some(listener) = self.dispatcher.borrow_mut().listener(index) else { return false };
-        let socket = match TcpListener::from_std(socket) {
-            Ok(socket) => socket,
-            Err(error) => {
-                tracing::error!(listener = %listener.bind, "cannot accept: {error}");
+        let (tcp, udp) = (sockets.tcp.map(TcpListener::from_std), sockets.udp.map(DatagramSocket::new));
+        let (tcp, udp) = match (tcp.transpose(), udp.transpose()) {
+            (Ok(tcp), Ok(udp)) => (tcp, udp),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(listener = %listener.bind, "cannot listen: {error}");
                 return false;
             }
         };
         let server = self.server(&listener, with);
-        let (tasks, drain, limit) =
-            (self.worker.tasks.clone(), self.worker.drain.clone(), self.worker.limit.clone());
-        let accepting = tasks.begin();
+        let (tasks, limit) = (self.worker.tasks.clone(), self.worker.limit.clone());
+        let listening = tasks.begin();
         spawn_local(async move {
-            let _accepting = accepting;
+            let _listening = listening;
             let flusher = spawn_local(server.clone().flush_forever()).abort_handle();
-            let stopped = async {
-                tokio::select! {
-                    () = stop.notified() => {}
-                    () = drain.begun() => {}
+            let connections = async {
+                let Some(socket) = tcp else { return };
+                accept(socket, limit, closing.begun(), |accepted| {
+                    let (server, running) = (server.clone(), tasks.begin());
+                    spawn_local(async move {
+                        server.serve(accepted).await;
+                        drop(running);
+                    });
+                })
+                .await;
+            };
+            let datagrams = async {
+                if let (Some(socket), Server::Flows(flows)) = (udp, &server) {
+                    flows.clone().receive(socket, listener.bind, closing.clone()).await;
                 }
             };
-            accept(socket, limit, stopped, |accepted| {
-                let (server, running) = (server.clone(), tasks.begin());
-                spawn_local(async move {
-                    server.serve(accepted).await;
-                    drop(running);
-                });
-            })
-            .await;
+            tokio::join!(connections, datagrams);
             flusher.abort();
         });
         true
@@ -146,7 +149,7 @@ impl Serving {
                 exchange: exchange.clone(),
                 observer: observer(),
             })),
-            ListenerKind::ClassicTcp { .. } | ListenerKind::NetworkTcp { .. } => {
+            ListenerKind::ClassicTcp { .. } | ListenerKind::Network { .. } => {
                 Server::Flows(Rc::new(Flows::new(
                     listener,
                     self.worker.clone(),

@@ -16,6 +16,9 @@ use crate::tree::{Node, Value};
 /// Most groups of one forward action.
 const GROUPS_MAX: usize = 5;
 
+/// What groups of application listeners speak.
+const HTTP: [TargetProtocol; 2] = [TargetProtocol::Http, TargetProtocol::Https];
+
 /// Largest weight of a group.
 const GROUP_WEIGHT_MAX: u16 = 999;
 
@@ -69,7 +72,7 @@ fn read(
         reader.problem(node, "an action does exactly one thing", Some(remedy));
     }
     if let Some(node) = fields.get("forward") {
-        return forward(node, groups, reader).map(Action::Forward);
+        return forward(node, &HTTP, groups, reader).map(Action::Forward);
     }
     if let Some(node) = fields.get("redirect") {
         return redirect(node, is_tls, reader).map(|redirect| Action::Redirect(Arc::new(redirect)));
@@ -77,9 +80,15 @@ fn read(
     fixed_response(fields.get("fixed_response")?, reader).map(|fixed| Action::FixedResponse(Arc::new(fixed)))
 }
 
-fn forward(node: &Node, groups: &mut Groups<'_>, reader: &mut Reader<'_>) -> Option<Forward<GroupName>> {
+/// Reads the groups that take requests or flows, which must speak one of `protocols`.
+pub(super) fn forward(
+    node: &Node,
+    protocols: &[TargetProtocol],
+    groups: &mut Groups<'_>,
+    reader: &mut Reader<'_>,
+) -> Option<Forward<GroupName>> {
     if let Value::Scalar(_) = node.value {
-        return groups.named(node, TargetProtocol::Http, reader).map(Forward::to);
+        return groups.named(node, protocols, reader).map(Forward::to);
     }
     let fields = reader.fields(node, &keys::FORWARD)?;
     let written = list(fields, "target_groups");
@@ -91,13 +100,14 @@ fn forward(node: &Node, groups: &mut Groups<'_>, reader: &mut Reader<'_>) -> Opt
     for node in written {
         let Some(fields) = reader.fields(node, &keys::FORWARD_GROUP) else { continue };
         let name = fields.require(reader, "name", "web");
-        let name = name.and_then(|node| groups.named(node, TargetProtocol::Http, reader));
+        let name = name.and_then(|node| groups.named(node, protocols, reader));
         let weight =
             fields.get("weight").and_then(|node| reader.number(node, 0..=GROUP_WEIGHT_MAX)).unwrap_or(1);
         weighted.extend(name.map(|name| (name, weight)));
     }
     if !weighted.is_empty() && weighted.iter().all(|(_, weight)| *weight == 0) {
-        reader.warning(node, "every weight is 0, so every request gets 503", Some("give one group a weight"));
+        let cause = "every weight is 0, so nothing is forwarded";
+        reader.warning(node, cause, Some("give one group a weight"));
     }
     let stickiness = stickiness::of_action(fields, &weighted, groups, reader);
     Some(Forward { groups: weighted, stickiness })

@@ -65,7 +65,9 @@ impl<'n> Instances<'n> {
         let (protocol, port, load_balancer) = (protocol?, port?, load_balancer?);
         let (word, algorithm) = match protocol {
             TargetProtocol::Http | TargetProtocol::Https => ("http", Algorithm::LeastOutstandingRequests),
-            TargetProtocol::Tcp => ("tcp", Algorithm::RoundRobin),
+            TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Udp => {
+                ("tcp", Algorithm::RoundRobin)
+            }
         };
         let name = GroupName::parse(&format!("{load_balancer}-{word}-{port}"));
         let Ok(name) = name else {
@@ -89,7 +91,9 @@ impl<'n> Instances<'n> {
         }
         Some(match protocol {
             TargetProtocol::Http | TargetProtocol::Https => ListenerKind::ClassicHttp { group: name },
-            TargetProtocol::Tcp => ListenerKind::ClassicTcp { group: name },
+            TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Udp => {
+                ListenerKind::ClassicTcp { group: name }
+            }
         })
     }
 

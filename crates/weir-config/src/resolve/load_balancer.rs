@@ -7,7 +7,7 @@ use std::time::Duration;
 use weir_core::address::ListenAddr;
 use weir_core::definition::{
     DesyncMitigationMode, ForwardedForMode, HttpSettings, Listener, ListenerKind, LoadBalancer,
-    TargetProtocol,
+    NetworkProtocol, TargetProtocol,
 };
 use weir_core::logs::{Log, LogFormat, Logs};
 use weir_core::name::{GroupName, LoadBalancerName};
@@ -18,6 +18,9 @@ use crate::read::{Fields, Reader, items};
 use crate::tree::{Node, Value};
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// AWS's, which cannot be changed there. differs: it may be, for labs.
+const UDP_IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Type {
@@ -255,7 +258,13 @@ fn network(
     groups: &mut Groups<'_>,
     reader: &mut Reader<'_>,
 ) -> Option<ListenerKind<GroupName>> {
-    let protocol = speaks(fields, &["tcp"], reader);
+    let protocol = speaks(fields, &["tcp", "udp", "tcp_udp"], reader);
+    let (protocol, targets) = match protocol {
+        Some("udp") => (NetworkProtocol::Udp, &[TargetProtocol::Udp, TargetProtocol::TcpUdp][..]),
+        Some("tcp_udp") => (NetworkProtocol::TcpUdp, &[TargetProtocol::TcpUdp][..]),
+        Some(_) => (NetworkProtocol::Tcp, &[TargetProtocol::Tcp, TargetProtocol::TcpUdp][..]),
+        None => return None,
+    };
     let node = fields.require(reader, "default_action", "{ forward: db }")?;
     let action = reader.fields(node, &keys::ACTION)?;
     for name in keys::ACTION.keys.iter().filter(|name| **name != "forward") {
@@ -263,15 +272,18 @@ fn network(
             reader.problem(node, "a network listener can only forward", Some("write `forward: GROUP`"));
         }
     }
-    let forward = action.require(reader, "forward", "db")?;
-    if !matches!(forward.value, Value::Scalar(_)) {
-        let cause =
-            "several weighted groups on a network listener are not supported yet by this version of weir";
-        reader.problem(forward, cause, Some("write `forward: GROUP`"));
-        return None;
+    let forward = action::forward(action.require(reader, "forward", "db")?, targets, groups, reader)?;
+    if forward.stickiness.is_some() {
+        let cause = "clients that stay in a group of a network listener are not supported yet by this version of weir";
+        reader.problem(node, cause, Some("leave out `stickiness`"));
     }
-    let group = groups.named(forward, TargetProtocol::Tcp, reader)?;
-    protocol.map(|_| ListenerKind::NetworkTcp { group })
+    let udp_idle_timeout = fields.get("udp_idle_timeout");
+    if let (Some(node), false) = (udp_idle_timeout, protocol.has_udp()) {
+        reader.problem(node, "a TCP listener has no datagrams", Some("write `protocol: udp` or `tcp_udp`"));
+    }
+    let udp_idle_timeout = udp_idle_timeout.and_then(|node| reader.duration(node, SECOND..=6000 * SECOND));
+    let udp_idle_timeout = udp_idle_timeout.unwrap_or(UDP_IDLE_TIMEOUT);
+    Some(ListenerKind::Network { protocol, forward, udp_idle_timeout })
 }
 
 #[cfg(test)]

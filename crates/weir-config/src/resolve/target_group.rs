@@ -28,8 +28,16 @@ pub(super) const TIMEOUT_MIN: Duration = Duration::from_millis(50);
 const PATH_BYTES_MAX: usize = 1024;
 
 /// What targets, and checks of them, may speak.
-const PROTOCOLS: [(&str, TargetProtocol); 3] =
-    [("http", TargetProtocol::Http), ("https", TargetProtocol::Https), ("tcp", TargetProtocol::Tcp)];
+const PROTOCOLS: [(&str, TargetProtocol); 5] = [
+    ("http", TargetProtocol::Http),
+    ("https", TargetProtocol::Https),
+    ("tcp", TargetProtocol::Tcp),
+    ("tcp_udp", TargetProtocol::TcpUdp),
+    ("udp", TargetProtocol::Udp),
+];
+
+/// How many of them, from the first on, health checks may speak.
+const CHECKS: usize = 3;
 
 const USER_AGENT: &str = "ELB-HealthChecker/2.0";
 
@@ -84,7 +92,9 @@ pub(super) fn read<'n>(
             protocol_version,
             algorithm,
             deregistration_delay,
-            connection_termination: connection_termination.unwrap_or(false),
+            // AWS: new groups of UDP drop the flows of a target that has left, or they would be lost for as long as they last.
+            connection_termination: connection_termination
+                .unwrap_or(matches!(protocol, TargetProtocol::Udp | TargetProtocol::TcpUdp)),
             hold: hold.unwrap_or_default(),
             slow_start,
             stickiness,
@@ -117,9 +127,9 @@ fn name(fields: Fields<'_>, groups: &Groups<'_>, reader: &mut Reader<'_>) -> Opt
 }
 
 fn protocol(node: &Node, reader: &mut Reader<'_>) -> Option<TargetProtocol> {
-    if let Some(text @ ("tls" | "udp" | "tcp_udp")) = reader.text(node) {
+    if let Some(text @ "tls") = reader.text(node) {
         let cause = format!("targets that speak {text} are not supported yet by this version of weir");
-        reader.problem(node, &cause, Some("write http, https or tcp"));
+        reader.problem(node, &cause, Some("write http, https, tcp, udp or tcp_udp"));
         return None;
     }
     reader.choice(node, &PROTOCOLS)
@@ -137,7 +147,8 @@ fn protocol_version(
     ];
     let Some(node) = fields.get("protocol_version") else { return ProtocolVersion::default() };
     if !protocol.is_http() {
-        reader.problem(node, "a group of TCP targets has no version of HTTP", Some("take it out"));
+        let cause = format!("targets that speak {} have no version of HTTP", protocol.as_str());
+        reader.problem(node, &cause, Some("take it out"));
         return ProtocolVersion::default();
     }
     reader.choice(node, &VERSIONS).unwrap_or_default()
@@ -152,7 +163,7 @@ fn algorithm(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'
     ];
     let (choices, default) = match protocol {
         TargetProtocol::Http | TargetProtocol::Https => (&ANY[..3], Algorithm::RoundRobin),
-        TargetProtocol::Tcp => (&ANY[..], Algorithm::FlowHash),
+        TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Udp => (&ANY[..], Algorithm::FlowHash),
     };
     fields.get("load_balancing_algorithm").and_then(|node| reader.choice(node, choices)).unwrap_or(default)
 }
@@ -210,7 +221,8 @@ fn health_check(
     let fields =
         reader.fields(node, &keys::HEALTH_CHECK).or_else(|| reader.fields(&empty, &keys::HEALTH_CHECK));
     let Some(fields) = fields else { unreachable!("an empty mapping is a mapping") };
-    let checked = fields.get("protocol").and_then(|node| reader.choice(node, &PROTOCOLS)).unwrap_or(protocol);
+    let checked =
+        fields.get("protocol").and_then(|node| reader.choice(node, &PROTOCOLS[..CHECKS])).unwrap_or(protocol);
     let probe = match checked {
         TargetProtocol::Http | TargetProtocol::Https => Probe::Http {
             is_tls: checked == TargetProtocol::Https,
@@ -219,7 +231,7 @@ fn health_check(
             matcher: matcher(fields, protocol, version, reader),
             user_agent: USER_AGENT,
         },
-        TargetProtocol::Tcp => {
+        TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Udp => {
             for name in ["path", "matcher"] {
                 if let Some(node) = fields.get(name) {
                     reader.problem(
@@ -307,7 +319,9 @@ fn matcher(
         }
         (TargetProtocol::Http | TargetProtocol::Https, _) => StatusMatcher::ok(),
         // Network load balancers are content with redirects.
-        (TargetProtocol::Tcp, _) => StatusMatcher::range(200, 399),
+        (TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Udp, _) => {
+            StatusMatcher::range(200, 399)
+        }
     };
     let Some(node) = fields.get("matcher") else { return default };
     let Some(text) = reader.text(node) else { return default };

@@ -310,7 +310,7 @@ mod tests {
         let told = parsed("protocol_version: grpc, health_check: { matcher: 200 }").unwrap_err().to_string();
         assert!(told.contains("write it like `12`"), "{told}");
         let told = parsed("protocol: tcp, protocol_version: http2").unwrap_err().to_string();
-        assert!(told.contains("has no version of HTTP"), "{told}");
+        assert!(told.contains("have no version of HTTP"), "{told}");
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::*;
 use crate::address::TargetAddr;
 use crate::balance::{PickContext, WorkerState};
-use crate::definition::{Algorithm, ListenerKind, LoadBalancer, TargetSelector, TaskSelector};
+use crate::definition::{
+    Algorithm, ListenerKind, LoadBalancer, NetworkProtocol, TargetSelector, TaskSelector,
+};
+use crate::rule::Forward;
 use crate::snapshot::testing::settings;
 use crate::target::Weight;
 use crate::task::{Provenance, SourceKind, Task, TaskId, TaskLabels, TaskPort, TaskState};
@@ -86,7 +89,11 @@ impl Control {
 pub(super) fn definitions(target_groups: Vec<TargetGroup>) -> Definitions {
     let listener = |(number, group): (u16, &TargetGroup)| crate::definition::Listener {
         bind: ListenAddr(([127, 0, 0, 1], 80 + number).into()),
-        kind: ListenerKind::NetworkTcp { group: group.name.clone() },
+        kind: ListenerKind::Network {
+            protocol: NetworkProtocol::Tcp,
+            forward: Forward::to(group.name.clone()),
+            udp_idle_timeout: Duration::from_secs(120),
+        },
     };
     let load_balancer = LoadBalancer {
         name: LoadBalancerName::parse("edge").unwrap(),

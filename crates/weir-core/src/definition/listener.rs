@@ -1,0 +1,192 @@
+//! Listeners: where they listen, what they speak, and where that goes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::address::ListenAddr;
+use crate::header_rules::HeaderRules;
+use crate::name::GroupName;
+use crate::rule::{Action, Forward, Rule};
+use crate::tls::Tls;
+
+/// A local address with the protocol it speaks and what it does with what arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where it accepts connections.
+    pub bind: ListenAddr,
+    /// What it speaks, and where that goes.
+    pub kind: ListenerKind<GroupName>,
+}
+
+/// The three kinds of listener. `G` names a target group, as in [`Rule`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenerKind<G> {
+    /// Rules over HTTP requests.
+    Application {
+        /// What it speaks TLS with; `None` does not.
+        tls: Option<Arc<Tls>>,
+        /// Sorted by priority, lowest first, priorities unique.
+        rules: Vec<Rule<G>>,
+        /// What a request gets that no rule matches.
+        default_action: Action<G>,
+        /// What it changes of header fields, whatever the rule.
+        headers: Arc<HeaderRules>,
+    },
+    /// HTTP requests to static instance ports, without rules.
+    ClassicHttp {
+        /// The instances at this listener's instance port.
+        group: G,
+    },
+    /// TCP connections to static instance ports.
+    ClassicTcp {
+        /// The instances at this listener's instance port.
+        group: G,
+    },
+    /// Flows by flow hash.
+    Network {
+        /// What clients speak.
+        protocol: NetworkProtocol,
+        /// The groups that take the flows.
+        forward: Forward<G>,
+        /// Ends a flow of UDP that is silent for this long: 1 s to 6000 s.
+        udp_idle_timeout: Duration,
+    },
+}
+
+/// What clients of a network listener speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkProtocol {
+    /// TCP.
+    Tcp,
+    /// TCP and UDP, on one port.
+    TcpUdp,
+    /// UDP.
+    Udp,
+}
+
+impl NetworkProtocol {
+    /// The name in configuration and in AWS's API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::TcpUdp => "tcp_udp",
+            Self::Udp => "udp",
+        }
+    }
+
+    /// Whether connections of TCP come with it.
+    pub fn has_tcp(self) -> bool {
+        match self {
+            Self::Tcp | Self::TcpUdp => true,
+            Self::Udp => false,
+        }
+    }
+
+    /// Whether datagrams of UDP come with it.
+    pub fn has_udp(self) -> bool {
+        match self {
+            Self::Udp | Self::TcpUdp => true,
+            Self::Tcp => false,
+        }
+    }
+}
+
+impl<G> ListenerKind<G> {
+    /// The kind of its load balancer: `application`, `network` or `classic`.
+    pub fn load_balancer_type(&self) -> &'static str {
+        match self {
+            Self::Application { .. } => "application",
+            Self::ClassicHttp { .. } | Self::ClassicTcp { .. } => "classic",
+            Self::Network { .. } => "network",
+        }
+    }
+
+    /// What it speaks TLS with, if it does.
+    pub fn tls(&self) -> Option<&Arc<Tls>> {
+        match self {
+            Self::Application { tls, .. } => tls.as_ref(),
+            Self::ClassicHttp { .. } | Self::ClassicTcp { .. } | Self::Network { .. } => None,
+        }
+    }
+
+    /// What clients speak: `http`, `https`, `tcp`, `udp` or `tcp_udp`.
+    pub fn protocol(&self) -> &'static str {
+        match self {
+            Self::Application { tls: Some(_), .. } => "https",
+            Self::Application { .. } | Self::ClassicHttp { .. } => "http",
+            Self::ClassicTcp { .. } => "tcp",
+            Self::Network { protocol, .. } => protocol.as_str(),
+        }
+    }
+
+    /// Whether connections of TCP come to it.
+    pub fn has_tcp(&self) -> bool {
+        match self {
+            Self::Application { .. } | Self::ClassicHttp { .. } | Self::ClassicTcp { .. } => true,
+            Self::Network { protocol, .. } => protocol.has_tcp(),
+        }
+    }
+
+    /// Whether datagrams of UDP come to it.
+    pub fn has_udp(&self) -> bool {
+        match self {
+            Self::Application { .. } | Self::ClassicHttp { .. } | Self::ClassicTcp { .. } => false,
+            Self::Network { protocol, .. } => protocol.has_udp(),
+        }
+    }
+
+    /// Its rules; only application listeners have any.
+    pub fn rules(&self) -> &[Rule<G>] {
+        match self {
+            Self::Application { rules, .. } => rules,
+            Self::ClassicHttp { .. } | Self::ClassicTcp { .. } | Self::Network { .. } => &[],
+        }
+    }
+
+    /// The same kind with every group replaced by what `resolve` gives for it.
+    pub fn map_groups<H>(&self, mut resolve: impl FnMut(&G) -> H) -> ListenerKind<H> {
+        match self {
+            Self::Application { tls, rules, default_action, headers } => ListenerKind::Application {
+                headers: headers.clone(),
+                tls: tls.clone(),
+                rules: rules
+                    .iter()
+                    .map(|rule| Rule {
+                        priority: rule.priority,
+                        conditions: rule.conditions.clone(),
+                        action: rule.action.map_groups(&mut resolve),
+                        transforms: rule.transforms.clone(),
+                        provenance: rule.provenance.clone(),
+                    })
+                    .collect(),
+                default_action: default_action.map_groups(resolve),
+            },
+            Self::ClassicHttp { group } => ListenerKind::ClassicHttp { group: resolve(group) },
+            Self::ClassicTcp { group } => ListenerKind::ClassicTcp { group: resolve(group) },
+            Self::Network { protocol, forward, udp_idle_timeout } => ListenerKind::Network {
+                protocol: *protocol,
+                forward: forward.map_groups(resolve),
+                udp_idle_timeout: *udp_idle_timeout,
+            },
+        }
+    }
+
+    /// Every group that this listener can send traffic to.
+    pub fn groups(&self) -> Vec<&G> {
+        match self {
+            Self::Application { rules, default_action, .. } => {
+                rules.iter().map(|rule| &rule.action).chain([default_action]).flat_map(forwarded_to).collect()
+            }
+            Self::ClassicHttp { group } | Self::ClassicTcp { group } => vec![group],
+            Self::Network { forward, .. } => forward.groups.iter().map(|(group, _)| group).collect(),
+        }
+    }
+}
+
+fn forwarded_to<G>(action: &Action<G>) -> Vec<&G> {
+    match action {
+        Action::Authenticate(asked) => forwarded_to(&asked.then),
+        Action::Forward(forward) => forward.groups.iter().map(|(group, _)| group).collect(),
+        Action::FixedResponse(_) | Action::Redirect(_) => Vec::new(),
+    }
+}

@@ -1,0 +1,332 @@
+//! A flow of datagrams, from a client's first one to its summary.
+//!
+//! A client's datagrams come to a socket that it shares with all others; each flow has a socket of its own toward its target,
+//! so that answers need no looking up. Nothing here waits for a client or a target that does not keep up: what has no room
+//! is dropped, and counted.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::future::pending;
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ahash::HashMap;
+use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+use tokio::task::{spawn_local, yield_now};
+use weir_core::address::{ClientAddr, ListenAddr};
+use weir_core::definition::ListenerKind;
+use weir_core::flow_key::{FlowKey, Protocol};
+use weir_core::lease::Lease;
+use weir_core::snapshot::Listener;
+use weir_core::target::TargetSerial;
+use weir_core::time::Timestamp;
+use weir_net::accept::Admission;
+use weir_net::activity::Activity;
+use weir_net::clock::Clock;
+use weir_net::datagrams::{Batch, DATAGRAM_BYTES_MAX, DatagramSocket, Received, dial};
+use weir_net::dial::DialError;
+use weir_net::drain::Drain;
+
+use crate::flow::{Flow, Flows};
+use crate::placing::FlowError;
+
+/// Datagrams of one flow that wait for its target; further ones are dropped.
+const WAITING_MAX: usize = 16;
+
+/// Answers of one flow that are passed on before others have a turn.
+const ANSWERS_AT_A_TIME: usize = 32;
+
+/// When its listener is being closed, a flow that is silent for this long has ended.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// Whose datagrams are one flow: a client, and the address of this machine that it sends to.
+type Peer = (ClientAddr, IpAddr);
+
+/// The flows of one listener in one worker, and the socket that their clients send to.
+#[derive(Debug)]
+struct Table {
+    socket: DatagramSocket,
+    addr: ListenAddr,
+    flows: RefCell<HashMap<Peer, Rc<Datagrams>>>,
+    /// Begins when the listener is to be closed.
+    closing: Drain,
+}
+
+/// A flow.
+#[derive(Debug)]
+struct Datagrams {
+    peer: Peer,
+    began: Timestamp,
+    activity: Activity,
+    /// Empty until there is a target.
+    target: OnceCell<(UdpSocket, TargetSerial)>,
+    /// What has come before there was a target.
+    waiting: RefCell<Vec<Box<[u8]>>>,
+    /// Nobody listens at the target: the next datagram begins another flow.
+    is_refused: Cell<bool>,
+    /// Another flow has its place.
+    replaced: Notify,
+    from_client_bytes: Cell<u64>,
+    from_target_bytes: Cell<u64>,
+}
+
+/// What has become of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passed {
+    Done,
+    Dropped(&'static str),
+    /// Nobody listens at the target; the datagram is still to be sent.
+    Refused,
+}
+
+impl Flows {
+    /// Receives datagrams until `closing` begins. Each belongs to a flow that is there, or begins one.
+    pub async fn receive(self: Rc<Self>, socket: DatagramSocket, addr: ListenAddr, closing: Drain) {
+        let table = Rc::new(Table { socket, addr, flows: RefCell::default(), closing });
+        let mut batch = Batch::default();
+        loop {
+            let received = tokio::select! {
+                biased;
+                () = table.closing.begun() => return,
+                received = table.socket.receive(&mut batch) => received,
+            };
+            match received {
+                Ok(()) => batch.received().for_each(|received| self.take(&table, received)),
+                Err(error) => tracing::debug!(listener = %addr, "receiving datagrams: {error}"),
+            }
+            // Others have a turn even when datagrams never end.
+            yield_now().await;
+        }
+    }
+
+    /// Passes datagrams of one client on.
+    fn take(self: &Rc<Self>, table: &Rc<Table>, received: Received<'_>) {
+        let peer = (received.client, received.local);
+        for datagram in received.datagrams() {
+            let known = table.flows.borrow().get(&peer).cloned();
+            let passed = match known {
+                Some(flow) => match flow.pass_on(datagram) {
+                    Passed::Refused => self.begin(table, peer, Some(&flow), datagram),
+                    passed => passed,
+                },
+                None => self.begin(table, peer, None, datagram),
+            };
+            if let Passed::Dropped(reason) = passed {
+                self.shard.datagram_dropped(reason);
+            }
+        }
+    }
+
+    /// Begins a flow with its first datagram, in place of one whose target refuses it.
+    fn begin(
+        self: &Rc<Self>,
+        table: &Rc<Table>,
+        peer: Peer,
+        refused: Option<&Datagrams>,
+        datagram: &[u8],
+    ) -> Passed {
+        let Some(admission) = self.worker.limit.admit() else { return Passed::Dropped("limit") };
+        let flow = Rc::new(Datagrams::new(peer, self.worker.clock));
+        table.flows.borrow_mut().insert(peer, flow.clone());
+        let avoided = refused.and_then(|flow| flow.target.get()).map(|(_, serial)| *serial);
+        if let Some(flow) = refused {
+            flow.replaced.notify_one();
+        }
+        let passed = flow.pass_on(datagram);
+        let running = self.worker.tasks.begin();
+        let (flows, table) = (self.clone(), table.clone());
+        spawn_local(async move {
+            flows.converse(&table, &flow, avoided, admission).await;
+            drop(running);
+        });
+        passed
+    }
+
+    /// Flow key → lease → dial → answers → summary. The lease is held as long as the flow lives.
+    async fn converse(
+        &self,
+        table: &Table,
+        flow: &Rc<Datagrams>,
+        avoided: Option<TargetSerial>,
+        _admission: Admission,
+    ) {
+        self.shard.flow_began();
+        let listener = self.dispatcher.borrow_mut().listener(self.listener);
+        let connected = match &listener {
+            Some(listener) => self.connect_datagrams(listener, table, flow.peer, avoided).await,
+            None => Err(FlowError::ListenerGone),
+        };
+        let (lease, connected, end) = match (connected, &listener) {
+            (Ok((socket, lease)), Some(listener)) => {
+                let connected = self.worker.clock.now();
+                let socket =
+                    flow.open(socket, lease.target().serial, |reason| self.shard.datagram_dropped(reason));
+                let end = self.answer(table, flow, socket, &lease, listener).await;
+                (Some(lease), Some(connected), end)
+            }
+            (Err(error), _) => {
+                tracing::debug!(client = %flow.peer.0, listener = %table.addr, "flow not relayed: {error}");
+                (None, None, error.reason())
+            }
+            (Ok(_), None) => (None, None, FlowError::ListenerGone.reason()),
+        };
+        table.forget(flow);
+        if let Some(listener) = &listener {
+            self.ended(&Flow {
+                listener,
+                protocol: Protocol::Udp,
+                client: flow.peer.0,
+                began: flow.began,
+                connected,
+                ended: self.worker.clock.now(),
+                target: lease.as_ref().map(|lease| &**lease.target()),
+                from_client_bytes: flow.from_client_bytes.get(),
+                from_target_bytes: flow.from_target_bytes.get(),
+                end,
+            });
+        }
+    }
+
+    /// Leases a target, and makes a socket for it.
+    async fn connect_datagrams(
+        &self,
+        listener: &Listener,
+        table: &Table,
+        (client, local): Peer,
+        avoided: Option<TargetSerial>,
+    ) -> Result<(UdpSocket, Lease), FlowError> {
+        let local = ListenAddr((local, table.addr.port()).into());
+        let key = FlowKey { protocol: Protocol::Udp, client, listener: local }.hash();
+        let mut placing = self.place(listener, key)?;
+        if let Some(target) = avoided {
+            placing.avoid(target);
+        }
+        loop {
+            // A client of UDP never says that it has left.
+            let lease = placing.lease(pending()).await?;
+            match dial(lease.target().addr).await {
+                Ok(socket) => return Ok((socket, lease)),
+                Err(error) => placing.failed(&lease, DialError::Failed(error))?,
+            }
+        }
+    }
+
+    /// Passes answers on until the flow ends; why it has.
+    async fn answer(
+        &self,
+        table: &Table,
+        flow: &Datagrams,
+        socket: &UdpSocket,
+        lease: &Lease,
+        listener: &Listener,
+    ) -> &'static str {
+        let (client, local) = flow.peer;
+        let idle_timeout = match listener.kind {
+            ListenerKind::Network { udp_idle_timeout, .. } => udp_idle_timeout,
+            _ => listener.idle_timeout,
+        };
+        let answers = async {
+            loop {
+                if socket.readable().await.is_err() {
+                    return;
+                }
+                let mut room = self.worker.buffers.borrow();
+                for _ in 0..ANSWERS_AT_A_TIME {
+                    match socket.try_recv(&mut room[..DATAGRAM_BYTES_MAX]) {
+                        Ok(count) => {
+                            flow.activity.touch();
+                            flow.from_target_bytes.set(flow.from_target_bytes.get() + count as u64);
+                            if table.socket.try_send(client, local, &room[..count]).is_err() {
+                                self.shard.datagram_dropped("client_busy");
+                            }
+                        }
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                        // The kernel says so once for each datagram that nobody took.
+                        Err(_) => {
+                            lease.target().tally.count_failed();
+                            flow.is_refused.set(true);
+                            break;
+                        }
+                    }
+                }
+                drop(room);
+                yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = answers => "target_failed",
+            () = flow.replaced.notified() => "target_failed",
+            () = flow.activity.idle_for(idle_timeout) => "idle",
+            () = self.departed(lease) => "cut",
+            () = async { table.closing.begun().await; flow.activity.idle_for(LAST_ANSWERS).await } => "closed",
+        }
+    }
+}
+
+impl Table {
+    /// Takes a flow out, unless another has its place.
+    fn forget(&self, flow: &Rc<Datagrams>) {
+        let mut flows = self.flows.borrow_mut();
+        if flows.get(&flow.peer).is_some_and(|known| Rc::ptr_eq(known, flow)) {
+            flows.remove(&flow.peer);
+        }
+    }
+}
+
+impl Datagrams {
+    fn new(peer: Peer, clock: Clock) -> Self {
+        Self {
+            peer,
+            began: clock.now(),
+            activity: Activity::new(clock),
+            target: OnceCell::new(),
+            waiting: RefCell::default(),
+            is_refused: Cell::new(false),
+            replaced: Notify::new(),
+            from_client_bytes: Cell::new(0),
+            from_target_bytes: Cell::new(0),
+        }
+    }
+
+    /// Has a target from now on, which gets what has waited for it.
+    fn open(&self, socket: UdpSocket, serial: TargetSerial, dropped: impl Fn(&'static str)) -> &UdpSocket {
+        let (socket, _) = self.target.get_or_init(|| (socket, serial));
+        for datagram in self.waiting.take() {
+            if let Passed::Dropped(reason) = self.pass_on(&datagram) {
+                dropped(reason);
+            }
+        }
+        socket
+    }
+
+    /// Passes a datagram of the client's on to the target, or keeps it until there is one.
+    fn pass_on(&self, datagram: &[u8]) -> Passed {
+        let Some((socket, _)) = self.target.get() else {
+            let mut waiting = self.waiting.borrow_mut();
+            if waiting.len() == WAITING_MAX {
+                return Passed::Dropped("no_target_yet");
+            }
+            waiting.push(datagram.into());
+            return Passed::Done;
+        };
+        if self.is_refused.get() {
+            return Passed::Refused;
+        }
+        match socket.try_send(datagram) {
+            Ok(count) => {
+                self.activity.touch();
+                self.from_client_bytes.set(self.from_client_bytes.get() + count as u64);
+                Passed::Done
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                self.is_refused.set(true);
+                Passed::Refused
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Passed::Dropped("target_busy"),
+            Err(_) => Passed::Dropped("send_failed"),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Placing a flow: on the target that its key leads to, on another where that has failed, later where none is there yet.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::ops::ControlFlow;
+
+use weir_core::balance::PickContext;
+use weir_core::decide::Outcome;
+use weir_core::definition::ListenerKind;
+use weir_core::dispatcher::Dispatcher;
+use weir_core::lease::Lease;
+use weir_core::snapshot::{GroupIndex, Listener, Unavailable};
+use weir_core::target::TargetSerial;
+use weir_core::time::Timestamp;
+use weir_net::dial::DialError;
+use weir_net::waiting_room::{NEWS_WAIT, WaitError};
+use weir_net::worker::Worker;
+use weir_telemetry::ListenerShard;
+
+use crate::flow::Flows;
+
+/// Targets that one flow may be tried on: nothing has been sent yet, so another is as good as the first.
+const ATTEMPTS_MAX: usize = 4;
+
+/// Why a flow was not relayed. Named for the step that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowError {
+    /// The client went away while it waited for a target.
+    #[error("the client left while it waited for a target")]
+    ClientLeft,
+    /// No connection to any target that was tried.
+    #[error("no connection to a target")]
+    DialFailed(#[source] DialError),
+    /// The group waited for a target longer than it may.
+    #[error("no target within the hold time")]
+    HoldExpired,
+    /// Too many requests and flows waited for a target already.
+    #[error("too many wait for a target already")]
+    HoldQueueFull,
+    /// The listener was taken away by a reload.
+    #[error("the listener is gone")]
+    ListenerGone,
+    /// The group has no target that may be picked.
+    #[error("no target may be picked")]
+    NoTarget,
+}
+
+impl FlowError {
+    /// The name in logs and metric labels.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::ClientLeft => "client_left",
+            Self::DialFailed(_) => "dial_failed",
+            Self::HoldExpired => "hold_expired",
+            Self::HoldQueueFull => "hold_queue_full",
+            Self::ListenerGone => "listener_gone",
+            Self::NoTarget => "no_target",
+        }
+    }
+}
+
+/// A flow that has no target yet, and what has been tried.
+pub(crate) struct Placing<'a> {
+    worker: &'a Worker,
+    dispatcher: &'a RefCell<Dispatcher>,
+    shard: &'a ListenerShard,
+    group: GroupIndex,
+    key: u64,
+    failed: Vec<TargetSerial>,
+    error: Option<DialError>,
+    /// However often it has to wait, the flow is held no longer than this.
+    held_until: Option<Timestamp>,
+}
+
+impl Flows {
+    /// Begins to place a flow of this key, in the group that the listener has for it.
+    pub(crate) fn place(&self, listener: &Listener, key: u64) -> Result<Placing<'_>, FlowError> {
+        let group = match &listener.kind {
+            ListenerKind::Network { forward, .. } => forward.of_key(key).ok_or(FlowError::NoTarget)?,
+            ListenerKind::ClassicTcp { group } => group,
+            ListenerKind::Application { .. } | ListenerKind::ClassicHttp { .. } => {
+                return Err(FlowError::ListenerGone);
+            }
+        };
+        Ok(Placing {
+            worker: &self.worker,
+            dispatcher: &self.dispatcher,
+            shard: &self.shard,
+            group: *group,
+            key,
+            failed: Vec::new(),
+            error: None,
+            held_until: None,
+        })
+    }
+}
+
+impl Placing<'_> {
+    /// Leaves out a target from now on, as long as there is another.
+    pub(crate) fn avoid(&mut self, target: TargetSerial) {
+        self.failed.push(target);
+    }
+
+    /// The leased target was not reached: another one may be leased, unless that has been done too often.
+    pub(crate) fn failed(&mut self, lease: &Lease, error: DialError) -> Result<(), FlowError> {
+        lease.target().tally.count_failed();
+        self.failed.push(lease.target().serial);
+        if self.failed.len() >= ATTEMPTS_MAX {
+            return Err(FlowError::DialFailed(error));
+        }
+        self.error = Some(error);
+        self.shard.retried();
+        Ok(())
+    }
+
+    /// A lease on the target that the flow's key leads to, on another where that has failed; while the group holds,
+    /// waits for one, and then takes whatever is registered. A client that is gone, as `abandoned` says, ends the wait.
+    pub(crate) async fn lease(&mut self, abandoned: impl Future<Output = ()>) -> Result<Lease, FlowError> {
+        let leased = self.try_lease(abandoned).await;
+        // What went wrong first says more than that nothing else was left.
+        leased.map_err(|error| self.error.take().map_or(error, FlowError::DialFailed))
+    }
+
+    async fn try_lease(&mut self, abandoned: impl Future<Output = ()>) -> Result<Lease, FlowError> {
+        let Self { worker, dispatcher, group, .. } = *self;
+        let mut news = worker.publications.from_now();
+        let pick = || {
+            let context =
+                PickContext { key: self.key, now: worker.clock.now(), avoid: &self.failed, pinned: None };
+            dispatcher.borrow_mut().forward(group, &context)
+        };
+        let mut outcome = pick();
+        if let Outcome::Forward { lease, .. } = &outcome
+            && self.failed.contains(&lease.target().serial)
+        {
+            drop(outcome);
+            news.next_within(NEWS_WAIT).await;
+            outcome = pick();
+        }
+        let limit = match outcome {
+            Outcome::Forward { lease, .. } => return Ok(lease),
+            Outcome::Unavailable { why: Unavailable::Hold(limit), .. } => limit,
+            _ => return Err(FlowError::NoTarget),
+        };
+        let _hold = self.shard.hold();
+        let ask = || match pick() {
+            Outcome::Forward { lease, .. } => ControlFlow::Break(Ok(lease)),
+            Outcome::Unavailable { why: Unavailable::Hold(_), .. } => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(Err(FlowError::NoTarget)),
+        };
+        let now = worker.clock.now();
+        let held_until = self.held_until.unwrap_or(now.after(limit));
+        let waited = tokio::select! {
+            waited = worker.waiting_room.wait(group, held_until.since(now), ask) => waited,
+            () = abandoned => return Err(FlowError::ClientLeft),
+        };
+        self.held_until = Some(held_until);
+        waited.unwrap_or_else(|why| match why {
+            WaitError::Full => Err(FlowError::HoldQueueFull),
+            WaitError::TimeUp => {
+                let unproven = dispatcher.borrow_mut().lease_unproven(group, &self.failed);
+                unproven.ok_or(FlowError::HoldExpired)
+            }
+        })
+    }
+}
