@@ -2,7 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use weir_core::health::{Health, InitialReason, UnhealthyReason};
 use weir_tests::yaml::{OFTEN, application, group, group_of};
 use weir_tests::{FakeTarget, Weir, wait_until};
@@ -130,4 +133,46 @@ fn states_reasons_and_descriptions_are_aws_s() {
         assert_eq!(health.description().unwrap_or_default(), description);
     }
     assert_eq!(Health::Unused.to_string(), "unused (Target.NotInUse)");
+}
+
+// Conformance: A4.2.8
+#[test]
+fn checks_begin_an_interval_apart_however_long_answers_take() {
+    const INTERVAL: Duration = Duration::from_millis(500);
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let asking = asked.clone();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 1024]);
+            asking.lock().unwrap().push(Instant::now());
+            // Most of the interval.
+            std::thread::sleep(INTERVAL * 7 / 10);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let check = "health_check: { interval: 500ms, timeout: 450ms, healthy_threshold: 2 }";
+    let targets = format!("{{ address: 127.0.0.1, port: {port} }}");
+    let _weir = Weir::start(&application(&[group_of("web", check, &targets)], "", FORWARD));
+    wait_until("it has been asked often", || asked.lock().unwrap().len() > 6);
+    let asked = asked.lock().unwrap();
+    // The median: a busy machine may delay one, and what is late does not make the next one later.
+    let mut pauses: Vec<Duration> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    pauses.sort();
+    let median = pauses[pauses.len() / 2];
+    assert!(median < INTERVAL * 13 / 10, "{pauses:?}");
+}
+
+// Conformance: A4.2.9
+#[test]
+fn every_weir_checks_for_itself() {
+    let target = FakeTarget::answering("web");
+    let check = "health_check: { interval: 300s }";
+    let yaml = application(&[group("web", check, &[&target])], "", FORWARD);
+    let first = Weir::start_healthy(&yaml);
+    let before = target.probes();
+    let second = Weir::start_healthy(&yaml);
+    assert!(before > 0 && target.probes() > before, "the second has not taken the first one's word");
+    assert_eq!([first.get("/").status, second.get("/").status], [200, 200]);
 }

@@ -114,6 +114,38 @@ fn a_connection_without_streams_is_closed_after_the_idle_timeout() {
     });
 }
 
+// Conformance: A5.0.16
+#[test]
+fn pings_do_not_keep_a_connection_that_asks_for_nothing() {
+    let target = FakeTarget::answering("web");
+    let weir = Weir::start_healthy(&forwarding(&target, "idle_timeout: 1s"));
+    let (mut client, began) = (Frames::connect(weir.listener(0)), tokio::time::Instant::now());
+    wait_until("the connection is closed", || {
+        let passed = tokio::time::Instant::now() - began;
+        assert!(passed < Duration::from_secs(10), "pings keep it open");
+        !client.is_there()
+    });
+}
+
+// Conformance: A6.11
+#[test]
+fn nothing_is_pushed_to_a_client_that_would_take_it() {
+    const PUSH_PROMISE: u8 = 5;
+    let target = FakeTarget::behaving(|_, stream| {
+        let head =
+            b"HTTP/1.1 200 OK\r\nLink: </style.css>; rel=preload; as=style\r\nContent-Length: 2\r\n\r\nok";
+        std::io::Write::write_all(stream, head).is_ok()
+    });
+    let weir = Weir::start_healthy(&forwarding(&target, "idle_timeout: 1s"));
+    let mut client = Frames::connect(weir.listener(0));
+    // ENABLE_PUSH is 1.
+    client.send(kind::SETTINGS, 0, 0, &[0, 2, 0, 0, 0, 1]);
+    client.head(1, END_STREAM, &HEAD);
+    let frames = client.to_end();
+    assert!(frames.iter().any(|frame| frame.kind == kind::DATA && frame.payload == b"ok"), "{frames:?}");
+    assert!(frames.iter().all(|frame| frame.kind != PUSH_PROMISE), "{frames:?}");
+}
+
 #[test]
 fn a_client_that_says_nothing_at_all_is_closed_after_one_idle_timeout() {
     let target = FakeTarget::answering("web");

@@ -1,6 +1,10 @@
 //! Rules that ask for a token before they do anything.
 
+use std::fmt::Display;
+use std::io::Read;
+
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use weir_tests::issuer::{Key, now, unsigned};
 use weir_tests::tls::Pair;
 use weir_tests::yaml::group;
@@ -12,11 +16,15 @@ const ISSUER: &str = "https://id.example";
 
 /// A weir whose rule for `/api/*` asks for a token of the issuer; `claims` are the additional ones.
 fn weir(issuer: &Issuer, target: &FakeTarget, settings: &str, claims: &str) -> Weir {
+    asking(issuer.url(), target, settings, claims)
+}
+
+/// The same, with the issuer's keys at this URL.
+fn asking(keys: impl Display, target: &FakeTarget, settings: &str, claims: &str) -> Weir {
     let folder = Folder::new();
     Pair::new(&["shop.example"]).write(&folder, "shop");
     let jwt = format!(
-        "jwt_validation: {{ issuer: \"{ISSUER}\", jwks_endpoint: \"{}\", additional_claims: [{claims}] }}",
-        issuer.url()
+        "jwt_validation: {{ issuer: \"{ISSUER}\", jwks_endpoint: \"{keys}\", additional_claims: [{claims}] }}"
     );
     let yaml = format!(
         "workers: 1\ntarget_groups:\n{}load_balancers:\n  - {{ name: edge, type: application, {settings} listeners: [{{ bind: \"127.0.0.1:0\", \
@@ -46,6 +54,22 @@ fn claims(changes: &Value) -> Value {
     }
     claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
     claims
+}
+
+// Conformance: A2.3.43
+#[test]
+fn an_issuer_that_is_silent_for_five_seconds_is_500() {
+    let issuer = FakeTarget::behaving(|_, stream| {
+        // Until weir hangs up.
+        let _ = stream.read(&mut [0]);
+        false
+    });
+    let url = format!("http://{}/keys", issuer.addr());
+    let weir = asking(url, &FakeTarget::answering("fine"), "", "");
+    let (token, began) = (Key::new("one").sign(&claims(&json!({}))), Instant::now());
+    assert_eq!(with_token(&weir, &token), 500);
+    let waited = began.elapsed();
+    assert!((4..15).contains(&waited.as_secs()), "{waited:?}");
 }
 
 // Conformance: A2.3.47

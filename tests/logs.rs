@@ -2,7 +2,7 @@
 
 use weir_tests::http2::request_with;
 use weir_tests::tls::{Pair, TlsClient};
-use weir_tests::yaml::{application, group};
+use weir_tests::yaml::{application, group, group_of};
 use weir_tests::{Browser, Client, FakeTarget, Folder, Http2Client, Weir, run};
 
 use crate::access_log::{fields, lines};
@@ -68,6 +68,38 @@ fn a_connection_and_its_requests_have_one_name_in_both_logs() {
     expected.sort();
     assert_eq!(named, expected);
     assert_eq!(connections[0][4..11], ["-"; 7], "nothing of TLS");
+}
+
+// Conformance: A10.21
+#[test]
+fn every_failed_health_check_says_why() {
+    let folder = Folder::new();
+    let path = folder.path().join("checks.log");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = weir_tests::free_port();
+    let nonsense = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (silent_at, nonsense_at) = (silent.local_addr().unwrap(), nonsense.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in nonsense.incoming().flatten() {
+            let _ = std::io::Write::write_all(&mut stream, b"220 smtp ready\r\n\r\n");
+        }
+    });
+    let addr = |port: u16| format!("{{ address: 127.0.0.1, port: {port} }}");
+    let targets = [silent_at.port(), closed, nonsense_at.port()].map(addr).join(", ");
+    let checks = "health_check: { path: /, interval: 300ms, timeout: 200ms }";
+    let yaml = application(
+        &[group_of("web", checks, &targets)],
+        "health_check_log: { path: checks.log }",
+        "default_action: { forward: web }",
+    );
+    let _weir = Weir::start_in(folder, &yaml, |_| {});
+    let lines: Vec<_> = lines(&path, 6).iter().map(|line| fields(line)).collect();
+    for (port, reason) in
+        [(silent_at.port(), "TimedOut"), (closed, "ConnectionReset"), (nonsense_at.port(), "TargetError")]
+    {
+        let of = lines.iter().find(|fields| fields[3] == format!("127.0.0.1:{port}")).unwrap();
+        assert_eq!(of[5..], ["FAIL", "-", reason], "{of:?}");
+    }
 }
 
 // Conformance: A5.0.13, A10.20

@@ -1,6 +1,9 @@
 //! Logins that go wrong: the client hears whose fault it is, and no target hears anything.
 
+use std::io::Read;
+
 use serde_json::json;
+use tokio::time::Instant;
 use weir_tests::target::respond;
 use weir_tests::{Browser, FakeTarget};
 
@@ -50,6 +53,21 @@ fn a_provider_that_is_away_is_500() {
     let weir = weir(&url(&provider), &target, "", SECRET);
     provider.kill();
     assert_eq!(log_in(&mut Browser::default(), &weir).status, 500);
+}
+
+// Conformance: A2.3.35
+#[test]
+fn a_provider_that_is_silent_for_five_seconds_is_500() {
+    let provider = FakeTarget::behaving(|_, stream| {
+        // Until weir hangs up.
+        let _ = stream.read(&mut [0]);
+        false
+    });
+    let weir = weir(&url(&provider), &FakeTarget::answering("fine"), "", SECRET);
+    let began = Instant::now();
+    assert_eq!(log_in(&mut Browser::default(), &weir).status, 500);
+    let waited = began.elapsed();
+    assert!((4..15).contains(&waited.as_secs()), "{waited:?}");
 }
 
 // Conformance: A2.3.36, A7.37

@@ -45,6 +45,7 @@ mod http2_targets;
 mod http_forwarding;
 mod http_routing;
 mod http_targets;
+mod idle;
 mod jwt_validation;
 mod limits;
 mod logs;

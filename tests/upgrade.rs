@@ -2,8 +2,11 @@
 
 use std::io::{Read, Write};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use weir_tests::tls::Pair;
 use weir_tests::yaml::{application, forwarding_to, group};
 use weir_tests::{Client, FakeTarget, Folder, Http2Client, Weir, run, wait_until};
+use weir_tls::TargetSide;
 
 use crate::access_log::{fields, lines};
 
@@ -127,6 +130,30 @@ fn a_silent_websocket_ends_after_the_idle_timeout_and_has_one_line_in_the_log() 
     let lines = lines(&path, 1);
     assert_eq!(lines.len(), 1);
     assert_eq!(fields(&lines[0])[0], "ws");
+}
+
+// Conformance: A10.3
+#[test]
+fn a_websocket_over_tls_is_wss_in_the_log() {
+    let (folder, target) = (Folder::new(), agreeing());
+    Pair::new(&["shop.example"]).write(&folder, "shop");
+    let path = folder.path().join("access.log");
+    let settings = format!("idle_timeout: 1s, access_log: {{ path: {} }}", path.display());
+    let listener = "protocol: https, certificates: { certificate: shop.pem, key: shop.key }, default_action: { forward: web }";
+    let yaml = application(&[group("web", "", &[&target])], &settings, listener);
+    let weir = Weir::start_in(folder, &yaml, |_| {});
+    weir.wait_until_healthy();
+    let heard = run(async {
+        let stream = tokio::net::TcpStream::connect(weir.listener(0)).await.unwrap();
+        let (mut stream, _) = TargetSide::new().connect(stream, Some("shop.example"), &[]).await.unwrap();
+        stream.write_all(ASK.as_bytes()).await.unwrap();
+        let mut heard = Vec::new();
+        // How a silent one ends does not matter here.
+        let _ = stream.read_to_end(&mut heard).await;
+        heard
+    });
+    assert!(heard.ends_with(b"hello"), "{}", String::from_utf8_lossy(&heard));
+    assert_eq!(fields(&lines(&path, 1)[0])[0], "wss");
 }
 
 #[test]

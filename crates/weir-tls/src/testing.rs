@@ -8,7 +8,7 @@ use std::time::Duration;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
-    SerialNumber, date_time_ymd,
+    RsaKeySize, SerialNumber, date_time_ymd,
 };
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -81,7 +81,9 @@ impl Drop for Folder {
 pub(crate) enum KeyKind {
     P256,
     P384,
+    P521,
     Rsa2048,
+    Rsa4096,
 }
 
 /// A certificate with its key and what leads to its authority.
@@ -118,11 +120,13 @@ pub(crate) fn named(path: &Path) -> NamedFile {
 }
 
 fn key_pair(kind: KeyKind) -> KeyPair {
-    KeyPair::generate_for(match kind {
-        KeyKind::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
-        KeyKind::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
-        KeyKind::Rsa2048 => &rcgen::PKCS_RSA_SHA256,
-    })
+    match kind {
+        KeyKind::P256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
+        KeyKind::P384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
+        KeyKind::P521 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512),
+        KeyKind::Rsa2048 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048),
+        KeyKind::Rsa4096 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA512, RsaKeySize::_4096),
+    }
     .unwrap()
 }
 
@@ -140,11 +144,12 @@ pub(crate) struct Wish {
     pub(crate) years: (i32, i32),
     /// Whether it is for servers instead.
     pub(crate) is_for_servers: bool,
+    pub(crate) key: KeyKind,
 }
 
 impl Default for Wish {
     fn default() -> Self {
-        Self { serial: 0x0003_a5b1, years: (2020, 2120), is_for_servers: false }
+        Self { serial: 0x0003_a5b1, years: (2020, 2120), is_for_servers: false, key: KeyKind::P256 }
     }
 }
 
@@ -157,7 +162,11 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn root(name: &str) -> Self {
-        let (params, key) = (Self::params(name), key_pair(KeyKind::P256));
+        Self::root_with(name, KeyKind::P256)
+    }
+
+    pub(crate) fn root_with(name: &str, key: KeyKind) -> Self {
+        let (params, key) = (Self::params(name), key_pair(key));
         Self { pem: params.self_signed(&key).unwrap().pem(), issuer: Issuer::new(params, key) }
     }
 
@@ -194,7 +203,7 @@ impl Authority {
             ExtendedKeyUsagePurpose::ClientAuth
         };
         params.extended_key_usages = vec![purpose];
-        let key = key_pair(KeyKind::P256);
+        let key = key_pair(wish.key);
         let own = params.signed_by(&key, &self.issuer).unwrap().pem();
         Made { pem: own + &self.pem, key: key.serialize_pem() }
     }

@@ -109,6 +109,21 @@ async fn verify_refuses_every_client_that_nobody_vouches_for() {
     }
 }
 
+// Conformance: A9.21
+#[tokio::test]
+async fn keys_of_every_kind_are_taken_from_clients_and_from_those_who_vouch_for_them() {
+    let folder = Folder::new();
+    for key in [KeyKind::P256, KeyKind::P384, KeyKind::P521, KeyKind::Rsa2048, KeyKind::Rsa4096] {
+        let root = Authority::root_with("root", key);
+        let client = with(&root.client("client", Wish { key, ..Wish::default() }));
+        for version in [&TLS12, &TLS13] {
+            let client = Client { versions: vec![version], ..client.clone() };
+            let trusted = store(&folder, &root.pem, &[]);
+            assert_eq!(refusal(&folder, &trusted, &client).await, None, "{key:?} {version:?}");
+        }
+    }
+}
+
 // Conformance: A9.22
 #[tokio::test]
 async fn four_certificates_lead_to_an_authority_and_five_do_not() {

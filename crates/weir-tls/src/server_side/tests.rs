@@ -1,7 +1,7 @@
 //! Handshakes of real clients with a listener.
 
-use rustls::SignatureScheme;
 use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, SignatureScheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weir_core::ssl_policy::TlsVersion;
 use weir_core::tls::Tls;
@@ -110,13 +110,32 @@ async fn a_client_without_a_common_protocol_or_signature_is_refused() {
 /// Meets `first`, then `second` with what was learnt; whether the session was resumed.
 async fn is_resumed(client: &Client, first: &ServerSide, second: &ServerSide) -> bool {
     let config = client.config();
-    let meeting = meet(config.clone(), client.name, first).await;
-    let (mut far, _) = meeting.server.unwrap();
-    let mut near = meeting.client.unwrap();
-    // Tickets of TLS 1.3 come after the handshake, with the first bytes.
+    learn(config.clone(), client.name, first).await;
+    meet(config, client.name, second).await.server.unwrap().1.is_resumed
+}
+
+/// Meets a listener and hears from it: tickets of TLS 1.3 come after the handshake, with the first bytes.
+async fn learn(config: Arc<ClientConfig>, name: &'static str, server: &ServerSide) {
+    let meeting = meet(config, name, server).await;
+    let ((mut far, _), mut near) = (meeting.server.unwrap(), meeting.client.unwrap());
     far.write_all(b"!").await.unwrap();
     near.read_exact(&mut [0]).await.unwrap();
-    meet(config, client.name, second).await.server.unwrap().1.is_resumed
+}
+
+// Conformance: A6.27
+#[tokio::test]
+async fn a_client_that_comes_back_may_not_ask_before_the_handshake_is_over() {
+    let (server, client) = (shop(&Folder::new()), Client::default());
+    let mut config = Arc::unwrap_or_clone(client.config());
+    config.enable_early_data = true;
+    let config = Arc::new(config);
+    learn(config.clone(), client.name, &server).await;
+    let again = meet(config.clone(), client.name, &server).await.server.unwrap().1;
+    assert!(again.is_resumed, "there was a ticket, which is used once");
+    learn(config.clone(), client.name, &server).await;
+    let name = rustls::pki_types::ServerName::try_from(client.name).unwrap();
+    let mut connection = rustls::ClientConnection::new(config, name).unwrap();
+    assert!(connection.early_data().is_none(), "the ticket allows none");
 }
 
 // Conformance: A6.26
