@@ -52,6 +52,7 @@ mod logs;
 mod manners;
 mod memory;
 mod metrics;
+mod network_tls;
 mod oidc;
 mod oidc_failures;
 mod posing;

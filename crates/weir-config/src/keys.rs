@@ -136,8 +136,8 @@ objects! {
         ],
         later [];
     NETWORK_LISTENER = "network listener",
-        ["bind", "default_action", "protocol", "udp_idle_timeout"],
-        later ["alpn_policy", "certificates", "ssl_policy", "tcp_idle_timeout"];
+        ["alpn_policy", "bind", "certificates", "default_action", "protocol", "ssl_policy", "udp_idle_timeout"],
+        later ["tcp_idle_timeout"];
     CLASSIC_LISTENER = "classic listener",
         ["bind", "instance_port", "protocol"],
         later ["certificate", "instance_protocol"];

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch as cell};
 use tokio::time::{Instant, sleep_until};
 use weir_core::authentication::logins;
-use weir_core::definition::Definitions;
+use weir_core::definition::{AlpnPolicy, Definitions, ListenerKind};
 use weir_core::reconcile::State;
 use weir_core::seal::CookieKeys;
 use weir_core::snapshot::ListenerIndex;
@@ -22,12 +22,30 @@ use weir_core::tls::{NamedFile, Tls};
 use weir_net::clock::Clock;
 use weir_telemetry::{Telemetry, names};
 use weir_tls::{
-    Alpn, Files, Listeners, LoadError, Secrets, ServerCertificate, ServerSettings, Tickets, load,
+    Alpn, AlpnOffer, Files, Listeners, LoadError, Secrets, ServerCertificate, ServerSettings, Tickets, load,
     load_secrets, load_tickets,
 };
 
 /// What clients of application listeners may speak, the preferred first; without HTTP/2 only the second.
 const APPLICATION_ALPN: [Alpn; 2] = [Alpn::Http2, Alpn::Http1];
+
+/// Nothing to agree on, for files that are only looked at.
+const NO_ALPN: AlpnOffer = AlpnOffer { protocols: &[], is_required: false };
+
+fn alpn<G>(kind: &ListenerKind<G>, http2: bool) -> AlpnOffer {
+    use Alpn::{Http1, Http2, Http10};
+    let ListenerKind::Network { alpn_policy, .. } = kind else {
+        return AlpnOffer { protocols: &APPLICATION_ALPN[usize::from(!http2)..], is_required: true };
+    };
+    let protocols: &[Alpn] = match alpn_policy {
+        AlpnPolicy::Http1Only => &[Http1, Http10],
+        AlpnPolicy::Http2Only => &[Http2],
+        AlpnPolicy::Http2Optional => &[Http1, Http10, Http2],
+        AlpnPolicy::Http2Preferred => &[Http2, Http1, Http10],
+        AlpnPolicy::None => &[],
+    };
+    AlpnOffer { protocols, is_required: false }
+}
 
 /// From when on the end of a certificate is warned of, in seconds before it: 30 days.
 const EXPIRY_WARNING_SECONDS: i64 = 30 * 24 * 3600;
@@ -56,7 +74,7 @@ pub(crate) struct Certificates {
 #[derive(Clone, Debug)]
 struct Secured {
     tls: Arc<Tls>,
-    alpn: &'static [Alpn],
+    alpn: AlpnOffer,
 }
 
 /// What definitions ask for.
@@ -115,7 +133,7 @@ impl Certificates {
                 if let Some(tls) = listener.kind.tls() {
                     let protocol = listener.kind.protocol();
                     let index = state.listener_index(&load_balancer.name, listener.bind, protocol);
-                    let alpn = &APPLICATION_ALPN[usize::from(!load_balancer.http.http2)..];
+                    let alpn = alpn(&listener.kind, load_balancer.http.http2);
                     wanted.listeners.insert(index, Secured { tls: tls.clone(), alpn });
                 }
             }
@@ -185,7 +203,7 @@ impl Certificates {
         };
         let listeners = wanted.listeners.iter();
         let load = |(index, Secured { tls, alpn }): (&ListenerIndex, &Secured)| {
-            load(tls, alpn, &tickets, files).map(|settings| (*index, settings))
+            load(tls, *alpn, &tickets, files).map(|settings| (*index, settings))
         };
         Ok((listeners.map(load).collect::<Result<_, _>>()?, secrets))
     }
@@ -256,7 +274,7 @@ pub fn unusable_files(definitions: &Definitions) -> Vec<LoadError> {
     problems.extend(client_secrets(definitions).into_iter().filter_map(|file| unusable(None, &[file])));
     let listeners = definitions.load_balancers.iter().flat_map(|load_balancer| &load_balancer.listeners);
     let tickets = Tickets::random();
-    let load = |tls: &Arc<Tls>| load(tls, &APPLICATION_ALPN, &tickets, &mut files).err();
+    let load = |tls: &Arc<Tls>| load(tls, NO_ALPN, &tickets, &mut files).err();
     problems.extend(listeners.filter_map(|listener| listener.kind.tls()).filter_map(load));
     problems
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use self::http::{DesyncMitigationMode, ForwardedForMode, HttpSettings};
-pub use self::listener::{Listener, ListenerKind, NetworkProtocol};
+pub use self::listener::{AlpnPolicy, Listener, ListenerKind, NetworkProtocol};
 
 use crate::address::TargetAddr;
 use crate::ejection::Ejection;
@@ -114,6 +114,8 @@ pub enum TargetProtocol {
     Tcp,
     /// TCP and UDP, on one port.
     TcpUdp,
+    /// TLS over TCP. Nobody asks whose certificate it is.
+    Tls,
     /// UDP.
     Udp,
 }
@@ -126,6 +128,7 @@ impl TargetProtocol {
             Self::Https => "https",
             Self::Tcp => "tcp",
             Self::TcpUdp => "tcp_udp",
+            Self::Tls => "tls",
             Self::Udp => "udp",
         }
     }
@@ -134,7 +137,7 @@ impl TargetProtocol {
     pub fn is_http(self) -> bool {
         match self {
             Self::Http | Self::Https => true,
-            Self::Tcp | Self::TcpUdp | Self::Udp => false,
+            Self::Tcp | Self::TcpUdp | Self::Tls | Self::Udp => false,
         }
     }
 }

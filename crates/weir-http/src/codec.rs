@@ -21,7 +21,7 @@ use crate::record::connection::ConnectionId;
 use h2::preface::Beginning;
 use request::{Origin, Request};
 use response::Response;
-use socket::Socket;
+use weir_tls::Socket;
 
 mod buffer;
 mod date;
@@ -37,7 +37,6 @@ mod request_body;
 mod request_target;
 pub(crate) mod response;
 mod response_body;
-pub(crate) mod socket;
 
 /// Answers requests. Two types implement it: the application listener and the classic listener.
 pub trait Answer {

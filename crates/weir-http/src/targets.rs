@@ -20,14 +20,13 @@ use weir_core::target::{Target, TargetSerial};
 use weir_core::time::Timestamp;
 use weir_net::clock::Clock;
 use weir_net::departures::Departures;
-use weir_tls::{Alpn, TargetSide};
+use weir_tls::{Alpn, Socket, TargetSide};
 
 use self::opening::{Opener, Opening};
 use crate::codec::h1::target::TargetConnection;
 use crate::codec::h2::target::{STREAMS_MAX, SharedConnection, Stream};
 use crate::codec::phase::{ConnectionState, Phase};
 use crate::codec::request::Request;
-use crate::codec::socket::Socket;
 use crate::error::RequestError;
 
 /// Idle connections that one worker keeps to one target.

@@ -174,17 +174,13 @@ impl Flows {
         };
         table.forget(flow);
         if let Some(listener) = &listener {
-            self.ended(&Flow {
-                listener,
-                protocol: Protocol::Udp,
-                client: flow.peer.0,
-                began: flow.began,
+            self.ended(Flow {
                 connected,
-                ended: self.worker.clock.now(),
                 target: lease.as_ref().map(|lease| &**lease.target()),
                 from_client_bytes: flow.from_client_bytes.get(),
                 from_target_bytes: flow.from_target_bytes.get(),
                 end,
+                ..Flow::new(listener, Protocol::Udp, flow.peer.0, flow.began)
             });
         }
     }
@@ -208,7 +204,7 @@ impl Flows {
             let lease = placing.lease(pending()).await?;
             match dial(lease.target().addr).await {
                 Ok(socket) => return Ok((socket, lease)),
-                Err(error) => placing.failed(&lease, DialError::Failed(error))?,
+                Err(error) => placing.failed(&lease, FlowError::DialFailed(DialError::Failed(error)))?,
             }
         }
     }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use weir_core::address::{ClientAddr, ListenAddr};
-use weir_core::definition::ListenerKind;
+use weir_core::definition::{ListenerKind, TargetProtocol};
 use weir_core::dispatcher::Dispatcher;
 use weir_core::flow_key::{FlowKey, Protocol};
 use weir_core::lease::Lease;
 use weir_core::logs::LogFormat;
-use weir_core::snapshot::{Listener, ListenerIndex};
+use weir_core::snapshot::{GroupIndex, Listener, ListenerIndex};
 use weir_core::target::Target;
 use weir_core::time::Timestamp;
 use weir_net::accept::Accepted;
@@ -22,6 +22,7 @@ use weir_net::relay::{Relay, RelaySummary};
 use weir_net::worker::Worker;
 use weir_telemetry::access_log::{LogBuffer, LogWriter};
 use weir_telemetry::{ListenerShard, Telemetry};
+use weir_tls::{Alpn, Handshake, Socket, TargetSide};
 
 use crate::line;
 use crate::placing::FlowError;
@@ -33,15 +34,18 @@ pub struct Flows {
     pub(crate) worker: Worker,
     pub(crate) dispatcher: Rc<RefCell<Dispatcher>>,
     pub(crate) shard: Arc<ListenerShard>,
+    tls: weir_tls::Listeners,
+    target_side: TargetSide,
     log: Option<(LogBuffer, LogFormat)>,
 }
 
-/// What is known of a flow when it has ended.
+/// What is known of a flow.
 pub(crate) struct Flow<'a> {
     pub(crate) listener: &'a Listener,
     pub(crate) protocol: Protocol,
     pub(crate) client: ClientAddr,
     pub(crate) began: Timestamp,
+    pub(crate) secured: Option<Secured>,
     pub(crate) connected: Option<Timestamp>,
     pub(crate) ended: Timestamp,
     pub(crate) target: Option<&'a Target>,
@@ -50,105 +54,200 @@ pub(crate) struct Flow<'a> {
     pub(crate) end: &'static str,
 }
 
+/// What is known of a flow whose client speaks TLS.
+pub(crate) struct Secured {
+    pub(crate) handshake: Handshake,
+    /// When it was over.
+    pub(crate) at: Timestamp,
+    /// What the target has agreed to speak.
+    pub(crate) target_alpn: Option<Alpn>,
+}
+
+/// A flow that has a target.
+struct Open {
+    client: Socket,
+    target: Socket,
+    lease: Lease,
+}
+
+impl<'a> Flow<'a> {
+    /// A flow that has just begun.
+    pub(crate) fn new(
+        listener: &'a Listener,
+        protocol: Protocol,
+        client: ClientAddr,
+        began: Timestamp,
+    ) -> Self {
+        Self {
+            listener,
+            protocol,
+            client,
+            began,
+            secured: None,
+            connected: None,
+            ended: began,
+            target: None,
+            from_client_bytes: 0,
+            from_target_bytes: 0,
+            end: "",
+        }
+    }
+}
+
 impl Flows {
     /// The flows of `listener` in one worker.
     pub fn new(
         listener: &Listener,
         worker: Worker,
         dispatcher: Rc<RefCell<Dispatcher>>,
-        telemetry: &Telemetry,
-        writer: &LogWriter,
+        tls: weir_tls::Listeners,
+        (telemetry, writer): (&Telemetry, &LogWriter),
     ) -> Self {
         Self {
             listener: listener.index,
             worker,
             dispatcher,
             shard: telemetry.listener_shard(listener),
+            tls,
+            target_side: TargetSide::new(),
             log: listener.logs.access.as_ref().map(|log| (writer.buffer(log.path.clone()), log.format)),
         }
     }
 
-    /// Flow key → lease → dial → relay both ways → summary. The lease is held as long as the flow lives.
+    /// Handshake, where clients speak TLS → flow key → lease → dial → relay both ways → summary. The lease is held as long as
+    /// the flow lives.
     pub async fn serve(&self, accepted: Accepted) {
-        let Accepted { stream: client, client: client_addr, admission: _admission } = accepted;
+        let Accepted { stream, client, admission: _admission } = accepted;
         self.shard.connection_opened();
         self.shard.flow_began();
-        let began = self.worker.clock.now();
-        let listener = self.dispatcher.borrow_mut().listener(self.listener);
-        let connected = match &listener {
-            Some(listener) => {
-                let local = local_addr(&client, listener);
-                let key = FlowKey { protocol: Protocol::Tcp, client: client_addr, listener: local }.hash();
-                self.connect(listener, &client, key).await
-            }
-            None => Err(FlowError::ListenerGone),
+        let Some(listener) = self.dispatcher.borrow_mut().listener(self.listener) else {
+            self.shard.flow_ended(FlowError::ListenerGone.reason(), 0, 0);
+            return self.shard.connection_closed();
         };
-        match (connected, listener) {
-            (Ok((target, lease)), Some(listener)) => {
-                let connected = self.worker.clock.now();
-                let summary = self.relay(client, target, &lease, &listener).await;
-                self.ended(&Flow {
-                    listener: &listener,
-                    protocol: Protocol::Tcp,
-                    client: client_addr,
-                    began,
-                    connected: Some(connected),
-                    ended: self.worker.clock.now(),
-                    target: Some(lease.target()),
-                    from_client_bytes: summary.from_client_bytes,
-                    from_target_bytes: summary.from_target_bytes,
-                    end: summary.end.as_str(),
-                });
+        let began = self.worker.clock.now();
+        let mut flow = Flow::new(&listener, Protocol::Tcp, client, began);
+        let target;
+        match self.open(stream, &mut flow).await {
+            Ok(open) => {
+                flow.connected = Some(self.worker.clock.now());
+                let summary = self.relay(open.client, open.target, &open.lease, &listener).await;
+                target = open.lease.target().clone();
+                flow.target = Some(&target);
+                flow.end = summary.end.as_str();
+                (flow.from_client_bytes, flow.from_target_bytes) =
+                    (summary.from_client_bytes, summary.from_target_bytes);
+                // The lease ends with the flow's line.
+                self.ended(flow);
             }
-            (Err(error), Some(listener)) => {
-                // A reset tells the client at once; an orderly close could pass for an empty answer.
-                let _ = client.set_zero_linger();
-                tracing::debug!(client = %client_addr, listener = %listener.bind, "flow not relayed: {error}");
-                self.ended(&Flow {
-                    listener: &listener,
-                    protocol: Protocol::Tcp,
-                    client: client_addr,
-                    began,
-                    connected: None,
-                    ended: self.worker.clock.now(),
-                    target: None,
-                    from_client_bytes: 0,
-                    from_target_bytes: 0,
-                    end: error.reason(),
-                });
+            Err(error) => {
+                tracing::debug!(client = %client, listener = %listener.bind, "flow not relayed: {error}");
+                flow.end = error.reason();
+                self.ended(flow);
             }
-            (_, None) => self.shard.flow_ended(FlowError::ListenerGone.reason(), 0, 0),
         }
         self.shard.connection_closed();
     }
 
-    /// Leases a target and dials it; another when that fails.
+    /// A client's connection, and one to the target that takes the flow.
+    async fn open(&self, stream: TcpStream, flow: &mut Flow<'_>) -> Result<Open, FlowError> {
+        let local = local_addr(&stream, flow.listener);
+        let key = FlowKey { protocol: Protocol::Tcp, client: flow.client, listener: local }.hash();
+        let client = self.shake_hands(stream, flow).await?;
+        match self.connect(&client, key, flow).await {
+            Ok((target, lease)) => Ok(Open { client, target, lease }),
+            Err(error) => {
+                // A reset tells the client at once; an orderly close could pass for an empty answer.
+                let _ = client.tcp().set_zero_linger();
+                Err(error)
+            }
+        }
+    }
+
+    /// The client, with TLS where the listener speaks it.
+    async fn shake_hands(&self, stream: TcpStream, flow: &mut Flow<'_>) -> Result<Socket, FlowError> {
+        if flow.listener.kind.tls().is_none() {
+            return Ok(Socket::Plain(stream));
+        }
+        let side = self.tls.get(self.listener).ok_or(FlowError::ListenerGone)?;
+        // In a box of its own: what a handshake needs is not held for as long as the flow lives.
+        match Box::pin(side.accept(stream)).await {
+            Ok((stream, handshake)) => {
+                flow.secured = Some(Secured { handshake, at: self.worker.clock.now(), target_alpn: None });
+                Ok(Socket::Client(Box::new(stream)))
+            }
+            Err(error) => {
+                self.shard.handshake_failed(error.reason());
+                Err(FlowError::HandshakeFailed(error))
+            }
+        }
+    }
+
+    /// Leases a target and connects to it; to another when that fails.
     async fn connect(
         &self,
-        listener: &Listener,
-        client: &TcpStream,
+        client: &Socket,
         key: u64,
-    ) -> Result<(TcpStream, Lease), FlowError> {
-        let mut placing = self.place(listener, key)?;
+        flow: &mut Flow<'_>,
+    ) -> Result<(Socket, Lease), FlowError> {
+        let mut placing = self.place(flow.listener, key)?;
         loop {
-            let lease = placing.lease(abandoned(client)).await?;
-            match dial(lease.target().addr).await {
-                Ok(stream) => return Ok((stream, lease)),
+            let lease = placing.lease(abandoned(client.tcp())).await?;
+            let connected = match dial(lease.target().addr).await {
+                Ok(stream) => self.secure_target(stream, placing.group(), flow).await,
+                Err(error) => Err(FlowError::DialFailed(error)),
+            };
+            match connected {
+                Ok(target) => return Ok((target, lease)),
                 Err(error) => placing.failed(&lease, error)?,
+            }
+        }
+    }
+
+    /// A target's connection, with TLS where its group speaks it. It is asked for the host that the client has asked for, and
+    /// to speak what the client speaks.
+    async fn secure_target(
+        &self,
+        stream: TcpStream,
+        group: GroupIndex,
+        flow: &mut Flow<'_>,
+    ) -> Result<Socket, FlowError> {
+        let speech = self.dispatcher.borrow_mut().speech(group);
+        if speech.is_none_or(|(speech, _)| speech.protocol != TargetProtocol::Tls) {
+            return Ok(Socket::Plain(stream));
+        }
+        let handshake = flow.secured.as_ref().map(|secured| &secured.handshake);
+        let name = handshake.and_then(|handshake| handshake.server_name.as_deref());
+        let alpn: Vec<Alpn> = handshake.and_then(|handshake| handshake.alpn).into_iter().collect();
+        match Box::pin(self.target_side.connect(stream, name, &alpn)).await {
+            Ok((stream, alpn)) => {
+                if let Some(secured) = &mut flow.secured {
+                    secured.target_alpn = alpn;
+                }
+                Ok(Socket::Target(Box::new(stream)))
+            }
+            Err(error) => {
+                self.shard.target_tls_failed();
+                Err(FlowError::TargetHandshakeFailed(error))
             }
         }
     }
 
     async fn relay(
         &self,
-        client: TcpStream,
-        target: TcpStream,
+        client: Socket,
+        target: Socket,
         lease: &Lease,
         listener: &Listener,
     ) -> RelaySummary {
         let Worker { buffers, clock, .. } = &self.worker;
-        let relay = Relay { client, target, buffers, clock: *clock, idle_timeout: listener.idle_timeout };
-        relay.run(self.departed(lease)).await
+        let (clock, idle_timeout, departed) = (*clock, listener.idle_timeout, self.departed(lease));
+        match (client, target) {
+            // Without TLS on either side bytes need not be looked at.
+            (Socket::Plain(client), Socket::Plain(target)) => {
+                Relay { client, target, buffers, clock, idle_timeout }.run(departed).await
+            }
+            (client, target) => Relay { client, target, buffers, clock, idle_timeout }.run(departed).await,
+        }
     }
 
     /// Completes when the target has left for good, if its group terminates connections: else flows may outlive the
@@ -164,7 +263,9 @@ impl Flows {
     }
 
     /// Counts and logs a flow that has ended.
-    pub(crate) fn ended(&self, flow: &Flow<'_>) {
+    pub(crate) fn ended(&self, mut flow: Flow<'_>) {
+        flow.ended = self.worker.clock.now();
+        let flow = &flow;
         self.shard.flow_ended(flow.end, flow.from_client_bytes, flow.from_target_bytes);
         if let Some((log, format)) = &self.log {
             log.line(|line| match (format, &flow.listener.kind) {

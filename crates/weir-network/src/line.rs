@@ -8,23 +8,37 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
+use weir_tls::Alpn;
+
 use crate::flow::Flow;
 
 pub(crate) fn network(flow: &Flow<'_>, line: &mut Vec<u8>) {
     let now = wall_time();
     let duration = flow.ended.since(flow.began);
+    let secured = flow.secured.as_ref();
+    let handshake = secured.map(|secured| &secured.handshake);
+    let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     write!(
         line,
-        "{protocol} 2.0 {time} net/{name} {bind} {client} {target} {millis} - {received} {sent} - - - - - - - - - - {created}",
-        protocol = flow.protocol.as_str(),
+        "{protocol} 2.0 {time} net/{name} {bind} {client} {target} {millis} {shaken} {received} {sent} - {certificate} - {suite} \
+         {version} - {domain} {alpn} {target_alpn} {preferences} {created}",
+        protocol = if flow.listener.kind.tls().is_some() { "tls" } else { flow.protocol.as_str() },
         time = seconds(now),
         name = flow.listener.load_balancer,
         bind = flow.listener.bind,
         client = flow.client,
-        target = flow.target.map_or("-".to_owned(), |target| target.addr.to_string()),
+        target = or_none(flow.target.map(|target| target.addr.to_string())),
         millis = duration.as_millis(),
+        shaken = or_none(secured.map(|secured| secured.at.since(flow.began).as_millis().to_string())),
         received = flow.from_client_bytes,
         sent = flow.from_target_bytes,
+        certificate = or_none(handshake.map(|shaken| shaken.certificate.file.display().to_string())),
+        suite = handshake.map_or("-", |shaken| shaken.suite),
+        version = or_none(handshake.map(|shaken| shaken.version.as_str().to_ascii_lowercase().replace('.', ""))),
+        domain = handshake.and_then(|shaken| shaken.server_name.as_deref()).unwrap_or("-"),
+        alpn = handshake.and_then(|shaken| shaken.alpn).map_or("-", Alpn::as_str),
+        target_alpn = secured.and_then(|secured| secured.target_alpn).map_or("-", Alpn::as_str),
+        preferences = handshake.and_then(|shaken| shaken.alpn_preferences.as_deref()).unwrap_or("-"),
         created = seconds(now.checked_sub(duration).unwrap_or(now)),
     )
     .expect("writing to memory succeeds");
@@ -53,7 +67,7 @@ pub(crate) fn json(flow: &Flow<'_>, line: &mut Vec<u8>) {
         "time": humantime::format_rfc3339_micros(wall_time()).to_string(),
         "load_balancer": flow.listener.load_balancer.as_str(),
         "listener": flow.listener.bind.to_string(),
-        "protocol": flow.protocol.as_str(),
+        "protocol": if flow.listener.kind.tls().is_some() { "tls" } else { flow.protocol.as_str() },
         "client": flow.client.to_string(),
         "target": flow.target.map(|target| target.addr.to_string()),
         "target_id": flow.target.map(|target| target.id.to_string()),

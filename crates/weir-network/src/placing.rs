@@ -16,6 +16,7 @@ use weir_net::dial::DialError;
 use weir_net::waiting_room::{NEWS_WAIT, WaitError};
 use weir_net::worker::Worker;
 use weir_telemetry::ListenerShard;
+use weir_tls::HandshakeError;
 
 use crate::flow::Flows;
 
@@ -25,6 +26,12 @@ const ATTEMPTS_MAX: usize = 4;
 /// Why a flow was not relayed. Named for the step that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError {
+    /// No target that was tried agreed on how to speak TLS.
+    #[error("no handshake with a target")]
+    TargetHandshakeFailed(#[source] HandshakeError),
+    /// The client and weir did not agree on how to speak TLS.
+    #[error("no handshake with the client: {0}")]
+    HandshakeFailed(HandshakeError),
     /// The client went away while it waited for a target.
     #[error("the client left while it waited for a target")]
     ClientLeft,
@@ -49,6 +56,8 @@ impl FlowError {
     /// The name in logs and metric labels.
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::TargetHandshakeFailed(_) => "target_handshake_failed",
+            Self::HandshakeFailed(_) => "handshake_failed",
             Self::ClientLeft => "client_left",
             Self::DialFailed(_) => "dial_failed",
             Self::HoldExpired => "hold_expired",
@@ -67,7 +76,7 @@ pub(crate) struct Placing<'a> {
     group: GroupIndex,
     key: u64,
     failed: Vec<TargetSerial>,
-    error: Option<DialError>,
+    error: Option<FlowError>,
     /// However often it has to wait, the flow is held no longer than this.
     held_until: Option<Timestamp>,
 }
@@ -96,17 +105,22 @@ impl Flows {
 }
 
 impl Placing<'_> {
+    /// The group that it is placed in.
+    pub(crate) fn group(&self) -> GroupIndex {
+        self.group
+    }
+
     /// Leaves out a target from now on, as long as there is another.
     pub(crate) fn avoid(&mut self, target: TargetSerial) {
         self.failed.push(target);
     }
 
     /// The leased target was not reached: another one may be leased, unless that has been done too often.
-    pub(crate) fn failed(&mut self, lease: &Lease, error: DialError) -> Result<(), FlowError> {
+    pub(crate) fn failed(&mut self, lease: &Lease, error: FlowError) -> Result<(), FlowError> {
         lease.target().tally.count_failed();
         self.failed.push(lease.target().serial);
         if self.failed.len() >= ATTEMPTS_MAX {
-            return Err(FlowError::DialFailed(error));
+            return Err(error);
         }
         self.error = Some(error);
         self.shard.retried();
@@ -118,7 +132,7 @@ impl Placing<'_> {
     pub(crate) async fn lease(&mut self, abandoned: impl Future<Output = ()>) -> Result<Lease, FlowError> {
         let leased = self.try_lease(abandoned).await;
         // What went wrong first says more than that nothing else was left.
-        leased.map_err(|error| self.error.take().map_or(error, FlowError::DialFailed))
+        leased.map_err(|error| self.error.take().unwrap_or(error))
     }
 
     async fn try_lease(&mut self, abandoned: impl Future<Output = ()>) -> Result<Lease, FlowError> {

@@ -276,6 +276,8 @@ mod tests {
             bind: ListenAddr("127.0.0.1:8080".parse().unwrap()),
             kind: ListenerKind::Network {
                 protocol: weir_core::definition::NetworkProtocol::Tcp,
+                tls: None,
+                alpn_policy: weir_core::definition::AlpnPolicy::None,
                 forward: weir_core::rule::Forward::to(GroupIndex(0)),
                 udp_idle_timeout: Duration::from_secs(120),
             },

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rustls::server::ClientHello;
 use rustls::{HandshakeKind, ServerConnection};
 use weir_core::ssl_policy::TlsVersion;
 
@@ -12,6 +13,8 @@ use crate::provider::{suite_of, version_of};
 /// A protocol that a client and a server agree on while they shake hands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Alpn {
+    /// HTTP/1.0.
+    Http10,
     /// HTTP/1.1.
     Http1,
     /// HTTP/2.
@@ -22,14 +25,25 @@ impl Alpn {
     /// Its identifier: `h2`.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Http10 => "http/1.0",
             Self::Http1 => "http/1.1",
             Self::Http2 => "h2",
         }
     }
 
     pub(crate) fn of(identifier: Option<&[u8]>) -> Option<Self> {
-        [Self::Http1, Self::Http2].into_iter().find(|alpn| Some(alpn.as_str().as_bytes()) == identifier)
+        let all = [Self::Http10, Self::Http1, Self::Http2];
+        all.into_iter().find(|alpn| Some(alpn.as_str().as_bytes()) == identifier)
     }
+}
+
+/// What a listener may agree to speak with its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlpnOffer {
+    /// In the order that decides.
+    pub protocols: &'static [Alpn],
+    /// Whether a client that asks for others only is refused, or served without any.
+    pub is_required: bool,
 }
 
 /// What a client and a listener have settled.
@@ -43,6 +57,8 @@ pub struct Handshake {
     pub key_exchange: Option<&'static str>,
     /// The protocol that both want; `None` when the client asked for none.
     pub alpn: Option<Alpn>,
+    /// What the client would have liked to speak, best first, as AWS's log has it: `"h2","http/1.1"`, at most 256 bytes.
+    pub alpn_preferences: Option<Box<str>>,
     /// The host that the client asked for, in lower case.
     pub server_name: Option<Box<str>>,
     /// The certificate that was chosen for it.
@@ -53,11 +69,21 @@ pub struct Handshake {
     pub client_certificate: Option<Arc<ClientCertificate>>,
 }
 
+/// What a client would like to speak, best first.
+pub(crate) fn alpn_preferences(hello: &ClientHello<'_>) -> Option<Box<str>> {
+    const BYTES_MAX: usize = 256;
+    let names = hello.alpn()?.map(|name| format!("\"{}\"", name.escape_ascii()));
+    let mut list = names.collect::<Vec<_>>().join(",");
+    list.truncate(BYTES_MAX);
+    Some(list.into())
+}
+
 impl Handshake {
     pub(crate) fn of(
         connection: &ServerConnection,
         certificate: Arc<ServerCertificate>,
         client_certificate: Option<Arc<ClientCertificate>>,
+        alpn_preferences: Option<Box<str>>,
     ) -> Self {
         let version = connection.protocol_version().expect("a handshake that ended has a version");
         let suite = connection.negotiated_cipher_suite().expect("a handshake that ended has a suite");
@@ -66,6 +92,7 @@ impl Handshake {
             suite: suite_of(suite),
             key_exchange: connection.negotiated_key_exchange_group().and_then(|group| group.name().as_str()),
             alpn: Alpn::of(connection.alpn_protocol()),
+            alpn_preferences,
             server_name: connection.server_name().map(|name| name.to_ascii_lowercase().into()),
             certificate,
             is_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),

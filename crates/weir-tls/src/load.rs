@@ -15,7 +15,7 @@ use weir_core::tls::{CertificateFiles, MutualAuthentication, NamedFile, Tls, Tru
 
 use crate::certificate::{self, ServerCertificate};
 use crate::files::Files;
-use crate::handshake::Alpn;
+use crate::handshake::AlpnOffer;
 use crate::mutual::{Mutual, Trust};
 use crate::provider::provider;
 use crate::secrets::Secrets;
@@ -93,7 +93,7 @@ impl LoadProblem {
 /// The first file that cannot be used.
 pub fn load(
     tls: &Tls,
-    alpn: &[Alpn],
+    alpn: AlpnOffer,
     tickets: &Arc<Tickets>,
     files: &mut Files,
 ) -> Result<ServerSettings, LoadError> {

@@ -18,7 +18,7 @@ use crate::HANDSHAKE_DEADLINE;
 use crate::certificate::ServerCertificate;
 use crate::client_certificate::ClientCertificate;
 use crate::error::HandshakeError;
-use crate::handshake::{Alpn, Handshake};
+use crate::handshake::{AlpnOffer, Handshake, alpn_preferences};
 use crate::mutual::{Mutual, Verifier};
 use crate::names::{Names, preferred};
 use crate::provider::{provider, versions};
@@ -54,6 +54,20 @@ pub(crate) struct Certified {
 struct Offer {
     certified: Certified,
     config: Arc<ServerConfig>,
+    /// The same for clients with whom nothing can be agreed on to speak, where they are not refused.
+    without_alpn: Option<Arc<ServerConfig>>,
+}
+
+impl Offer {
+    fn config_for(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
+        let ours = &self.config.alpn_protocols;
+        let agrees =
+            || hello.alpn().is_none_or(|mut theirs| theirs.any(|name| ours.iter().any(|own| own == name)));
+        match &self.without_alpn {
+            Some(without) if !agrees() => without.clone(),
+            _ => self.config.clone(),
+        }
+    }
 }
 
 impl ServerSide {
@@ -85,12 +99,18 @@ impl ServerSide {
             // Not before: what has been swapped in while the client was silent counts.
             let settings = self.current();
             let offer = settings.offer_for(&accepted.client_hello());
+            let config = offer.config_for(&accepted.client_hello());
+            let preferences = alpn_preferences(&accepted.client_hello());
             let start = StartHandshake::from_parts(accepted, stream);
-            let stream = start.into_stream(offer.config.clone()).await?;
+            let stream = start.into_stream(config).await?;
             let connection = stream.get_ref().1;
             let client_certificate = settings.client_certificate(connection)?;
-            let handshake =
-                Handshake::of(connection, offer.certified.certificate.clone(), client_certificate);
+            let handshake = Handshake::of(
+                connection,
+                offer.certified.certificate.clone(),
+                client_certificate,
+                preferences,
+            );
             Ok((stream, handshake))
         };
         timeout(HANDSHAKE_DEADLINE, shaking).await.unwrap_or(Err(HandshakeError::Deadline))
@@ -107,7 +127,7 @@ impl ServerSettings {
         certificates: Vec<Certified>,
         policy: SslPolicy,
         mutual: Mutual,
-        alpn: &[Alpn],
+        alpn: AlpnOffer,
         tickets: &Arc<Tickets>,
     ) -> Self {
         let provider = provider(policy);
@@ -124,7 +144,8 @@ impl ServerSettings {
                 None => builder.with_no_client_auth().with_cert_resolver(resolver),
             };
             config.ignore_client_order = true;
-            config.alpn_protocols = alpn.iter().map(|alpn| alpn.as_str().as_bytes().to_vec()).collect();
+            config.alpn_protocols =
+                alpn.protocols.iter().map(|alpn| alpn.as_str().as_bytes().to_vec()).collect();
             // Sessions live in tickets, which every worker and every weir with the secret can open.
             config.session_storage = Arc::new(NoServerSessionStorage {});
             if verifier.is_none() {
@@ -134,12 +155,20 @@ impl ServerSettings {
                 // A certificate that has ended or was revoked must not live on in a session: AWS resumes none either.
                 config.send_tls13_tickets = 0;
             }
-            Arc::new(config)
+            config
+        };
+        let offer = |certified: Certified| {
+            let config = config(&certified);
+            let without_alpn = (!alpn.is_required).then(|| {
+                let mut without = config.clone();
+                without.alpn_protocols.clear();
+                Arc::new(without)
+            });
+            Offer { certified, config: Arc::new(config), without_alpn }
         };
         let names = Names::of(certificates.iter().map(|certified| &*certified.certificate));
-        let offers =
-            certificates.into_iter().map(|certified| Offer { config: config(&certified), certified });
-        Self { offers: offers.collect(), names, suites: provider.cipher_suites.clone(), mutual }
+        let offers = certificates.into_iter().map(offer).collect();
+        Self { offers, names, suites: provider.cipher_suites.clone(), mutual }
     }
 
     /// The certificates that clients may be shown; the first is the default.

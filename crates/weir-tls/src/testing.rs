@@ -25,7 +25,7 @@ use weir_core::ssl_policy::SslPolicy;
 use weir_core::tls::{CertificateFiles, MutualAuthentication, NamedFile, Tls};
 
 use crate::target_side::Anyone;
-use crate::{Alpn, Files, Handshake, HandshakeError, ServerSettings, ServerSide, Tickets, load};
+use crate::{Alpn, AlpnOffer, Files, Handshake, HandshakeError, ServerSettings, ServerSide, Tickets, load};
 
 /// A clock that stands still until it is set.
 #[derive(Debug)]
@@ -241,7 +241,8 @@ pub(crate) fn plain(certificates: Vec<CertificateFiles>) -> Tls {
 }
 
 pub(crate) fn loaded(tls: &Tls, tickets: &Arc<Tickets>) -> ServerSettings {
-    load(tls, &[Alpn::Http2, Alpn::Http1], tickets, &mut Files::new()).unwrap()
+    let alpn = AlpnOffer { protocols: &[Alpn::Http2, Alpn::Http1], is_required: true };
+    load(tls, alpn, tickets, &mut Files::new()).unwrap()
 }
 
 /// A listener that serves by `tls`, with tickets of its own.

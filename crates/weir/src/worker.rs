@@ -154,8 +154,8 @@ impl Serving {
                     listener,
                     self.worker.clone(),
                     self.dispatcher.clone(),
-                    &self.telemetry,
-                    &self.log_writer,
+                    self.tls.clone(),
+                    (&self.telemetry, &self.log_writer),
                 )))
             }
         }

@@ -65,7 +65,7 @@ impl<'n> Instances<'n> {
         let (protocol, port, load_balancer) = (protocol?, port?, load_balancer?);
         let (word, algorithm) = match protocol {
             TargetProtocol::Http | TargetProtocol::Https => ("http", Algorithm::LeastOutstandingRequests),
-            TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Udp => {
+            TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Tls | TargetProtocol::Udp => {
                 ("tcp", Algorithm::RoundRobin)
             }
         };
@@ -91,7 +91,7 @@ impl<'n> Instances<'n> {
         }
         Some(match protocol {
             TargetProtocol::Http | TargetProtocol::Https => ListenerKind::ClassicHttp { group: name },
-            TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Udp => {
+            TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Tls | TargetProtocol::Udp => {
                 ListenerKind::ClassicTcp { group: name }
             }
         })

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use weir_core::address::ListenAddr;
 use weir_core::definition::{
-    DesyncMitigationMode, ForwardedForMode, HttpSettings, Listener, ListenerKind, LoadBalancer,
+    AlpnPolicy, DesyncMitigationMode, ForwardedForMode, HttpSettings, Listener, ListenerKind, LoadBalancer,
     NetworkProtocol, TargetProtocol,
 };
 use weir_core::logs::{Log, LogFormat, Logs};
@@ -234,7 +234,7 @@ fn application(
 ) -> Option<ListenerKind<GroupName>> {
     let protocol = speaks(fields, &["http", "https"], reader);
     // Without knowing what it speaks, what is written about TLS is read for its mistakes.
-    let tls = tls::read(fields, protocol, reader);
+    let tls = tls::read(fields, protocol, "https", reader);
     // Without knowing what it speaks, nobody is told that something goes with another protocol.
     let is_tls = protocol != Some("http");
     let rules = rule::read_all(list(fields, "rules"), is_tls, groups, reader);
@@ -258,9 +258,19 @@ fn network(
     groups: &mut Groups<'_>,
     reader: &mut Reader<'_>,
 ) -> Option<ListenerKind<GroupName>> {
-    let protocol = speaks(fields, &["tcp", "udp", "tcp_udp"], reader);
+    let protocol = speaks(fields, &["tcp", "udp", "tcp_udp", "tls"], reader);
+    let tls = tls::read(fields, protocol, "tls", reader).filter(|_| protocol == Some("tls"));
+    let policies = [
+        ("None", AlpnPolicy::None),
+        ("HTTP1Only", AlpnPolicy::Http1Only),
+        ("HTTP2Only", AlpnPolicy::Http2Only),
+        ("HTTP2Optional", AlpnPolicy::Http2Optional),
+        ("HTTP2Preferred", AlpnPolicy::Http2Preferred),
+    ];
+    let alpn_policy = fields.get("alpn_policy").and_then(|node| reader.choice(node, &policies));
     let (protocol, targets) = match protocol {
         Some("udp") => (NetworkProtocol::Udp, &[TargetProtocol::Udp, TargetProtocol::TcpUdp][..]),
+        Some("tls") => (NetworkProtocol::Tls, &[TargetProtocol::Tcp, TargetProtocol::Tls][..]),
         Some("tcp_udp") => (NetworkProtocol::TcpUdp, &[TargetProtocol::TcpUdp][..]),
         Some(_) => (NetworkProtocol::Tcp, &[TargetProtocol::Tcp, TargetProtocol::TcpUdp][..]),
         None => return None,
@@ -279,11 +289,13 @@ fn network(
     }
     let udp_idle_timeout = fields.get("udp_idle_timeout");
     if let (Some(node), false) = (udp_idle_timeout, protocol.has_udp()) {
-        reader.problem(node, "a TCP listener has no datagrams", Some("write `protocol: udp` or `tcp_udp`"));
+        let cause = format!("a {} listener has no datagrams", protocol.as_str());
+        reader.problem(node, &cause, Some("write `protocol: udp` or `tcp_udp`"));
     }
     let udp_idle_timeout = udp_idle_timeout.and_then(|node| reader.duration(node, SECOND..=6000 * SECOND));
     let udp_idle_timeout = udp_idle_timeout.unwrap_or(UDP_IDLE_TIMEOUT);
-    Some(ListenerKind::Network { protocol, forward, udp_idle_timeout })
+    let alpn_policy = alpn_policy.unwrap_or_default();
+    Some(ListenerKind::Network { protocol, tls, alpn_policy, forward, udp_idle_timeout })
 }
 
 #[cfg(test)]

@@ -28,11 +28,12 @@ pub(super) const TIMEOUT_MIN: Duration = Duration::from_millis(50);
 const PATH_BYTES_MAX: usize = 1024;
 
 /// What targets, and checks of them, may speak.
-const PROTOCOLS: [(&str, TargetProtocol); 5] = [
+const PROTOCOLS: [(&str, TargetProtocol); 6] = [
     ("http", TargetProtocol::Http),
     ("https", TargetProtocol::Https),
     ("tcp", TargetProtocol::Tcp),
     ("tcp_udp", TargetProtocol::TcpUdp),
+    ("tls", TargetProtocol::Tls),
     ("udp", TargetProtocol::Udp),
 ];
 
@@ -127,11 +128,6 @@ fn name(fields: Fields<'_>, groups: &Groups<'_>, reader: &mut Reader<'_>) -> Opt
 }
 
 fn protocol(node: &Node, reader: &mut Reader<'_>) -> Option<TargetProtocol> {
-    if let Some(text @ "tls") = reader.text(node) {
-        let cause = format!("targets that speak {text} are not supported yet by this version of weir");
-        reader.problem(node, &cause, Some("write http, https, tcp, udp or tcp_udp"));
-        return None;
-    }
     reader.choice(node, &PROTOCOLS)
 }
 
@@ -163,7 +159,9 @@ fn algorithm(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'
     ];
     let (choices, default) = match protocol {
         TargetProtocol::Http | TargetProtocol::Https => (&ANY[..3], Algorithm::RoundRobin),
-        TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Udp => (&ANY[..], Algorithm::FlowHash),
+        TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Tls | TargetProtocol::Udp => {
+            (&ANY[..], Algorithm::FlowHash)
+        }
     };
     fields.get("load_balancing_algorithm").and_then(|node| reader.choice(node, choices)).unwrap_or(default)
 }
@@ -231,7 +229,7 @@ fn health_check(
             matcher: matcher(fields, protocol, version, reader),
             user_agent: USER_AGENT,
         },
-        TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Udp => {
+        TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Tls | TargetProtocol::Udp => {
             for name in ["path", "matcher"] {
                 if let Some(node) = fields.get(name) {
                     reader.problem(
@@ -319,7 +317,7 @@ fn matcher(
         }
         (TargetProtocol::Http | TargetProtocol::Https, _) => StatusMatcher::ok(),
         // Network load balancers are content with redirects.
-        (TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Udp, _) => {
+        (TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Tls | TargetProtocol::Udp, _) => {
             StatusMatcher::range(200, 399)
         }
     };

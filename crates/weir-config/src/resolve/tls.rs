@@ -13,7 +13,7 @@ use crate::read::{Fields, Reader, items, nearest};
 use crate::tree::Node;
 
 /// Keys of a listener that mean something with TLS only.
-const TLS_KEYS: [&str; 3] = ["certificates", "mutual_authentication", "ssl_policy"];
+const TLS_KEYS: [&str; 4] = ["alpn_policy", "certificates", "mutual_authentication", "ssl_policy"];
 
 /// Modes of mutual authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +23,20 @@ enum Mode {
     Verify,
 }
 
-/// What a listener of `protocol` speaks TLS with, if it does; `None` when it is not known what it speaks.
-pub(super) fn read(fields: Fields<'_>, protocol: Option<&str>, reader: &mut Reader<'_>) -> Option<Arc<Tls>> {
-    if protocol == Some("http") {
+/// What a listener of `protocol` speaks TLS with, if that is `secured`; `protocol` is `None` when it is not known what it
+/// speaks.
+pub(super) fn read(
+    fields: Fields<'_>,
+    protocol: Option<&str>,
+    secured: &str,
+    reader: &mut Reader<'_>,
+) -> Option<Arc<Tls>> {
+    if protocol.is_some_and(|protocol| protocol != secured) {
         for name in TLS_KEYS {
             if let Some(node) = fields.get(name) {
-                let cause = format!("`{name}` goes with `protocol: https`");
-                reader.problem(node, &cause, Some("write `protocol: https`, or take it out"));
+                let cause = format!("`{name}` goes with `protocol: {secured}`");
+                let remedy = format!("write `protocol: {secured}`, or take it out");
+                reader.problem(node, &cause, Some(&remedy));
             }
         }
         return None;

@@ -46,6 +46,10 @@ pub enum ListenerKind<G> {
     Network {
         /// What clients speak.
         protocol: NetworkProtocol,
+        /// What it speaks TLS with, where clients do.
+        tls: Option<Arc<Tls>>,
+        /// What clients and targets may agree to speak over TLS.
+        alpn_policy: AlpnPolicy,
         /// The groups that take the flows.
         forward: Forward<G>,
         /// Ends a flow of UDP that is silent for this long: 1 s to 6000 s.
@@ -60,6 +64,8 @@ pub enum NetworkProtocol {
     Tcp,
     /// TCP and UDP, on one port.
     TcpUdp,
+    /// TLS over TCP.
+    Tls,
     /// UDP.
     Udp,
 }
@@ -70,6 +76,7 @@ impl NetworkProtocol {
         match self {
             Self::Tcp => "tcp",
             Self::TcpUdp => "tcp_udp",
+            Self::Tls => "tls",
             Self::Udp => "udp",
         }
     }
@@ -77,7 +84,7 @@ impl NetworkProtocol {
     /// Whether connections of TCP come with it.
     pub fn has_tcp(self) -> bool {
         match self {
-            Self::Tcp | Self::TcpUdp => true,
+            Self::Tcp | Self::TcpUdp | Self::Tls => true,
             Self::Udp => false,
         }
     }
@@ -86,9 +93,28 @@ impl NetworkProtocol {
     pub fn has_udp(self) -> bool {
         match self {
             Self::Udp | Self::TcpUdp => true,
-            Self::Tcp => false,
+            Self::Tcp | Self::Tls => false,
         }
     }
+}
+
+/// What clients and targets may agree to speak over TLS, by ALPN.
+///
+/// Source: Network Load Balancer, "ALPN policies". The listener's order decides. Who has nothing in common with it goes on
+/// without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AlpnPolicy {
+    /// HTTP/1.1, HTTP/1.0.
+    Http1Only,
+    /// HTTP/2.
+    Http2Only,
+    /// HTTP/1.1, HTTP/1.0, HTTP/2.
+    Http2Optional,
+    /// HTTP/2, HTTP/1.1, HTTP/1.0.
+    Http2Preferred,
+    /// Nothing is agreed on.
+    #[default]
+    None,
 }
 
 impl<G> ListenerKind<G> {
@@ -104,12 +130,12 @@ impl<G> ListenerKind<G> {
     /// What it speaks TLS with, if it does.
     pub fn tls(&self) -> Option<&Arc<Tls>> {
         match self {
-            Self::Application { tls, .. } => tls.as_ref(),
-            Self::ClassicHttp { .. } | Self::ClassicTcp { .. } | Self::Network { .. } => None,
+            Self::Application { tls, .. } | Self::Network { tls, .. } => tls.as_ref(),
+            Self::ClassicHttp { .. } | Self::ClassicTcp { .. } => None,
         }
     }
 
-    /// What clients speak: `http`, `https`, `tcp`, `udp` or `tcp_udp`.
+    /// What clients speak: `http`, `https`, `tcp`, `tcp_udp`, `tls` or `udp`.
     pub fn protocol(&self) -> &'static str {
         match self {
             Self::Application { tls: Some(_), .. } => "https",
@@ -163,11 +189,15 @@ impl<G> ListenerKind<G> {
             },
             Self::ClassicHttp { group } => ListenerKind::ClassicHttp { group: resolve(group) },
             Self::ClassicTcp { group } => ListenerKind::ClassicTcp { group: resolve(group) },
-            Self::Network { protocol, forward, udp_idle_timeout } => ListenerKind::Network {
-                protocol: *protocol,
-                forward: forward.map_groups(resolve),
-                udp_idle_timeout: *udp_idle_timeout,
-            },
+            Self::Network { protocol, tls, alpn_policy, forward, udp_idle_timeout } => {
+                ListenerKind::Network {
+                    protocol: *protocol,
+                    tls: tls.clone(),
+                    alpn_policy: *alpn_policy,
+                    forward: forward.map_groups(resolve),
+                    udp_idle_timeout: *udp_idle_timeout,
+                }
+            }
         }
     }
 

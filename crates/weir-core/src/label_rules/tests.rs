@@ -245,6 +245,8 @@ fn a_network_listener_takes_no_rules() {
     let mut definitions = written(&[8080]);
     definitions.load_balancers[0].listeners[0].kind = ListenerKind::Network {
         protocol: crate::definition::NetworkProtocol::Tcp,
+        tls: None,
+        alpn_policy: crate::definition::AlpnPolicy::None,
         forward: Forward::to(name("written")),
         udp_idle_timeout: std::time::Duration::from_secs(120),
     };

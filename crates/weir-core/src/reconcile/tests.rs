@@ -91,6 +91,8 @@ pub(super) fn definitions(target_groups: Vec<TargetGroup>) -> Definitions {
         bind: ListenAddr(([127, 0, 0, 1], 80 + number).into()),
         kind: ListenerKind::Network {
             protocol: NetworkProtocol::Tcp,
+            tls: None,
+            alpn_policy: crate::definition::AlpnPolicy::None,
             forward: Forward::to(group.name.clone()),
             udp_idle_timeout: Duration::from_secs(120),
         },

@@ -7,6 +7,7 @@ use weir_core::ssl_policy::TlsVersion;
 use weir_core::tls::Tls;
 
 use super::*;
+use crate::Alpn;
 use crate::testing::{self, Client, Folder, KeyKind, connected, loaded, meet, plain, serving};
 
 fn shop(folder: &Folder) -> ServerSide {

@@ -4,9 +4,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::super::buffer::{Buffer, poll_fill};
-use super::super::socket::Socket;
 use super::chunks::{Chunks, Step};
 use super::request_head::Framing;
+use weir_tls::Socket;
 
 /// What is still to come of a body.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use tokio::io::AsyncWrite;
 
 use super::super::buffer::{Buffer, poll_fill};
 use super::super::phase::{ConnectionState, Phase};
-use super::super::socket::Socket;
 use super::body::{BodyError, Decoder, Piece};
+use weir_tls::Socket;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 

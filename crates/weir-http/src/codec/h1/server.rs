@@ -18,7 +18,6 @@ use super::super::request::{Origin, Parts, Request, Version};
 use super::super::request_body::{RequestBody, Source};
 use super::super::request_target::Target;
 use super::super::response::{Response, SWITCHING_PROTOCOLS};
-use super::super::socket::Socket;
 use super::super::{Answer, Connection};
 use super::asked::{Asked, Expectation, asked_upgrade, delimiter};
 use super::body::{BodyError, Decoder, Piece};
@@ -29,6 +28,7 @@ use super::sending::{BodyState, Sending, Sent};
 use super::tunnel::Tunnel;
 use super::write::{Delimiter, append_response_head};
 use crate::error::RequestError;
+use weir_tls::Socket;
 
 /// Bytes of a request's body that nobody wants, and that are read for the sake of the next request.
 const DRAINED_BYTES_MAX: u64 = 64 * 1024;

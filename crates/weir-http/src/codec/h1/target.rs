@@ -19,13 +19,13 @@ use super::super::request::Request;
 use super::super::request_body::{Progress, RequestBody};
 use super::super::response::{Response, SWITCHING_PROTOCOLS};
 use super::super::response_body::Content;
-use super::super::socket::Socket;
 use super::body::{BodyError, Decoder, Piece};
 use super::response_head::{self, ResponseHead};
 use super::upload::Upload;
 use super::write::append_request_head;
 use crate::error::RequestError;
 use crate::targets::Pool;
+use weir_tls::Socket;
 
 /// Interim responses that a target may send before its answer.
 const INTERIM_MAX: u32 = 16;

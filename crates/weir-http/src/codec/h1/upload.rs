@@ -8,10 +8,10 @@ use tokio::io::AsyncWrite;
 
 use super::super::buffer::Buffer;
 use super::super::request_body::RequestBody;
-use super::super::socket::Socket;
 use super::body::Piece;
 use super::request_head::Framing;
 use super::write::{append_data, append_last_chunk, room_for_data};
+use weir_tls::Socket;
 
 /// What is still to be written of a request.
 #[derive(Debug)]

@@ -13,10 +13,9 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use weir_tls::Socket;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-use super::super::socket::Socket;
 
 /// What an allowance is when it is full, in frames.
 const FULL: u32 = 400;

@@ -26,7 +26,6 @@ use super::super::request::{Origin, Parts, Request, Version};
 use super::super::request_body::{RequestBody, Source};
 use super::super::request_target::Target;
 use super::super::response::{Response, SWITCHING_PROTOCOLS, may_have_body};
-use super::super::socket::Socket;
 use super::super::{Answer, Connection, date};
 use super::body::RecvBody;
 use super::head::{Lines, check_limits, field_map};
@@ -34,6 +33,7 @@ use super::outflow::Outflow;
 use super::patience::{Patience, Watched};
 use super::stream_io::StreamIo;
 use crate::error::RequestError;
+use weir_tls::Socket;
 
 /// Requests of one connection, after which it is to be replaced by another.
 ///

@@ -29,11 +29,11 @@ use super::super::request_body::{Progress, RequestBody};
 use super::super::request_target::Target;
 use super::super::response::{Response, may_have_body};
 use super::super::response_body::Content;
-use super::super::socket::Socket;
 use super::body::RecvBody;
 use super::head::{Lines, field_map};
 use super::outflow::{Flow, Outflow};
 use crate::error::RequestError;
+use weir_tls::Socket;
 
 /// Streams that weir opens on one connection before it opens another connection.
 pub(crate) const STREAMS_MAX: usize = 100;

@@ -1,4 +1,4 @@
-//! A socket of an exchange.
+//! A socket of a connection with a client or a target.
 
 use std::io;
 use std::pin::Pin;
@@ -7,19 +7,23 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use weir_net::relay::RelaySide;
-use weir_tls::{ClientStream, TargetStream};
+
+use crate::{ClientStream, TargetStream};
 
 /// A connection's socket, with or without TLS.
 #[derive(Debug)]
-pub(crate) enum Socket {
+pub enum Socket {
+    /// Without.
     Plain(TcpStream),
+    /// With a client.
     Client(Box<ClientStream<TcpStream>>),
+    /// With a target.
     Target(Box<TargetStream<TcpStream>>),
 }
 
 impl Socket {
     /// The TCP connection beneath.
-    pub(crate) fn tcp(&self) -> &TcpStream {
+    pub fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
             Self::Client(stream) => stream.get_ref().0,
@@ -28,13 +32,13 @@ impl Socket {
     }
 
     /// Whether it speaks TLS.
-    pub(crate) fn is_encrypted(&self) -> bool {
+    pub fn is_encrypted(&self) -> bool {
         !matches!(self, Self::Plain(_))
     }
 
     /// Whether nothing has come, not even the end, as far as the worker's event loop has heard: the kernel is asked only
     /// if that has heard something.
-    pub(crate) fn is_silent(&mut self) -> bool {
+    pub fn is_silent(&mut self) -> bool {
         match self {
             Self::Plain(stream) => {
                 stream.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
