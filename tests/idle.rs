@@ -35,6 +35,8 @@ fn another_idle_timeout_is_for_connections_that_come_later() {
     let short = yaml("idle_timeout: 2s");
     let weir = Weir::start_healthy(&short);
     let mut before = weir.client();
+    // With an answer it has surely been accepted by now.
+    assert_eq!(before.get("/").status, 200);
     weir.reload(&short.replace("2s", "4000s")).unwrap();
     let mut after = weir.client();
     assert_eq!(after.get("/").status, 200);
