@@ -90,6 +90,7 @@ fn a_network_line_has_nlb_s_fields() {
     assert_eq!(fields[9..11], ["4", "6"]);
 }
 
+// Conformance: C8.1
 #[test]
 fn a_classic_line_has_classic_s_fields() {
     let folder = Folder::new();

@@ -19,6 +19,7 @@ fn instances(last: u8) -> (u16, [FakeTarget; 2]) {
     (port, [at(last, "one"), at(last + 1, "two")])
 }
 
+// Conformance: C2.2, C3.3
 #[test]
 fn http_goes_to_the_instance_with_the_fewest_requests_in_flight() {
     let (busy, free) = mpsc::channel::<()>();
@@ -60,6 +61,7 @@ fn http_goes_to_the_instance_with_the_fewest_requests_in_flight() {
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
 }
 
+// Conformance: C2.12
 #[test]
 fn host_passes_unchanged_and_there_is_no_trace_id() {
     let (port, instances) = instances(11);
@@ -78,6 +80,7 @@ fn host_passes_unchanged_and_there_is_no_trace_id() {
     assert_eq!(received.header("x-forwarded-port"), weir.listener(0).port().to_string());
 }
 
+// Conformance: C2.3, C2.8, C7.5
 #[test]
 fn http_is_503_when_no_instance_is_healthy() {
     let (port, instances) = instances(21);
@@ -100,6 +103,7 @@ fn http_is_503_when_no_instance_is_healthy() {
     assert_eq!(weir.get("/").body, "one");
 }
 
+// Conformance: C2.1, C2.8
 #[test]
 fn tcp_takes_turns_and_is_closed_when_no_instance_is_healthy() {
     let (port, instances) = instances(31);
@@ -122,6 +126,7 @@ fn tcp_takes_turns_and_is_closed_when_no_instance_is_healthy() {
     assert!(weir.client().is_closed());
 }
 
+// Conformance: C5.4
 #[test]
 fn a_silent_tcp_connection_is_closed_after_the_idle_timeout() {
     let (port, _instances) = instances(41);
@@ -136,6 +141,7 @@ fn a_silent_tcp_connection_is_closed_after_the_idle_timeout() {
     wait_until("it is counted as idle", || weir.admin("/metrics").body.contains("idle"));
 }
 
+// Conformance: C2.7
 #[test]
 fn a_host_passes_as_it_came_and_a_client_that_names_none_gets_the_listener_s() {
     let (port, instances) = instances(70);

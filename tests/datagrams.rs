@@ -36,6 +36,7 @@ fn datagrams_pass_both_ways_whole_whatever_their_length() {
     assert!((weir.metric("weir_flows_total{") - 1.0).abs() < 0.1, "all of them are one flow");
 }
 
+// Conformance: B2.3, B2.6
 #[test]
 fn a_flow_stays_with_its_target_and_flows_are_spread() {
     let targets = ["a", "b", "c", "d"].map(UdpTarget::named);
@@ -57,6 +58,7 @@ fn an_answer_comes_from_the_address_that_was_asked() {
     assert_eq!(client.ask("here"), "a");
 }
 
+// Conformance: B4.7
 #[test]
 fn a_silent_flow_ends_and_the_next_datagram_begins_another() {
     let target = UdpTarget::named("a");
@@ -91,6 +93,7 @@ fn datagrams_that_a_target_refuses_go_to_another_one() {
     });
 }
 
+// Conformance: B8.4
 #[test]
 fn flows_end_with_their_target() {
     let (folder, targets) = (Folder::new(), ["a", "b"].map(UdpTarget::named));

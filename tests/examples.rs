@@ -138,6 +138,7 @@ fn the_network_example_relays_flows() {
     assert!(["one", "two"].map(Some).contains(&flow.line().as_deref()));
 }
 
+// Conformance: C1.6, C3.1, C3.7
 #[test]
 fn the_classic_example_serves_its_instances_by_both_protocols() {
     let port = free_port();

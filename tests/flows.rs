@@ -3,10 +3,11 @@
 use weir_core::address::{ClientAddr, ListenAddr};
 use weir_core::balance::{PickContext, WorkerState};
 use weir_core::decide::{Outcome, forward};
+use weir_core::definition::ListenerKind;
 use weir_core::flow_key::{FlowKey, Protocol};
 use weir_core::snapshot::GroupIndex;
 use weir_core::time::Timestamp;
-use weir_tests::yaml::{group, network};
+use weir_tests::yaml::{group, network, network_listener};
 use weir_tests::{Client, FakeTarget, Folder, Weir, wait_until};
 
 fn echoing(names: &[&str]) -> Vec<FakeTarget> {
@@ -18,6 +19,7 @@ fn talk(client: &mut Client, words: &str) {
     assert_eq!(client.exactly(words.len()).expect("the flow is open"), words.as_bytes());
 }
 
+// Conformance: B2.9
 #[test]
 fn bytes_pass_both_ways_and_an_end_in_one_direction_leaves_the_other() {
     let targets = echoing(&["a"]);
@@ -46,6 +48,7 @@ fn a_flow_finds_the_only_target_that_takes_it() {
     }
 }
 
+// Conformance: B2.1
 #[test]
 fn a_flow_goes_where_its_flow_key_leads() {
     let names = ["a", "b", "c", "d"];
@@ -111,6 +114,7 @@ fn entries(targets: &[&FakeTarget]) -> String {
     format!("[{{ \"targets\": [{}], \"labels\": {{ \"service\": \"db\" }} }}]", addrs.join(", "))
 }
 
+// Conformance: B2.5, B8.2
 #[test]
 fn a_flow_outlives_its_target_s_deregistration() {
     let targets = echoing(&["old", "new"]);
@@ -124,6 +128,7 @@ fn a_flow_outlives_its_target_s_deregistration() {
     assert_eq!(weir.client().line().unwrap(), "new", "new flows go to those that are registered");
 }
 
+// Conformance: B8.3
 #[test]
 fn a_group_that_terminates_connections_ends_flows_with_the_delay() {
     let targets = echoing(&["old", "new"]);
@@ -133,4 +138,35 @@ fn a_group_that_terminates_connections_ends_flows_with_the_delay() {
     assert_eq!(client.line().unwrap(), "old");
     folder.write("targets.json", &entries(&[&targets[1]]));
     assert!(client.is_closed());
+}
+
+// Conformance: B1.13
+#[test]
+fn groups_share_flows_by_their_weights_and_alike_at_every_weir() {
+    let targets = echoing(&["many", "few", "none"]);
+    let groups: Vec<String> = ["many", "few", "none"]
+        .iter()
+        .zip(&targets)
+        .map(|(name, target)| group(name, "protocol: tcp", &[target]))
+        .collect();
+    let listener = "default_action: { forward: { target_groups: [{ name: many, weight: 3 }, { name: few, weight: 1 }, { name: none, weight: 0 }] } }";
+    let weir = Weir::start_healthy(&network_listener(&groups, listener));
+    let snapshot = weir.snapshot();
+    let ListenerKind::Network { forward, .. } = &snapshot.listeners().next().unwrap().kind else {
+        panic!("a network listener")
+    };
+    let mut many = 0;
+    for _ in 0..200 {
+        let mut client = weir.client();
+        let key = FlowKey {
+            protocol: Protocol::Tcp,
+            client: ClientAddr(client.addr()),
+            listener: ListenAddr(weir.listener(0)),
+        };
+        // Whoever knows the addresses and the weights knows the group.
+        let group = snapshot.group(*forward.of_key(key.hash()).unwrap()).unwrap();
+        assert_eq!(client.line().as_deref(), Some(group.settings.name.as_str()));
+        many += usize::from(group.settings.name.as_str() == "many");
+    }
+    assert!((120..=180).contains(&many), "{many} of 200");
 }

@@ -43,6 +43,7 @@ fn agreed(weir: &Weir, alpn: &[Alpn]) -> Option<Alpn> {
     })
 }
 
+// Conformance: B1.5
 #[test]
 fn what_clients_say_over_tls_reaches_targets_without_it() {
     let target = FakeTarget::echoing("db");
@@ -65,6 +66,7 @@ fn what_clients_say_over_tls_reaches_targets_without_it() {
     );
 }
 
+// Conformance: B9.1
 #[test]
 fn clients_are_shown_the_certificate_for_the_name_that_they_ask_for() {
     let (folder, target) = (Folder::new(), answering_once("fine"));
@@ -77,6 +79,7 @@ fn clients_are_shown_the_certificate_for_the_name_that_they_ask_for() {
     assert_eq!([shown("blog.example"), shown("else.example")], [blog.der.clone(), shop.der.clone()]);
 }
 
+// Conformance: B9.4, B9.5
 #[test]
 fn the_alpn_policy_decides_what_is_agreed_and_refuses_nobody() {
     const BOTH: [Alpn; 2] = [Alpn::Http2, Alpn::Http1];
@@ -94,6 +97,7 @@ fn the_alpn_policy_decides_what_is_agreed_and_refuses_nobody() {
     }
 }
 
+// Conformance: B9.3, B9.6
 #[test]
 fn targets_that_speak_tls_are_spoken_to_with_it_in_the_protocol_of_the_client() {
     let folder = Folder::new();
@@ -108,6 +112,7 @@ fn targets_that_speak_tls_are_spoken_to_with_it_in_the_protocol_of_the_client() 
     assert_eq!(line[18], "shop.example", "the target is asked for the client's host");
 }
 
+// Conformance: B9.8
 #[test]
 fn a_line_has_the_fields_of_a_network_load_balancer_s_log() {
     let (folder, target) = (Folder::new(), FakeTarget::echoing("db"));
@@ -135,6 +140,7 @@ fn a_line_has_the_fields_of_a_network_load_balancer_s_log() {
     assert_eq!(line[20], "h2,http/1.1");
 }
 
+// Conformance: B10.6
 #[test]
 fn a_client_that_speaks_no_tls_is_refused_and_counted() {
     let target = FakeTarget::echoing("db");

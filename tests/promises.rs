@@ -7,6 +7,7 @@ mod allocations;
 mod anomalies;
 mod answers;
 mod at_the_target;
+mod aws_network_settings;
 mod aws_settings;
 mod bad_input;
 mod bounded;

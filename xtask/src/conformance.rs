@@ -1,4 +1,4 @@
-//! What an Application Load Balancer does, joined with the tests that prove that weir does it.
+//! What each kind of load balancer does, joined with the tests that prove that weir does it.
 //!
 //! The rows are written by hand (`docs/conformance/application.rows`). A test names the rows that it proves by a comment directly
 //! above its attribute, `// Conformance: A2.1.3, A7.12`. The page (`docs/conformance/application.md`) is made of both.
@@ -13,20 +13,53 @@ use crate::step::{Failed, root};
 use proofs::Proof;
 use rows::{Group, Row, Standing};
 
-const ROWS: &str = "docs/conformance/application.rows";
-const PAGE: &str = "docs/conformance/application.md";
-
-/// Writes the page anew.
-pub(crate) fn write() -> Result<(), Failed> {
-    std::fs::write(root().join(PAGE), page()?).map_err(|error| Failed(format!("{PAGE}: {error}")))
+/// A kind of load balancer.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    /// Its name in those of files: `application`.
+    name: &'static str,
+    /// AWS's, with its article.
+    subject: &'static str,
 }
 
-/// Fails unless the page is what would be written.
-pub(crate) fn is_fresh() -> Result<(), Failed> {
-    if read(PAGE)? == page()? {
-        return Ok(());
+const KINDS: [Kind; 3] = [
+    Kind { name: "application", subject: "an Application Load Balancer" },
+    Kind { name: "network", subject: "a Network Load Balancer" },
+    Kind { name: "classic", subject: "a Classic Load Balancer" },
+];
+
+impl Kind {
+    fn rows(self) -> String {
+        format!("docs/conformance/{}.rows", self.name)
     }
-    Err(Failed(format!("{PAGE} is not what rows and tests say; `cargo xtask conformance` writes it anew")))
+
+    fn page(self) -> String {
+        format!("docs/conformance/{}.md", self.name)
+    }
+}
+
+/// Writes the pages anew.
+pub(crate) fn write() -> Result<(), Failed> {
+    let (tables, proofs) = joined()?;
+    tables.iter().try_for_each(|(kind, groups)| {
+        let page = kind.page();
+        let text = page::written(*kind, groups, &proofs);
+        std::fs::write(root().join(&page), text).map_err(|error| Failed(format!("{page}: {error}")))
+    })
+}
+
+/// Fails unless the pages are what would be written.
+pub(crate) fn is_fresh() -> Result<(), Failed> {
+    let (tables, proofs) = joined()?;
+    tables.iter().try_for_each(|(kind, groups)| {
+        let page = kind.page();
+        if read(&page)? == page::written(*kind, groups, &proofs) {
+            return Ok(());
+        }
+        Err(Failed(format!(
+            "{page} is not what rows and tests say; `cargo xtask conformance` writes it anew"
+        )))
+    })
 }
 
 /// The tests that have to run and to pass, and those that have.
@@ -55,24 +88,24 @@ impl Promises {
     }
 }
 
-fn page() -> Result<String, Failed> {
-    let (groups, proofs) = joined()?;
-    Ok(page::written(&groups, &proofs))
-}
-
-/// Rows and tests, which fit together.
-fn joined() -> Result<(Vec<Group>, Vec<Proof>), Failed> {
-    let (groups, mut mistakes) = rows::read(&read(ROWS)?);
+/// The rows of each kind, and the tests, which fit together.
+fn joined() -> Result<(Vec<(Kind, Vec<Group>)>, Vec<Proof>), Failed> {
+    let (mut tables, mut mistakes) = (Vec::new(), Vec::new());
+    for kind in KINDS {
+        let (groups, wrong) = rows::read(&read(&kind.rows())?);
+        mistakes.extend(wrong.into_iter().map(|mistake| format!("{}: {mistake}", kind.rows())));
+        tables.push((kind, groups));
+    }
     let (proofs, more) = proofs::of_the_repository(root())?;
     mistakes.extend(more);
-    mistakes.extend(mismatches(&groups, &proofs));
+    mistakes.extend(mismatches(tables.iter().flat_map(|(_, groups)| groups), &proofs));
     complaint("rows and tests do not fit together", mistakes.into_iter())?;
-    Ok((groups, proofs))
+    Ok((tables, proofs))
 }
 
 /// What is wrong between rows and tests.
-fn mismatches(groups: &[Group], proofs: &[Proof]) -> Vec<String> {
-    let rows: Vec<&Row> = groups.iter().flat_map(|group| &group.rows).collect();
+fn mismatches<'g>(groups: impl Iterator<Item = &'g Group>, proofs: &[Proof]) -> Vec<String> {
+    let rows: Vec<&Row> = groups.flat_map(|group| &group.rows).collect();
     let known: BTreeSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
     let named: BTreeSet<&str> = proofs.iter().flat_map(|proof| &proof.ids).map(String::as_str).collect();
     let unknown = proofs.iter().flat_map(|proof| {
@@ -111,7 +144,7 @@ mod tests {
     fn mistakes(text: &str, proofs: &[Proof]) -> Vec<String> {
         let (groups, mistakes) = rows::read(text);
         assert!(mistakes.is_empty(), "{mistakes:?}");
-        mismatches(&groups, proofs)
+        mismatches(groups.iter(), proofs)
     }
 
     #[test]
@@ -140,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_of_this_repository_is_fresh() {
+    fn the_pages_of_this_repository_are_fresh() {
         if let Err(Failed(what)) = is_fresh() {
             panic!("{what}");
         }

@@ -332,7 +332,7 @@ mod tests {
             .fold(start, |health, &verdict| count.record(health, verdict, THRESHOLDS).unwrap_or(health))
     }
 
-    // Conformance: A4.2.10
+    // Conformance: A4.2.10, B7.9, C3.8
     #[test]
     fn a_new_target_is_healthy_after_a_single_pass() {
         assert_eq!(check(Health::Initial(InitialReason::InitialHealthChecking), &[Ok(())]), Health::Healthy);

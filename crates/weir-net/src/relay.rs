@@ -271,6 +271,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 
+    // Conformance: B4.1
     #[tokio::test(start_paused = true)]
     async fn a_silent_flow_ends_after_its_idle_timeout() {
         let (_client, _target, relay) = start(Duration::from_secs(350)).await;

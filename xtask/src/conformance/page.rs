@@ -1,29 +1,32 @@
 //! The page: a table below each heading, and how many rows stand how on top.
 
+use super::Kind;
 use super::proofs::Proof;
 use super::rows::{Group, Row, Standing};
 
-const INTRODUCTION: &str = "\
-# What an Application Load Balancer does, and what proves that weir does it
+/// The page of these rows and tests, which fit together.
+pub(super) fn written(kind: Kind, groups: &[Group], proofs: &[Proof]) -> String {
+    let Kind { name, subject } = kind;
+    let tables: String = groups.iter().map(|group| table(kind, group, proofs)).collect();
+    let introduction = format!(
+        "\
+# What {subject} does, and what proves that weir does it
 
-Each row is one thing that Amazon's documentation, its API or its published code say of an Application Load Balancer. Beside
+Each row is one thing that Amazon's documentation, its API or its published code say of {subject}. Beside
 it stand the tests that show weir doing the same; or *differs*, where weir does something else on purpose; or *not for a data
 plane*, where it is a matter of Amazon's service; or *open*, where weir does not do it yet or no test shows it.
 
-`cargo xtask conformance` writes this page, from [`application.rows`](application.rows) and from the comments above tests
+`cargo xtask conformance` writes this page, from [`{name}.rows`]({name}.rows) and from the comments above tests
 (`// Conformance: A2.1.3`). `cargo xtask check` fails when it is stale, and `cargo xtask test` when one of its tests has not run
 and passed.
-";
-
-/// The page of these rows and tests, which fit together.
-pub(super) fn written(groups: &[Group], proofs: &[Proof]) -> String {
-    let tables: String = groups.iter().map(|group| table(group, proofs)).collect();
-    format!("{INTRODUCTION}\n{}{tables}", summary(groups))
+"
+    );
+    format!("{introduction}\n{}{tables}", summary(groups))
 }
 
-fn table(group: &Group, proofs: &[Proof]) -> String {
-    let head =
-        format!("\n## {}\n\n| | An Application Load Balancer | weir |\n|---|---|---|\n", group.heading);
+fn table(kind: Kind, group: &Group, proofs: &[Proof]) -> String {
+    let subject = kind.subject.replacen('a', "A", 1);
+    let head = format!("\n## {}\n\n| | {subject} | weir |\n|---|---|---|\n", group.heading);
     let rows =
         group.rows.iter().map(|row| format!("| {} | {} | {} |\n", row.id, row.what, cell(row, proofs)));
     std::iter::once(head).chain(rows).collect()
@@ -73,7 +76,8 @@ mod tests {
             name: name.to_owned(),
             ids: ids.iter().map(|&id| id.to_owned()).collect(),
         };
-        let page = written(&groups, &[proof("a::b", &["A1.1"]), proof("a::c", &["A1.1", "A1.2"])]);
+        let kind = Kind { name: "application", subject: "an Application Load Balancer" };
+        let page = written(kind, &groups, &[proof("a::b", &["A1.1"]), proof("a::c", &["A1.1", "A1.2"])]);
         for wanted in [
             "| proven by tests | 1 |\n| differs | 1 |\n| not for a data plane | 1 |\n| open | 0 |\n",
             "\n## A1 One\n\n| | An Application",

@@ -1,4 +1,4 @@
-//! The rows: what an Application Load Balancer does, under headings, a line each.
+//! The rows: what a load balancer does, under headings, a line each.
 //!
 //! `# A2.1 Conditions` is a heading; `A2.1.3 | what it does` a row that needs a test; `A2.1.4 | what it does | differs, because …` one
 //! with a verdict.
@@ -23,7 +23,7 @@ const VERDICTS: [(&str, Standing); 3] = [
     ("open, because ", Standing::Open),
 ];
 
-/// One thing that an Application Load Balancer does.
+/// One thing that a load balancer does.
 #[derive(Debug)]
 pub(super) struct Row {
     /// Such as `A2.1.3`: the heading's number, and the row's place below it.

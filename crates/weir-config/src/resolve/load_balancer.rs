@@ -327,7 +327,7 @@ mod tests {
         Ok(loaded.config.definitions.load_balancers[0].http)
     }
 
-    // Conformance: A5.0.4, A5.0.5
+    // Conformance: A5.0.4, A5.0.5, C5.6
     #[test]
     fn requests_are_checked_defensively_unless_something_else_is_written() {
         for kind in ["application", "classic"] {

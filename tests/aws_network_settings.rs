@@ -1,0 +1,140 @@
+//! What Amazon's API refuses of network and classic load balancers is refused, and what nobody writes is as Amazon has it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use weir_core::definition::{Algorithm, Definitions, ListenerKind};
+use weir_core::health::Probe;
+use weir_tests::yaml::{group_of, network_listener};
+
+fn yaml(group: &str, listener: &str) -> String {
+    network_listener(&[group_of("db", group, "")], listener)
+}
+
+fn classic(settings: &str, check: &str, listeners: &str) -> String {
+    format!(
+        "load_balancers: [{{ name: legacy, type: classic, instances: [127.0.0.1], {settings} health_check: {{ {check} }}, listeners: [{listeners}] }}]\n"
+    )
+}
+
+fn is_refused(yaml: &str, expected: &str) {
+    let told = weir_config::parse(yaml, Path::new("weir.yaml")).unwrap_err().to_string();
+    assert!(told.contains(expected), "{yaml}\n{told}");
+}
+
+fn taken(yaml: &str) -> Definitions {
+    let loaded = weir_config::parse(yaml, Path::new("weir.yaml")).unwrap_or_else(|told| panic!("{told}"));
+    loaded.config.definitions
+}
+
+const TLS: &str = "certificates: { certificate: a.pem, key: a.key },";
+
+// Conformance: B1.1, B1.4, B1.5, B1.6, B1.7
+#[test]
+fn a_listener_forwards_to_groups_that_speak_its_transport() {
+    let all = ["http", "https", "tcp", "tls", "udp", "tcp_udp"];
+    for (listener, fitting) in [
+        ("tcp", &["tcp", "tcp_udp"][..]),
+        ("tls", &["tcp", "tls"]),
+        ("udp", &["udp", "tcp_udp"]),
+        ("tcp_udp", &["tcp_udp"]),
+    ] {
+        let tls = if listener == "tls" { TLS } else { "" };
+        for group in all {
+            let yaml = yaml(
+                &format!("protocol: {group}"),
+                &format!("protocol: {listener}, {tls} default_action: {{ forward: db }}"),
+            );
+            if fitting.contains(&group) {
+                taken(&yaml);
+            } else {
+                is_refused(&yaml, &format!("does not speak {}", fitting[0].to_ascii_uppercase()));
+            }
+        }
+    }
+}
+
+// Conformance: B1.3, B1.8, B3.6, B9.2
+#[test]
+fn a_network_load_balancer_is_within_aws_s_ranges() {
+    let forward = "default_action: { forward: db }";
+    for (listener, expected) in [
+        ("default_action: { fixed_response: { status_code: 200 } }", "a network listener can only forward"),
+        ("protocol: http, default_action: { forward: db }", "listeners[0].protocol"),
+        ("udp_idle_timeout: 120s, default_action: { forward: db }", "a tcp listener has no datagrams"),
+        ("protocol: tls, default_action: { forward: db }", "`certificates` is missing"),
+        (
+            "alpn_policy: HTTP2Only, default_action: { forward: db }",
+            "`alpn_policy` goes with `protocol: tls`",
+        ),
+        (
+            "mutual_authentication: { mode: off }, default_action: { forward: db }",
+            "`mutual_authentication` is not a key",
+        ),
+    ] {
+        is_refused(&yaml("protocol: tcp", listener), expected);
+    }
+    let balancer = |key: &str| {
+        let text = yaml("protocol: tcp", forward);
+        text.replace("type: network,", &format!("type: network, {key},"))
+    };
+    is_refused(&balancer("tcp_idle_timeout: 59s"), "load_balancers[0].tcp_idle_timeout:");
+    is_refused(&balancer("tcp_idle_timeout: 6001s"), "load_balancers[0].tcp_idle_timeout:");
+    let twice = format!(
+        "target_groups: [{{ name: a, protocol: tcp }}, {{ name: b, protocol: udp }}]\nload_balancers:\n  - {{ name: edge, type: network, listeners: [{{ bind: \"127.0.0.1:53\", {} }}, {{ bind: \"127.0.0.1:53\", protocol: udp, {} }}] }}\n",
+        "default_action: { forward: a }", "default_action: { forward: b }"
+    );
+    is_refused(&twice, "another listener has this address already");
+}
+
+// Conformance: B1.11, B3.6, B3.7, B3.8, B7.1, B7.4, B7.5
+#[test]
+fn a_network_load_balancer_and_its_groups_have_aws_s_defaults() {
+    let of = |protocol: &str, more: &str| {
+        let listener = if protocol == "tcp" { "tcp" } else { protocol };
+        let group = format!("protocol: {protocol}{more}");
+        taken(&yaml(&group, &format!("protocol: {listener}, default_action: {{ forward: db }}")))
+    };
+    for (protocol, terminates) in [("tcp", false), ("udp", true), ("tcp_udp", true)] {
+        let mut definitions = of(protocol, "");
+        assert_eq!(definitions.load_balancers[0].idle_timeout, Duration::from_secs(350));
+        let group = definitions.target_groups.remove(0);
+        assert_eq!((group.algorithm, group.connection_termination), (Algorithm::FlowHash, terminates));
+        assert_eq!(group.deregistration_delay, Duration::from_secs(300));
+        assert_eq!(group.health_check.probe, Probe::Tcp);
+        assert_eq!((group.health_check.thresholds.healthy, group.health_check.thresholds.unhealthy), (5, 2));
+    }
+    let group = of("tcp", ", health_check: { protocol: http }").target_groups.remove(0);
+    let Probe::Http { matcher, .. } = group.health_check.probe else { panic!("HTTP is asked for") };
+    assert!([200, 301, 399].iter().all(|status| matcher.matches(*status)) && !matcher.matches(400));
+    let several = "default_action: { forward: { target_groups: [{ name: db, weight: 999 }, { name: db, weight: 0 }] } }";
+    let balancer = taken(&yaml("protocol: tcp", several)).load_balancers.remove(0);
+    let ListenerKind::Network { forward, .. } = &balancer.listeners[0].kind else { panic!("{balancer:?}") };
+    assert_eq!(forward.groups.iter().map(|(_, weight)| *weight).collect::<Vec<_>>(), [999, 0]);
+    is_refused(&yaml("protocol: tcp", &several.replace("999", "1000")), "weight");
+}
+
+// Conformance: C1.5, C3.5, C3.6, C5.1, C5.4
+#[test]
+fn a_classic_load_balancer_is_within_aws_s_ranges() {
+    let listener = "{ bind: \"127.0.0.1:0\", protocol: tcp, instance_port: 80 }";
+    let check = "target: \"TCP:80\"";
+    for (settings, check, expected) in [
+        ("idle_timeout: 4001s,", check, "idle_timeout:"),
+        ("connection_draining: { timeout: 3601s },", check, "timeout:"),
+        ("", "target: \"TCP:80\", healthy_threshold: 11", "healthy_threshold:"),
+        ("", "target: \"TCP:80\", interval: 5s, timeout: 5s", "the timeout is not shorter than the interval"),
+        ("", "target: \"HTTP:80\"", "target"),
+        ("", "target: \"PING:80/\"", "target"),
+    ] {
+        is_refused(&classic(settings, check, listener), expected);
+    }
+    let same = "{ bind: \"127.0.0.1:80\", instance_port: 80 }";
+    is_refused(&classic("", check, &format!("{same}, {same}")), "another listener has this address already");
+    let definitions = taken(&classic("connection_draining: { enabled: true },", check, listener));
+    assert_eq!(definitions.load_balancers[0].idle_timeout, Duration::from_secs(60));
+    let group = &definitions.target_groups[0];
+    assert_eq!(group.deregistration_delay, Duration::from_secs(300));
+    assert_eq!((group.health_check.thresholds.healthy, group.health_check.thresholds.unhealthy), (10, 2));
+    assert_eq!((group.health_check.interval.as_secs(), group.health_check.timeout.as_secs()), (30, 5));
+}
