@@ -12,6 +12,7 @@ pub mod clock;
 pub mod departures;
 pub mod dial;
 pub mod drain;
+pub mod pipes;
 pub mod relay;
 pub mod waiting_room;
 pub mod worker;

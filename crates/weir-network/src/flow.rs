@@ -272,8 +272,9 @@ impl Flows {
                 std::future::pending::<()>().await;
             }
         };
-        let Worker { buffers, clock, .. } = &self.worker;
-        Relay { client, target, buffers, clock: *clock, idle_timeout: listener.idle_timeout }.run(cut).await
+        let Worker { buffers, pipes, clock, .. } = &self.worker;
+        let idle_timeout = listener.idle_timeout;
+        Relay { client, target, buffers, pipes, clock: *clock, idle_timeout }.run(cut).await
     }
 
     fn terminates_connections(&self, listener: &Listener) -> bool {
