@@ -19,6 +19,7 @@ use weir_core::snapshot::{Listener, ListenerIndex};
 use weir_http::Exchange;
 use weir_http::record::Observer;
 use weir_net::accept::{Accepted, accept};
+use weir_net::drain::Running;
 use weir_net::worker::Worker;
 use weir_network::Flows;
 use weir_telemetry::Telemetry;
@@ -113,11 +114,7 @@ impl Serving {
                 }
             };
             accept(socket, limit, stopped, |accepted| {
-                let (server, running) = (server.clone(), tasks.begin());
-                spawn_local(async move {
-                    server.serve(accepted).await;
-                    drop(running);
-                });
+                server.clone().begin(accepted, tasks.begin());
             })
             .await;
             flusher.abort();
@@ -160,12 +157,22 @@ impl Serving {
 }
 
 impl Server {
-    async fn serve(self, accepted: Accepted) {
+    /// Serves a connection in a task that is as large as its kind needs: a flow's is smaller than that of HTTP.
+    fn begin(self, accepted: Accepted, running: Running) {
         match self {
-            Self::Application(application) => application.serve(accepted).await,
-            Self::Classic(classic) => classic.serve(accepted).await,
-            Self::Flows(flows) => flows.serve(accepted).await,
-        }
+            Self::Application(application) => spawn_local(async move {
+                application.serve(accepted).await;
+                drop(running);
+            }),
+            Self::Classic(classic) => spawn_local(async move {
+                classic.serve(accepted).await;
+                drop(running);
+            }),
+            Self::Flows(flows) => spawn_local(async move {
+                flows.serve(accepted).await;
+                drop(running);
+            }),
+        };
     }
 
     async fn flush_forever(self) {
