@@ -8,6 +8,9 @@ use std::rc::Rc;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
 /// What a pipe holds at most: the most that an unprivileged process may have by default (`pipe-max-size`).
+///
+/// CPU per byte over that of a relay that copies, one stream and eight: 0.51 and 0.82 with the kernel's default of 64 KiB,
+/// 0.46 and 0.54 with 256 KiB, 0.38 and 0.50 with this.
 pub const PIPE_BYTES: usize = 1024 * 1024;
 
 /// Pipes that one worker keeps for reuse. An empty one costs two descriptors and 10 KiB of the kernel's memory.

@@ -17,9 +17,10 @@ use crate::pipes::{Pipe, Pipes};
 use crate::relay::RelayEnd;
 
 /// Bytes that are copied before splicing begins: two splices and the pipe are dearer than a read and a write of little.
+/// Arbitrary, as far as what is bulky has megabytes and what is short has hundreds of bytes.
 const SPLICE_AFTER_BYTES: usize = 64 * 1024;
 
-/// When splicing brings less than this at a time, the direction is bulky no more, and copied again.
+/// When splicing brings less than this at a time, the direction is bulky no more, and copied again. Arbitrary: a page.
 const SPLICE_WORTH_BYTES: usize = 4 * 1024;
 
 /// Bytes after which the worker's other connections have their turn.
