@@ -8,7 +8,7 @@ use weir_core::flow_key::{FlowKey, Protocol};
 use weir_core::snapshot::GroupIndex;
 use weir_core::time::Timestamp;
 use weir_tests::yaml::{group, network, network_listener};
-use weir_tests::{Client, FakeTarget, Folder, Weir, wait_until};
+use weir_tests::{Binary, Client, FakeTarget, Folder, Weir, free_port, loopback, wait_until};
 
 fn echoing(names: &[&str]) -> Vec<FakeTarget> {
     names.iter().map(|name| FakeTarget::echoing(name)).collect()
@@ -33,6 +33,62 @@ fn bytes_pass_both_ways_and_an_end_in_one_direction_leaves_the_other() {
     client.send("last");
     client.finish();
     assert_eq!(client.to_end(), b"last");
+}
+
+/// The program itself with one target that echoes, and a flow to that.
+fn program(target: &FakeTarget) -> (Folder, Binary, Client) {
+    let (folder, addr) = (Folder::new(), loopback(free_port()));
+    let yaml = network(&[group("db", "protocol: tcp", &[target])], "");
+    let yaml = yaml.replace("127.0.0.1:0", &addr.to_string());
+    let path = folder.write("weir.yaml", &format!("admin: {{ bind: \"127.0.0.1:0\" }}\n{yaml}"));
+    let binary = Binary::start(&mut Binary::command(&["run", "-c", path.to_str().unwrap()]));
+    wait_until("weir listens", || std::net::TcpStream::connect(addr).is_ok());
+    let mut client = Client::connect(addr);
+    assert_eq!(client.line().unwrap(), "a");
+    (folder, binary, client)
+}
+
+/// Megabytes there and back, one after the other.
+fn talk_at_length(client: &mut Client) {
+    for letter in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        talk(client, &letter.repeat(1_000_000));
+    }
+}
+
+#[test]
+fn bulk_passes_through_a_pipe_that_a_flow_has_only_while_it_is_bulky() {
+    let target = FakeTarget::echoing("a");
+    let (_folder, weir, mut client) = program(&target);
+    let before = weir.pipe_ends();
+    talk_at_length(&mut client);
+    // Whoever is kept for the next flow is kept empty; both directions have had one at the same time at most.
+    let after = weir.pipe_ends() - before;
+    assert!(after == 2 || after == 4, "{after} ends of pipes");
+    talk(&mut client, "little again");
+}
+
+#[test]
+fn bulk_passes_also_when_no_descriptor_is_left_for_a_pipe() {
+    let target = FakeTarget::echoing("a");
+    let (_folder, weir, mut client) = program(&target);
+    let before = weir.pipe_ends();
+    weir.allow_no_more_files();
+    talk_at_length(&mut client);
+    assert_eq!(weir.pipe_ends(), before);
+}
+
+#[test]
+fn bytes_of_a_flow_are_counted_as_they_passed() {
+    let target = FakeTarget::echoing("a");
+    let weir = Weir::start_healthy(&network(&[group("db", "protocol: tcp", &[&target])], ""));
+    let mut client = weir.client();
+    assert_eq!(client.line().unwrap(), "a");
+    talk_at_length(&mut client);
+    client.finish();
+    client.to_end();
+    let total = || weir.metric("weir_flow_bytes_total");
+    // The target's greeting has two bytes more than it echoed.
+    wait_until("all are counted", || (total() - 16_000_002.0).abs() < 0.5);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use clap::ValueEnum;
 use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::bulk;
 use crate::client::{Client, Outcome};
 use crate::say;
 use crate::scenario::{Front, Scenario};
@@ -21,7 +22,7 @@ use crate::sockets::{Epoll, listen, pin, ready};
 use crate::transport::{Transport, client_config};
 
 /// Load before the measured time begins.
-const WARM_UP: Duration = Duration::from_millis(300);
+pub(crate) const WARM_UP: Duration = Duration::from_millis(300);
 
 const BACKENDS: u64 = 2;
 
@@ -33,7 +34,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// What one run came to.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Run {
-    /// Requests or connections that were answered right.
+    /// Requests or connections that were answered right, or megabytes that have come.
     pub(crate) requests: u64,
     /// Those that were not.
     pub(crate) errors: u64,
@@ -56,7 +57,12 @@ pub(crate) fn generate(scenario: Scenario) -> anyhow::Result<()> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [addr, seconds, scenario] = words[..] else { continue };
         let scenario = Scenario::from_str(scenario, false).map_err(anyhow::Error::msg)?;
-        let run = generator.run(addr.parse()?, Duration::from_secs_f64(seconds.parse()?), scenario)?;
+        let (addr, measured) = (addr.parse()?, Duration::from_secs_f64(seconds.parse()?));
+        let run = if scenario.is_bulk() {
+            bulk::run(&generator.backends, addr, measured, scenario)?
+        } else {
+            generator.run(addr, measured, scenario)?
+        };
         say(&serde_json::to_string(&run)?);
     }
     Ok(())

@@ -3,6 +3,7 @@
 //! The method is in `benches/README.md`. The program starts itself again as the floor relay and as the generator, so
 //! that each has a process of its own.
 
+mod bulk;
 mod client;
 mod floor;
 mod http2;

@@ -10,8 +10,8 @@ use anyhow::Context;
 use crate::proxy::Proxy;
 use crate::scenario::{Front, Scenario};
 
-/// Connections that each peer may have, on either side. All of `idle-memory`, and more.
-const CONNECTIONS: usize = 8192;
+/// Clients that each peer may have. All of `idle-memory`, and more.
+const CLIENTS: usize = 8_500;
 
 /// What a proxy is started with.
 #[derive(Debug)]
@@ -81,7 +81,8 @@ impl Bench<'_> {
         };
         let server = match self.scenario.front() {
             Front::Tcp => format!(
-                "stream {{ upstream b {{ {servers} }} server {{ listen {addr} backlog=4096; proxy_pass b; tcp_nodelay on; }} }}"
+                "stream {{ upstream b {{ {servers} }} server {{ listen {addr} backlog=4096; proxy_pass b; tcp_nodelay on; {} }} }}",
+                if self.scenario.is_bulk() { "proxy_buffer_size 256k;" } else { "" }
             ),
             Front::Http | Front::Http2 | Front::Https => format!(
                 "http {{ access_log off; keepalive_requests 100000000; tcp_nodelay on;
@@ -102,8 +103,10 @@ impl Bench<'_> {
             String::new()
         };
         let text = format!(
-            "{load}daemon off; worker_processes 1; error_log /dev/null crit; pid {};\nevents {{ worker_connections {CONNECTIONS}; }}\n{server}\n",
-            self.folder.join("nginx.pid").display()
+            "{load}daemon off; worker_processes 1; error_log /dev/null crit; pid {};\nevents {{ worker_connections {}; }}\n{server}\n",
+            self.folder.join("nginx.pid").display(),
+            // On either side.
+            2 * CLIENTS
         );
         let path = self.write("nginx.conf", &text)?;
         let version = version("nginx", "-v", "nginx/")?;
@@ -123,6 +126,11 @@ impl Bench<'_> {
             writeln!(servers, "  server s{number} {backend} {pool}")?;
         }
         let (mode, reuse, options) = match self.scenario.front() {
+            Front::Tcp if self.scenario.is_bulk() => (
+                "tcp",
+                "",
+                "  option splice-auto\n  option splice-request\n  option splice-response\n".to_owned(),
+            ),
             Front::Tcp => ("tcp", "", String::new()),
             front @ (Front::Http | Front::Http2 | Front::Https) => (
                 "http",
@@ -141,7 +149,7 @@ impl Bench<'_> {
             }
         };
         let text = format!(
-            "global\n  nbthread 1\n  maxconn {CONNECTIONS}\ndefaults\n  mode {mode}\n  timeout connect 10s\n  timeout client 60s\n  timeout server 60s\nfrontend f\n  bind {addr} backlog 4096{bind}\n{options}{rules}  default_backend b\nbackend b\n  balance roundrobin\n{reuse}{servers}"
+            "global\n  nbthread 1\n  maxconn {CLIENTS}\n  maxpipes 64\ndefaults\n  mode {mode}\n  timeout connect 10s\n  timeout client 60s\n  timeout server 60s\nfrontend f\n  bind {addr} backlog 4096{bind}\n{options}{rules}  default_backend b\nbackend b\n  balance roundrobin\n{reuse}{servers}"
         );
         let path = self.write("haproxy.cfg", &text)?;
         let version = version("haproxy", "-v", "version ")?;

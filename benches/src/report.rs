@@ -47,8 +47,11 @@ pub(crate) fn report(scenario: Scenario, floor: &Measured, proxies: &[Measured],
             .to_string());
         return;
     }
-    say(&format!("\n{}: CPU of the proxy per request, one worker each", scenario.name()));
-    say("                     CPU µs median [min–max]    req/s   p50 µs   p99 µs  errors  ÷ floor (paired)");
+    let (name, unit) = (scenario.name(), scenario.unit());
+    say(&format!("\n{name}: CPU of the proxy per {unit}, one worker each"));
+    say(&format!(
+        "                     CPU µs median [min–max]  {unit:>7}s/s p50 µs   p99 µs  errors  ÷ floor (paired)"
+    ));
     for measured in std::iter::once(floor).chain(proxies) {
         say(&row(measured));
     }

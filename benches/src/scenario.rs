@@ -20,6 +20,12 @@ pub(crate) enum Scenario {
     TlsHandshake,
     /// TCP: connect, 128 B there and back, close; 32 at a time.
     TcpShort,
+    /// TCP: one stream of bulk from a backend to its client.
+    #[value(name = "tcp-bulk-1")]
+    TcpBulk1,
+    /// TCP: eight such streams.
+    #[value(name = "tcp-bulk-8")]
+    TcpBulk8,
 }
 
 /// What clients speak to a proxy.
@@ -42,6 +48,8 @@ impl Scenario {
             Self::Https128 => "https-128",
             Self::TlsHandshake => "tls-handshake",
             Self::TcpShort => "tcp-short",
+            Self::TcpBulk1 => "tcp-bulk-1",
+            Self::TcpBulk8 => "tcp-bulk-8",
         }
     }
 
@@ -51,7 +59,7 @@ impl Scenario {
             Self::Http128 | Self::Http4k | Self::HttpShort => Front::Http,
             Self::H2 => Front::Http2,
             Self::Https128 | Self::TlsHandshake => Front::Https,
-            Self::TcpShort => Front::Tcp,
+            Self::TcpShort | Self::TcpBulk1 | Self::TcpBulk8 => Front::Tcp,
         }
     }
 
@@ -69,8 +77,19 @@ impl Scenario {
         match self {
             Self::Http128 | Self::Http4k | Self::Https128 => 64,
             Self::HttpShort | Self::TlsHandshake | Self::TcpShort => 32,
-            Self::H2 => 8,
+            Self::H2 | Self::TcpBulk8 => 8,
+            Self::TcpBulk1 => 1,
         }
+    }
+
+    /// Whether bytes come without end, and are counted instead of requests.
+    pub(crate) fn is_bulk(self) -> bool {
+        matches!(self, Self::TcpBulk1 | Self::TcpBulk8)
+    }
+
+    /// What CPU time is divided by. Microseconds for each megabyte are milliseconds for each gigabyte.
+    pub(crate) fn unit(self) -> &'static str {
+        if self.is_bulk() { "MB" } else { "request" }
     }
 
     /// Requests under way on a connection.

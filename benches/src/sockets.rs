@@ -23,6 +23,11 @@ impl Epoll {
         Ok(epoll::add(&self.fd, source, EventData::new_u64(token), EventFlags::IN)?)
     }
 
+    /// Says `token` whenever `source` has room for more, and no more that it can be read.
+    pub(crate) fn watch_room_instead(&self, source: &impl AsFd, token: u64) -> io::Result<()> {
+        Ok(epoll::modify(&self.fd, source, EventData::new_u64(token), EventFlags::OUT)?)
+    }
+
     /// Tokens of what can be read now; waits for one at most `millis`.
     pub(crate) fn wait(&mut self, millis: u32) -> io::Result<Vec<u64>> {
         let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: i64::from(millis) * 1_000_000 };

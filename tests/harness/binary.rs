@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 /// A running `weir`, killed when dropped.
 #[derive(Debug)]
@@ -54,9 +54,12 @@ impl Binary {
     /// # Panics
     /// When it has ended already.
     pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("weir is running");
+    }
+
+    fn pid(&self) -> Pid {
         let child = self.0.as_ref().expect("weir has not been waited for");
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process has an id");
-        kill_process(pid, signal).expect("weir is running");
+        i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process has an id")
     }
 
     /// Most bytes of memory that it has had resident at a time.
@@ -71,6 +74,26 @@ impl Binary {
             .nth(1)
             .and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok());
         peak.expect("the kernel counts pages") * 1024
+    }
+
+    /// Ends of pipes that it has open.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn pipe_ends(&self) -> usize {
+        let id = self.0.as_ref().expect("weir has not been waited for").id();
+        let files = std::fs::read_dir(format!("/proc/{id}/fd")).expect("weir is running");
+        let links = files.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("pipe:")).count()
+    }
+
+    /// Lets it open nothing more; what is open stays so.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn allow_no_more_files(&self) {
+        let none = Rlimit { current: Some(0), maximum: Some(0) };
+        prlimit(Some(self.pid()), Resource::Nofile, none).expect("a limit can be lowered");
     }
 
     /// Waits for its end.

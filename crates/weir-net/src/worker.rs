@@ -14,6 +14,7 @@ use crate::buffers::Buffers;
 use crate::clock::Clock;
 use crate::departures::Departures;
 use crate::drain::{Drain, Tasks};
+use crate::pipes::Pipes;
 use crate::waiting_room::WaitingRoom;
 
 /// What every connection of one worker shares. Nothing of it leaves the thread.
@@ -23,6 +24,8 @@ pub struct Worker {
     pub clock: Clock,
     /// Buffers for bytes under way.
     pub buffers: Buffers,
+    /// Pipes for bytes under way in bulk.
+    pub pipes: Pipes,
     /// How connections learn that their target has left.
     pub departures: Departures,
     /// Changes with every published snapshot.
@@ -43,6 +46,7 @@ impl Worker {
         Self {
             clock,
             buffers: Buffers::default(),
+            pipes: Pipes::default(),
             departures: Departures::default(),
             waiting_room: WaitingRoom::new(publications.clone()),
             publications,

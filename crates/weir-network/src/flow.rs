@@ -239,14 +239,16 @@ impl Flows {
         lease: &Lease,
         listener: &Listener,
     ) -> RelaySummary {
-        let Worker { buffers, clock, .. } = &self.worker;
+        let Worker { buffers, pipes, clock, .. } = &self.worker;
         let (clock, idle_timeout, departed) = (*clock, listener.idle_timeout, self.departed(lease));
         match (client, target) {
             // Without TLS on either side bytes need not be looked at.
             (Socket::Plain(client), Socket::Plain(target)) => {
-                Relay { client, target, buffers, clock, idle_timeout }.run(departed).await
+                Relay { client, target, buffers, pipes, clock, idle_timeout }.run(departed).await
             }
-            (client, target) => Relay { client, target, buffers, clock, idle_timeout }.run(departed).await,
+            (client, target) => {
+                Relay { client, target, buffers, pipes, clock, idle_timeout }.run(departed).await
+            }
         }
     }
 

@@ -55,6 +55,13 @@ impl RelaySide for Socket {
         tokio::io::split(self)
     }
 
+    fn as_tcp(&mut self) -> Option<&mut TcpStream> {
+        match self {
+            Self::Plain(stream) => Some(stream),
+            Self::Client(_) | Self::Target(_) => None,
+        }
+    }
+
     fn reset_at_end(&mut self) {
         // Nothing is left to say when it cannot be arranged: the socket is closed either way.
         let _ = self.tcp().set_zero_linger();

@@ -20,7 +20,7 @@ use weir_http::record::Observer;
 use weir_net::accept::{Accepted, accept};
 use weir_net::bind::Sockets;
 use weir_net::datagrams::DatagramSocket;
-use weir_net::drain::Drain;
+use weir_net::drain::{Drain, Running};
 use weir_net::worker::Worker;
 use weir_network::Flows;
 use weir_telemetry::Telemetry;
@@ -109,11 +109,7 @@ impl Serving {
             let connections = async {
                 let Some(socket) = tcp else { return };
                 accept(socket, limit, closing.begun(), |accepted| {
-                    let (server, running) = (server.clone(), tasks.begin());
-                    spawn_local(async move {
-                        server.serve(accepted).await;
-                        drop(running);
-                    });
+                    server.clone().begin(accepted, tasks.begin());
                 })
                 .await;
             };
@@ -163,12 +159,22 @@ impl Serving {
 }
 
 impl Server {
-    async fn serve(self, accepted: Accepted) {
+    /// Serves a connection in a task that is as large as its kind needs: a flow's is smaller than that of HTTP.
+    fn begin(self, accepted: Accepted, running: Running) {
         match self {
-            Self::Application(application) => application.serve(accepted).await,
-            Self::Classic(classic) => classic.serve(accepted).await,
-            Self::Flows(flows) => flows.serve(accepted).await,
-        }
+            Self::Application(application) => spawn_local(async move {
+                application.serve(accepted).await;
+                drop(running);
+            }),
+            Self::Classic(classic) => spawn_local(async move {
+                classic.serve(accepted).await;
+                drop(running);
+            }),
+            Self::Flows(flows) => spawn_local(async move {
+                flows.serve(accepted).await;
+                drop(running);
+            }),
+        };
     }
 
     async fn flush_forever(self) {
