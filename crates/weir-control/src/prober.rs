@@ -104,14 +104,19 @@ impl Prober {
             return;
         }
         let is_initial = Rc::new(Cell::new(is_initial));
-        let (has_passed, verdicts) = (member.health.is_healthy(), self.verdicts.clone());
-        let (plan, logs) = (self.plan(group, member), self.logs.clone());
-        let log = {
+        let (verdicts, logs) = (self.verdicts.clone(), self.logs.clone());
+        let plan = self.plan(group, member);
+        let tell = {
             let (addr, probe) = (plan.addr, plan.check.probe.clone());
             let (index, settings) = (group.index, group.settings.clone());
-            move |checked: &Checked| logs.write((index, settings.name.as_str()), addr, &probe, checked)
+            move |checked: &Checked| {
+                logs.write((index, settings.name.as_str()), addr, &probe, checked);
+                verdicts.send((serial, checked.verdict)).is_ok()
+            }
         };
-        let task = watch(plan, log, serial, has_passed, is_initial.clone(), verdicts);
+        let (interval, has_passed) = (plan.check.interval, member.health.is_healthy());
+        let asked = async move || ask(&plan).await;
+        let task = watch(interval, asked, tell, has_passed, is_initial.clone());
         let new = Running {
             settings: group.settings.clone(),
             own_path: member.health_check_path.clone(),
@@ -142,30 +147,27 @@ fn is_probed(group: &Group, member: &Member) -> bool {
     group.is_used && !is_out && !member.health.is_said_by_engine()
 }
 
-/// Probes one target for as long as the task lives.
+/// Has one target asked for as long as somebody hears what `tell` tells.
 ///
 /// Until its first pass, and for as long as one pass is not enough, it is asked eagerly, so that a new task is used as
 /// soon as it answers; but failures count only once an interval, as if it had been asked no more often than that.
 async fn watch(
-    plan: Plan,
-    log: impl Fn(&Checked),
-    serial: TargetSerial,
+    interval: Duration,
+    ask: impl AsyncFn() -> Checked,
+    tell: impl Fn(&Checked) -> bool,
     mut has_passed: bool,
     is_initial: Rc<Cell<bool>>,
-    verdicts: UnboundedSender<(TargetSerial, Verdict)>,
 ) {
     let mut next_due = Instant::now();
     let mut pause = EAGER_PAUSE;
     loop {
-        let checked = ask(&plan).await;
-        let verdict = checked.verdict;
-        let is_due = Instant::now() >= next_due;
-        has_passed |= verdict.is_ok();
-        if is_due || verdict.is_ok() {
+        let checked = ask().await;
+        let (is_due, is_passed) = (Instant::now() >= next_due, checked.verdict.is_ok());
+        has_passed |= is_passed;
+        if is_due || is_passed {
             // The interval counts from probe to probe, whatever time the answer took.
-            next_due = next_due.max(Instant::now() - plan.check.interval) + plan.check.interval;
-            log(&checked);
-            if verdicts.send((serial, verdict)).is_err() {
+            next_due = next_due.max(Instant::now() - interval) + interval;
+            if !tell(&checked) {
                 return;
             }
         }
@@ -175,7 +177,7 @@ async fn watch(
             sleep_until(next_due).await;
         } else {
             sleep(pause).await;
-            pause = (pause * 2).min(EAGER_PAUSE_MAX).min(plan.check.interval);
+            pause = (pause * 2).min(EAGER_PAUSE_MAX).min(interval);
         }
     }
 }

@@ -90,6 +90,9 @@ struct Record {
     /// What had come of its requests when it was compared last.
     judged: Attempts,
     ejections: Ejections,
+    /// Whether nobody was healthy when it was registered: those that are there first do not ramp up, in whatever order they
+    /// turn healthy.
+    is_among_first: bool,
     /// When a draining target is removed.
     leaves_at: Option<Timestamp>,
     /// When a target that should leave, and is kept by chaos, does.
@@ -263,8 +266,10 @@ impl State {
         let thresholds = group.settings.health_check.thresholds;
         let Some(next) = group.records[at].count.record(health, verdict, thresholds) else { return };
         // AWS: a target ramps up only beside one that already carries its full share.
-        let ramps_up = next.is_healthy() && group.has_target_at_full_speed(now);
+        let has_full_speed = group.has_target_at_full_speed(now);
         let record = &mut group.records[at];
+        let is_first_time = std::mem::take(&mut record.is_among_first);
+        let ramps_up = next.is_healthy() && !is_first_time && has_full_speed;
         if ramps_up {
             record.member.target.tally.begin_slow_start(now);
         } else {

@@ -19,6 +19,9 @@ pub enum RequestError {
     /// The client stopped sending its body.
     #[error("the request's body did not arrive in time")]
     BodyTimedOut,
+    /// The request's head did not come to its end within the idle timeout.
+    #[error("the request's head did not come in time")]
+    HeadTimedOut,
     /// `Connection` names a field that frames or routes the message.
     #[error("Connection names a field that is not the connection's")]
     ConnectionFieldInvalid,
@@ -130,7 +133,7 @@ impl RequestError {
     pub fn status(&self) -> u16 {
         match self {
             Self::Authentication(error) => error.status(),
-            Self::BodyTimedOut => 408,
+            Self::BodyTimedOut | Self::HeadTimedOut => 408,
             Self::MethodNotAllowed => 405,
             Self::TooManyForwarders => 463,
             Self::ExpectationUnknown => 417,
@@ -167,6 +170,7 @@ impl RequestError {
         match self {
             Self::BodyBrokenOff
             | Self::BodyTimedOut
+            | Self::HeadTimedOut
             | Self::ConnectionFieldInvalid
             | Self::Desync(_)
             | Self::ExpectationUnknown
@@ -200,6 +204,7 @@ impl RequestError {
             Self::Authentication(error) => error.reason(),
             Self::BodyBrokenOff => "body_broken_off",
             Self::BodyTimedOut => "body_timed_out",
+            Self::HeadTimedOut => "head_timed_out",
             Self::ConnectionFieldInvalid => "connection_field_invalid",
             Self::Desync(_) => "desync",
             Self::DeregisteredMidRequest => "deregistered_mid_request",

@@ -84,7 +84,7 @@ fn append(line: &mut Vec<u8>, group: &str, addr: TargetAddr, probe: &Probe, chec
     let mut text = format!("{} {}", kind(probe), humantime::format_rfc3339_micros(wall_time()));
     let result = if checked.verdict.is_ok() { "PASS" } else { "FAIL" };
     let status = checked.status.map_or("-".to_owned(), |status| status.to_string());
-    let reason = reason(probe, checked).unwrap_or("-");
+    let reason = reason(checked.verdict).unwrap_or("-");
     write!(text, " {:.6} {addr} {group} {result} {status} {reason}", checked.latency.as_secs_f64())
         .expect("writing to memory succeeds");
     line.write_all(text.as_bytes()).expect("writing to memory succeeds");
@@ -100,7 +100,7 @@ fn append_json(line: &mut Vec<u8>, group: &str, addr: TargetAddr, probe: &Probe,
         "target_group": group,
         "passed": checked.verdict.is_ok(),
         "status": checked.status,
-        "reason": reason(probe, checked),
+        "reason": reason(checked.verdict),
     });
     serde_json::to_writer(line, &object).expect("writing to memory succeeds");
 }
@@ -120,14 +120,15 @@ fn kind(probe: &Probe) -> &'static str {
 }
 
 /// AWS's reason code; `None` of a check that has passed.
-fn reason(probe: &Probe, checked: &Checked) -> Option<&'static str> {
-    let is_call = matches!(probe, Probe::Http { version: ProtocolVersion::Grpc, .. });
-    Some(match checked.verdict.err()? {
+fn reason(verdict: Verdict) -> Option<&'static str> {
+    Some(match verdict.err()? {
         UnhealthyReason::ConnectTimeout | UnhealthyReason::Timeout => "TimedOut",
-        UnhealthyReason::ConnectionRefused => "ConnectionReset",
-        UnhealthyReason::ResponseCodeMismatch(_) if is_call => "GRPCUnexpectedStatus",
+        // AWS's code for whatever ends a connection before a valid answer has come.
+        UnhealthyReason::ConnectionRefused | UnhealthyReason::FailedHealthChecks => "ConnectionReset",
+        // Statuses of gRPC are below those of HTTP.
+        UnhealthyReason::ResponseCodeMismatch(..=99) => "GRPCUnexpectedStatus",
+        UnhealthyReason::ResponseCodeMismatch(500..=599) => "TargetError",
         UnhealthyReason::ResponseCodeMismatch(_) => "ResponseCodeMismatch",
-        UnhealthyReason::FailedHealthChecks => "TargetError",
         // No probe says these.
         UnhealthyReason::Chaos
         | UnhealthyReason::Ejected

@@ -1,5 +1,7 @@
 //! Targets of every kind, and what a probe makes of them.
 
+use std::cell::RefCell;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use weir_core::definition::ProtocolVersion;
@@ -192,4 +194,21 @@ async fn a_grpc_probe_judges_the_status_of_the_call_wherever_it_stands() {
     assert_eq!(ask(&plan(strange, probe())).await.verdict, Err(UnhealthyReason::FailedHealthChecks));
     let refusing = http2_target(404, Some(("12", true))).await;
     assert_eq!(ask(&plan(refusing, probe())).await.verdict, Err(UnhealthyReason::ResponseCodeMismatch(404)));
+}
+
+// Conformance: A4.2.8
+#[tokio::test(start_paused = true)]
+async fn the_interval_does_not_depend_on_how_long_an_answer_takes() {
+    const ANSWERS: [(u64, Verdict); 4] =
+        [(1, Ok(())), (4, Ok(())), (5, Err(UnhealthyReason::Timeout)), (2, Ok(()))];
+    let (begun, asked) = (Instant::now(), RefCell::new(Vec::new()));
+    let slow = async || {
+        let (seconds, verdict) = ANSWERS[asked.borrow().len()];
+        asked.borrow_mut().push(begun.elapsed().as_secs());
+        sleep(Duration::from_secs(seconds)).await;
+        Checked { verdict, status: None, latency: Duration::from_secs(seconds) }
+    };
+    let is_heard = |_: &Checked| asked.borrow().len() < ANSWERS.len();
+    watch(Duration::from_secs(30), slow, is_heard, false, Rc::default()).await;
+    assert_eq!(asked.into_inner(), [0, 30, 60, 90]);
 }

@@ -126,6 +126,7 @@ fn register(
         count,
         judged: Attempts::default(),
         ejections: Ejections::default(),
+        is_among_first: group.records.iter().all(|record| !record.member.health.is_healthy()),
         leaves_at: None,
         overdue_at: None,
     }

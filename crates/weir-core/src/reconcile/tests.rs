@@ -295,13 +295,17 @@ fn a_group_taken_out_of_the_configuration_goes_when_its_last_target_has_drained(
 fn slow_start_begins_only_beside_a_target_at_full_speed() {
     let mut control = Control::with(|group| group.slow_start = Duration::from_secs(30));
     control.see(&[task("a", "1", 1), task("b", "1", 2)]);
-    control.judge(1, Ok(()));
-    assert_eq!(control.member(1).target.tally.slow_start_age(control.now), None);
-    control.judge(2, Ok(()));
-    assert_eq!(control.member(2).target.tally.slow_start_age(control.now), Some(Duration::ZERO));
-    control.judge(2, SICK);
-    control.judge(2, SICK);
-    assert_eq!(control.member(2).target.tally.slow_start_age(control.now), None);
+    for first in [1, 2] {
+        control.judge(first, Ok(()));
+        let age = control.member(first).target.tally.slow_start_age(control.now);
+        assert_eq!(age, None, "{first} is one of those that have come into the empty group");
+    }
+    control.see(&[task("a", "1", 1), task("b", "1", 2), task("c", "1", 3)]);
+    control.judge(3, Ok(()));
+    assert_eq!(control.member(3).target.tally.slow_start_age(control.now), Some(Duration::ZERO));
+    control.judge(3, SICK);
+    control.judge(3, SICK);
+    assert_eq!(control.member(3).target.tally.slow_start_age(control.now), None);
 }
 
 // Conformance: A3.3.14, A3.3.15

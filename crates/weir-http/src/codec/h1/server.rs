@@ -68,13 +68,21 @@ pub(crate) async fn serve<A: Answer>(
 ) {
     let state = Rc::new(ConnectionState::new(connection.idle_timeout));
     let client = Rc::new(ClientSide::new(socket, state));
-    let session = Session { client: client.clone(), origin, settings: connection.settings, worker, answer };
-    let ended = guarded(session, &client.state, connection.settings.client_keep_alive, worker).await;
+    let session = || Session {
+        client: client.clone(),
+        origin: origin.clone(),
+        settings: connection.settings,
+        worker,
+        answer,
+    };
+    let ended = guarded(session(), &client.state, connection.settings.client_keep_alive, worker).await;
     match ended {
         Ended::Closed => part(&client).await,
         Ended::Cut => client.socket.borrow_mut().reset_at_end(),
         Ended::HeadTooSlow => {
-            refuse_slow_head(&client).await;
+            let session = session();
+            // The client is slow or gone; it gets its answer if it can take it at once.
+            let _ = tokio::time::timeout(LINGER, session.refuse(RequestError::HeadTimedOut)).await;
             linger(&client).await;
         }
         Ended::Lingering => linger(&client).await,
@@ -342,16 +350,6 @@ impl<A: Answer> Session<'_, A> {
         while ready!(self.client.poll_body(cx, &mut <[u8]>::len))? == Piece::Data {}
         Poll::Ready(Ok(()))
     }
-}
-
-/// Tells a client that its request took too long to arrive.
-async fn refuse_slow_head(client: &ClientSide) {
-    const ANSWER: &[u8] =
-        b"HTTP/1.1 408 Request Time-out\r\nServer: weir\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    let mut output = Buffer::borrow();
-    output.append(ANSWER);
-    // The client is slow or gone; it gets its answer if it can take it at once.
-    let _ = tokio::time::timeout(LINGER, poll_fn(|cx| client.poll_write(&mut output, cx))).await;
 }
 
 /// Says over TLS that the end is no accident; without TLS the kernel says it.
