@@ -13,6 +13,7 @@ pub mod datagrams;
 pub mod departures;
 pub mod dial;
 pub mod drain;
+pub mod proxy_header;
 pub mod relay;
 pub mod waiting_room;
 pub mod worker;
