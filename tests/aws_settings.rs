@@ -86,6 +86,28 @@ fn a_regular_expression_has_at_most_128_characters() {
     taken(&with_rules(&rule(1, &path(128))));
 }
 
+#[test]
+fn patterns_that_nothing_is_like_are_warned_of_with_what_to_write() {
+    let warned = |conditions: &str| {
+        let yaml = with_rules(&rule(1, conditions));
+        let loaded =
+            weir_config::parse(&yaml, Path::new("weir.yaml")).unwrap_or_else(|told| panic!("{told}"));
+        loaded.warnings.iter().map(ToString::to_string).collect::<String>()
+    };
+    for (conditions, remedy) in [
+        ("{ path_pattern: [\"/private%2f*\"] }", "write \"/private%2F*\""),
+        ("{ path_pattern: { values: [\"/a/../b\"] } }", "write \"/b\""),
+        ("{ path_pattern: [\"api/*\"] }", "write \"/api/*\""),
+        ("{ host_header: [\"a.example:8080\"] }", "write \"a.example\""),
+    ] {
+        let said = warned(conditions);
+        assert!(said.contains(remedy), "{conditions}: {said}");
+    }
+    for fine in ["{ path_pattern: [\"*.php\", \"/a%2Fb\"] }", "{ host_header: [\"*.example\"] }"] {
+        assert_eq!(warned(fine), "", "{fine}");
+    }
+}
+
 fn with_action(action: &str) -> String {
     with_rules(&format!("{{ priority: 1, conditions: [{{ path_pattern: [/a] }}], actions: [{action}] }}"))
 }

@@ -57,6 +57,7 @@ mod network_tls;
 mod oidc;
 mod oidc_failures;
 mod posing;
+mod proxy_protocol;
 mod publish;
 mod real_clients;
 mod refusals;

@@ -109,8 +109,11 @@ fn a_request_that_does_not_arrive_in_time_is_408() {
     ));
     let mut client = weir.client();
     client.send("GET / HTTP/1.1\r\nHost: a");
-    assert_eq!(client.reply().status, 408);
+    let reply = client.reply();
+    assert_eq!((reply.status, reply.header("content-type")), (408, "text/html"));
+    assert!(reply.body.contains("408 Request Time-out"), "{}", reply.body);
     assert!(client.is_closed());
+    assert!(weir.metric("weir_request_errors_total{") > 0.5, "it is counted");
 }
 
 // Conformance: A5.0.15, A7.11

@@ -94,6 +94,7 @@ fn group(number: usize, algorithm: Algorithm) -> anyhow::Result<TargetGroup> {
         algorithm,
         deregistration_delay: Duration::from_secs(300),
         connection_termination: false,
+        proxy_protocol: false,
         hold: Duration::from_secs(10),
         slow_start: Duration::ZERO,
         stickiness: None,

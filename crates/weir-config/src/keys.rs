@@ -55,9 +55,9 @@ objects! {
         [
             "concurrency_limits", "connection_termination", "deregistration_delay", "health_check", "hold",
             "load_balancing_algorithm", "load_balancing_anomaly_mitigation", "name", "outlier_ejection", "protocol",
-            "protocol_version", "retry_budget", "slow_start", "stickiness", "target_group_health", "targets",
+            "protocol_version", "proxy_protocol_v2", "retry_budget", "slow_start", "stickiness", "target_group_health", "targets",
         ],
-        later ["preserve_client_ip", "proxy_protocol_v2"];
+        later ["preserve_client_ip"];
     CONCURRENCY_LIMITS = "concurrency_limits", ["per_group", "per_target"], later [];
     OUTLIER_EJECTION = "outlier_ejection",
         ["consecutive_failures", "ejection_time", "maximum_ejected_percentage"],

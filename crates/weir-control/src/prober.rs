@@ -65,6 +65,8 @@ impl Running {
 struct Plan {
     addr: TargetAddr,
     check: HealthCheck,
+    /// Whether a connection begins with a header of the PROXY protocol.
+    proxy_protocol: bool,
     tls: TargetSide,
 }
 
@@ -137,7 +139,7 @@ impl Prober {
             Some(port) => TargetAddr(SocketAddr::new(member.target.addr.ip(), port)),
             None => member.target.addr,
         };
-        Plan { addr, check, tls: self.tls.clone() }
+        Plan { addr, check, proxy_protocol: group.settings.proxy_protocol, tls: self.tls.clone() }
     }
 }
 

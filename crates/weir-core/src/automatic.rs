@@ -115,6 +115,7 @@ pub(crate) fn target_group(name: GroupName, targets: Vec<TargetSelector>) -> Tar
         algorithm: Algorithm::RoundRobin,
         deregistration_delay: Duration::from_secs(30),
         connection_termination: false,
+        proxy_protocol: false,
         hold: Duration::from_secs(10),
         slow_start: Duration::ZERO,
         stickiness: None,

@@ -80,6 +80,8 @@ pub struct TargetGroup {
     pub deregistration_delay: Duration,
     /// Whether flows that outlive the deregistration delay are closed. HTTP requests always are.
     pub connection_termination: bool,
+    /// Whether connections to its targets begin with a header of the PROXY protocol. Not of HTTP.
+    pub proxy_protocol: bool,
     /// Ours: how long a request or flow waits for a target while the group has none, or only `initial` ones, before
     /// it is answered as AWS would. Zero is AWS.
     pub hold: Duration,

@@ -25,6 +25,8 @@ pub struct Speech {
     pub protocol: TargetProtocol,
     /// Which HTTP.
     pub version: ProtocolVersion,
+    /// Whether a connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
 /// Decides for one worker. Every call reads the snapshot that is current at that moment.
@@ -92,7 +94,11 @@ impl Dispatcher {
     /// How to speak to the targets of `group`, and how often again; `None` when a reload has taken it away.
     pub fn speech(&mut self, group: GroupIndex) -> Option<(Speech, RetryBudget)> {
         let settings = &self.reader.read().group(group)?.settings;
-        let speech = Speech { protocol: settings.protocol, version: settings.protocol_version };
+        let speech = Speech {
+            protocol: settings.protocol,
+            version: settings.protocol_version,
+            proxy_protocol: settings.proxy_protocol,
+        };
         Some((speech, settings.retries))
     }
 

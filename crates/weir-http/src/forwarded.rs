@@ -261,7 +261,8 @@ pub fn rewrite_host(request: &mut Request) {
 /// [`RequestError::TransformFailed`] when what comes out is no host, no path, or too long.
 pub fn transform(request: &mut Request, transforms: &Transforms) -> Result<Option<HeaderText>, RequestError> {
     let head = request.head();
-    let host = transforms.host.as_ref().and_then(|rewrite| rewrite.apply(head.host));
+    // In lower case, as rules compare it: no client dodges a rewrite by capitals.
+    let host = transforms.host.as_ref().and_then(|rewrite| rewrite.apply(&head.host.to_ascii_lowercase()));
     // The path that the rule has matched, or a prefix could be kept by writing it otherwise.
     let url = transforms.url.as_ref().and_then(|rewrite| match head.query {
         Some(query) => rewrite.apply(&format!("{}?{query}", head.normal_path)),

@@ -14,6 +14,7 @@ pub mod departures;
 pub mod dial;
 pub mod drain;
 pub mod pipes;
+pub mod proxy_header;
 pub mod relay;
 pub mod waiting_room;
 pub mod worker;

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::io::Interest;
+use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use weir_core::address::{ClientAddr, ListenAddr};
 use weir_core::definition::{ListenerKind, TargetProtocol};
@@ -17,7 +17,8 @@ use weir_core::snapshot::{GroupIndex, Listener, ListenerIndex};
 use weir_core::target::Target;
 use weir_core::time::Timestamp;
 use weir_net::accept::Accepted;
-use weir_net::dial::dial;
+use weir_net::dial::{DialError, dial};
+use weir_net::proxy_header;
 use weir_net::relay::{Relay, RelaySummary};
 use weir_net::worker::Worker;
 use weir_telemetry::access_log::{LogBuffer, LogWriter};
@@ -44,6 +45,8 @@ pub(crate) struct Flow<'a> {
     pub(crate) listener: &'a Listener,
     pub(crate) protocol: Protocol,
     pub(crate) client: ClientAddr,
+    /// Which of this machine's addresses the client has connected to.
+    pub(crate) local: ListenAddr,
     pub(crate) began: Timestamp,
     pub(crate) secured: Option<Secured>,
     pub(crate) connected: Option<Timestamp>,
@@ -82,6 +85,7 @@ impl<'a> Flow<'a> {
             listener,
             protocol,
             client,
+            local: listener.bind,
             began,
             secured: None,
             connected: None,
@@ -150,8 +154,8 @@ impl Flows {
 
     /// A client's connection, and one to the target that takes the flow.
     async fn open(&self, stream: TcpStream, flow: &mut Flow<'_>) -> Result<Open, FlowError> {
-        let local = local_addr(&stream, flow.listener);
-        let key = FlowKey { protocol: Protocol::Tcp, client: flow.client, listener: local }.hash();
+        flow.local = local_addr(&stream, flow.listener);
+        let key = FlowKey { protocol: Protocol::Tcp, client: flow.client, listener: flow.local }.hash();
         let client = self.shake_hands(stream, flow).await?;
         match self.connect(&client, key, flow).await {
             Ok((target, lease)) => Ok(Open { client, target, lease }),
@@ -193,7 +197,7 @@ impl Flows {
         loop {
             let lease = placing.lease(abandoned(client.tcp())).await?;
             let connected = match dial(lease.target().addr).await {
-                Ok(stream) => self.secure_target(stream, placing.group(), flow).await,
+                Ok(stream) => self.prepare_target(stream, placing.group(), flow).await,
                 Err(error) => Err(FlowError::DialFailed(error)),
             };
             match connected {
@@ -203,16 +207,23 @@ impl Flows {
         }
     }
 
-    /// A target's connection, with TLS where its group speaks it. It is asked for the host that the client has asked for, and
-    /// to speak what the client speaks.
-    async fn secure_target(
+    /// A target's connection, on which it has been told of the client and with TLS, where its group wants that. It is asked
+    /// for the host that the client has asked for, and to speak what the client speaks.
+    async fn prepare_target(
         &self,
-        stream: TcpStream,
+        mut stream: TcpStream,
         group: GroupIndex,
         flow: &mut Flow<'_>,
     ) -> Result<Socket, FlowError> {
-        let speech = self.dispatcher.borrow_mut().speech(group);
-        if speech.is_none_or(|(speech, _)| speech.protocol != TargetProtocol::Tls) {
+        let Some((speech, _)) = self.dispatcher.borrow_mut().speech(group) else {
+            return Ok(Socket::Plain(stream));
+        };
+        if speech.proxy_protocol {
+            let header = proxy_header::of_client(flow.client, flow.local.0);
+            let written = stream.write_all(&header).await;
+            written.map_err(|error| FlowError::DialFailed(DialError::Failed(error)))?;
+        }
+        if speech.protocol != TargetProtocol::Tls {
             return Ok(Socket::Plain(stream));
         }
         let handshake = flow.secured.as_ref().map(|secured| &secured.handshake);

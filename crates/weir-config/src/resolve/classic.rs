@@ -116,6 +116,7 @@ impl<'n> Instances<'n> {
             algorithm,
             deregistration_delay: self.deregistration_delay,
             connection_termination: true,
+            proxy_protocol: false,
             hold: Duration::ZERO,
             slow_start: Duration::ZERO,
             stickiness: None,

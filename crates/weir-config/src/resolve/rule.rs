@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use weir_core::name::GroupName;
+use weir_core::path::normal_form;
 use weir_core::pattern::{Case, Pattern, PatternError};
 use weir_core::rule::{Action, Condition, Priority, QueryPattern, Rewrite, Rule, Transforms};
 
@@ -156,9 +157,15 @@ fn condition(node: &Node, reader: &mut Reader<'_>) -> Vec<Condition> {
     let mut conditions = Vec::new();
     if let Some(node) = fields.get("host_header") {
         conditions.push(Condition::HostHeader(patterns(node, Case::Insensitive, reader)));
+        for node in with_wildcards(node) {
+            warn_of_port(node, reader);
+        }
     }
     if let Some(node) = fields.get("path_pattern") {
         conditions.push(Condition::PathPattern(patterns(node, Case::Sensitive, reader)));
+        for node in with_wildcards(node) {
+            warn_of_path(node, reader);
+        }
     }
     if let Some(node) = fields.get("http_header") {
         conditions.extend(http_header(node, reader));
@@ -223,6 +230,41 @@ fn either_patterns(fields: Fields<'_>, case: Case, reader: &mut Reader<'_>) -> V
     };
     let read = |node: &Node, reader: &mut Reader<'_>| pattern(node, case, parse, reader);
     node.map(|node| values(node, reader, read)).unwrap_or_default()
+}
+
+/// The patterns of a condition that have wildcards: those that are no regular expressions.
+fn with_wildcards(node: &Node) -> &[Node] {
+    match &node.value {
+        Value::Mapping(entries) => {
+            let values = entries.iter().find(|(key, _)| key.name == "values");
+            values.map(|(_, node)| items(node)).unwrap_or_default()
+        }
+        Value::Sequence(_) | Value::Scalar(_) => items(node),
+    }
+}
+
+/// Says so of a path that no request has: rules see paths in their normal form.
+fn warn_of_path(node: &Node, reader: &mut Reader<'_>) {
+    let Value::Scalar(text) = &node.value else { return };
+    if let Some(normal) = normal_form(text.as_bytes()) {
+        let cause = format!("no path is like {text:?}: rules see paths in their normal form");
+        reader.warning(node, &cause, Some(&format!("write {normal:?}")));
+    } else if !text.starts_with(['/', '*', '?']) {
+        let cause = format!("no path is like {text:?}: every path begins with `/`");
+        reader.warning(node, &cause, Some(&format!("write \"/{text}\"")));
+    }
+}
+
+/// Says so of a host with a port, which hosts are compared without.
+fn warn_of_port(node: &Node, reader: &mut Reader<'_>) {
+    let Value::Scalar(text) = &node.value else { return };
+    if let Some((host, port)) = text.rsplit_once(':')
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+        && !text.ends_with(']')
+    {
+        let cause = format!("no host is like {text:?}: hosts are compared without their port");
+        reader.warning(node, &cause, Some(&format!("write {host:?}")));
+    }
 }
 
 /// How a pattern is compiled.

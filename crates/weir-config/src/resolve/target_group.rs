@@ -80,6 +80,7 @@ pub(super) fn read<'n>(
         None => Some(if follows_tasks { HOLD_OF_DISCOVERED } else { Duration::ZERO }),
     };
     let connection_termination = fields.get("connection_termination").and_then(|node| reader.boolean(node));
+    let proxy_protocol = proxy_protocol(fields, spoken, reader);
     let thresholds = fields.get("target_group_health").and_then(|node| group_health::read(node, reader));
     let mitigates_anomalies = mitigates_anomalies(fields, algorithm, reader);
     let concurrency = fields.get("concurrency_limits").and_then(|node| limits::concurrency(node, reader));
@@ -96,6 +97,7 @@ pub(super) fn read<'n>(
             // AWS: new groups of UDP drop the flows of a target that has left, or they would be lost for as long as they last.
             connection_termination: connection_termination
                 .unwrap_or(matches!(protocol, TargetProtocol::Udp | TargetProtocol::TcpUdp)),
+            proxy_protocol,
             hold: hold.unwrap_or_default(),
             slow_start,
             stickiness,
@@ -177,6 +179,16 @@ fn slow_start(fields: Fields<'_>, algorithm: Algorithm, reader: &mut Reader<'_>)
         reader.problem(node, &cause, Some("take it out, or use round_robin"));
     }
     slow_start
+}
+
+/// Whether connections to targets begin with a header of the PROXY protocol.
+fn proxy_protocol(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> bool {
+    let Some(node) = fields.get("proxy_protocol_v2") else { return false };
+    if protocol.is_http() || protocol == TargetProtocol::Udp {
+        let cause = format!("targets that speak {} are not told by the PROXY protocol", protocol.as_str());
+        reader.problem(node, &cause, Some("take it out: HTTP has X-Forwarded-For"));
+    }
+    reader.boolean(node).unwrap_or(false)
 }
 
 /// Whether targets that fail far more often than their peers get less.

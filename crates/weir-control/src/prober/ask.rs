@@ -3,13 +3,14 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use weir_core::address::TargetAddr;
 use weir_core::definition::ProtocolVersion;
 use weir_core::health::{Probe, UnhealthyReason, Verdict};
 use weir_net::dial::{DialError, dial};
+use weir_net::proxy_header;
 use weir_tls::Alpn;
 
 use super::log::Checked;
@@ -40,7 +41,7 @@ pub(super) async fn ask(plan: &Plan) -> Checked {
 /// Asks, and notes the status that came.
 async fn judge(plan: &Plan, seen: &mut Option<u16>) -> Verdict {
     let deadline = Instant::now() + plan.check.timeout;
-    let stream = match timeout_at(deadline, dial(plan.addr)).await {
+    let mut stream = match timeout_at(deadline, dial(plan.addr)).await {
         Ok(Ok(stream)) => stream,
         Err(_) | Ok(Err(DialError::TimedOut)) => return Err(UnhealthyReason::ConnectTimeout),
         Ok(Err(DialError::Failed(error))) if error.kind() == ErrorKind::ConnectionRefused => {
@@ -51,6 +52,10 @@ async fn judge(plan: &Plan, seen: &mut Option<u16>) -> Verdict {
         }
     };
     let asked = async {
+        if plan.proxy_protocol {
+            let written = stream.write_all(&proxy_header::of_our_own()).await;
+            written.map_err(|_| UnhealthyReason::FailedHealthChecks)?;
+        }
         match &plan.check.probe {
             Probe::Tcp => stays_open(stream).await,
             Probe::Http { is_tls, version, path, matcher, user_agent } => {

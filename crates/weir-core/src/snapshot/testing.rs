@@ -49,6 +49,7 @@ pub(crate) fn settings(name: &str, algorithm: Algorithm) -> TargetGroup {
         algorithm,
         deregistration_delay: Duration::from_secs(30),
         connection_termination: false,
+        proxy_protocol: false,
         hold: Duration::ZERO,
         slow_start: Duration::ZERO,
         stickiness: None,
