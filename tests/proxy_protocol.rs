@@ -9,8 +9,11 @@ use weir_tests::{Client, DEADLINE, Weir};
 
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// A target that tells the header of every connection, and the first bytes behind it, and answers `ok`.
-fn target() -> (SocketAddr, Receiver<(Vec<u8>, Vec<u8>)>) {
+/// The header of a connection, and the first bytes behind it.
+type Begun = (Vec<u8>, Vec<u8>);
+
+/// A target that tells how every connection has begun, and answers `ok`.
+fn target() -> (SocketAddr, Receiver<Begun>) {
     let (tell, told) = channel();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();

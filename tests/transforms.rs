@@ -31,7 +31,7 @@ fn a_target_is_asked_for_what_the_rule_s_transforms_make_of_a_request() {
     for (path, host, sent, told) in [
         ("/dp/B00?x=1", "shop.example", "/product.php?x=1&id=B00", format!("backend.example:{port}")),
         ("/dp/B-00", "other.example", "/dp/B-00", format!("other.example:{port}")),
-        ("/dp/B01", "Shop.Example", "/product.php?id=B01", format!("backend.example:{port}")),
+        ("/dp/B01?y=2", "Shop.Example", "/product.php?y=2&id=B01", format!("backend.example:{port}")),
         ("/b", "shop.example", "/b", format!("shop.example:{port}")),
         ("/x/../%64p/B00?", "shop.example:7", "/product.php?&id=B00", "backend.example:7".to_owned()),
         (
