@@ -88,8 +88,11 @@ impl Promises {
     }
 }
 
+/// The rows of each kind.
+type Tables = Vec<(Kind, Vec<Group>)>;
+
 /// The rows of each kind, and the tests, which fit together.
-fn joined() -> Result<(Vec<(Kind, Vec<Group>)>, Vec<Proof>), Failed> {
+fn joined() -> Result<(Tables, Vec<Proof>), Failed> {
     let (mut tables, mut mistakes) = (Vec::new(), Vec::new());
     for kind in KINDS {
         let (groups, wrong) = rows::read(&read(&kind.rows())?);
