@@ -1,6 +1,7 @@
 //! `weir explain`: it says where traffic goes, and traffic goes there.
 
 use serde_json::Value;
+use weir_core::health::Health;
 use weir_tests::yaml::{OFTEN, application, group};
 use weir_tests::{Binary, FakeTarget, Folder, Weir, wait_until};
 
@@ -81,6 +82,31 @@ fn it_knows_whom_a_client_sticks_to() {
     let at = ["one", "two", "three"].iter().position(|name| *name == reply.body).unwrap();
     assert_eq!(said["picked"], targets[at].addr().to_string());
     assert_eq!(said["stickiness"], "sent where its cookie says");
+}
+
+#[test]
+fn it_says_which_cookie_comes_with_the_response() {
+    let target = FakeTarget::answering("web");
+    let stays = "default_action: { forward: { target_groups: [{ name: web, weight: 1 }, { name: also, weight: 1 }], stickiness: { duration: 1h } } }";
+    for (group_settings, action, expected) in [
+        (
+            BY_LB_COOKIE,
+            "default_action: { forward: web }",
+            "no cookie of a target: one is set with the response",
+        ),
+        (
+            "stickiness: { type: app_cookie, cookie_name: s, duration: 1h }",
+            "default_action: { forward: web }",
+            "no cookies of a target: one is set as soon as the application sets its own",
+        ),
+        ("", stays, "clients stay in the group: its cookie is set with the response"),
+    ] {
+        let groups = ["web", "also"].map(|name| group(name, group_settings, &[&target]));
+        let yaml = application(&groups, "", action);
+        let weir = Weir::start(&yaml);
+        weir.wait_for_health(target.addr(), Health::Healthy);
+        assert_eq!(live(&weir, &["GET", "/"])["stickiness"], expected, "{group_settings}");
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use weir_core::head::{Head, split_host_port};
 use weir_core::path::normal_form;
 use weir_core::rule::Action;
 use weir_core::snapshot::{Group, GroupIndex, Listener, Snapshot};
+use weir_core::sticky::StickinessKind;
 use weir_core::time::{Moment, Timestamp};
 
 use crate::view::{TargetView, target_view};
@@ -179,7 +180,15 @@ impl Explained {
             (Some(pinned), Some(target)) if pinned == target.fingerprint => "sent where its cookie says",
             (Some(_), _) => "its cookie names a target that may not be picked",
             (None, _) if affinity.has_unreadable_group_cookie() => "its cookie can be opened by no key",
-            (None, _) => "no cookie of a target: one is set with the response",
+            (None, _) => match group.and_then(|group| group.stickiness()).map(|sticky| &sticky.kind) {
+                Some(StickinessKind::LoadBalancerCookie) => {
+                    "no cookie of a target: one is set with the response"
+                }
+                Some(StickinessKind::ApplicationCookie(_)) => {
+                    "no cookies of a target: one is set as soon as the application sets its own"
+                }
+                None => "clients stay in the group: its cookie is set with the response",
+            },
         });
         Self {
             request,
