@@ -35,6 +35,14 @@ fn answering_once(text: &'static str) -> FakeTarget {
     })
 }
 
+/// A target that speaks HTTPS, and logs what it was asked: another weir.
+fn inner() -> Weir {
+    let folder = Folder::new();
+    Pair::new(&["inner.example"]).write(&folder, "inner");
+    let listener = "protocol: https, certificates: { certificate: inner.pem, key: inner.key }, default_action: { fixed_response: { status_code: 200, message_body: inner } }";
+    Weir::start_in(folder, &application(&[], "access_log: { path: inner.log }", listener), |_| {})
+}
+
 /// What a client that offers `alpn` agrees on with the listener.
 fn agreed(weir: &Weir, alpn: &[Alpn]) -> Option<Alpn> {
     run(async {
@@ -100,10 +108,7 @@ fn the_alpn_policy_decides_what_is_agreed_and_refuses_nobody() {
 // Conformance: B9.3, B9.6
 #[test]
 fn targets_that_speak_tls_are_spoken_to_with_it_in_the_protocol_of_the_client() {
-    let folder = Folder::new();
-    Pair::new(&["inner.example"]).write(&folder, "inner");
-    let inner = "protocol: https, certificates: { certificate: inner.pem, key: inner.key }, default_action: { fixed_response: { status_code: 200, message_body: inner } }";
-    let inner = Weir::start_in(folder, &application(&[], "access_log: { path: inner.log }", inner), |_| {});
+    let inner = inner();
     let target = format!("{{ address: 127.0.0.1, port: {} }}", inner.listener(0).port());
     let weir = weir(&[group_of("db", "protocol: tls", &target)], "alpn_policy: HTTP2Preferred,");
     assert_eq!(Browser::default().get(weir.listener(0), "shop.example", "/", "").body, "inner");
@@ -155,10 +160,7 @@ fn a_client_that_speaks_no_tls_is_refused_and_counted() {
 
 #[test]
 fn the_example_takes_tls_off_for_one_group_and_speaks_it_with_the_other() {
-    let folder = Folder::new();
-    Pair::new(&["inner.example"]).write(&folder, "inner");
-    let inner = "protocol: https, certificates: { certificate: inner.pem, key: inner.key }, default_action: { fixed_response: { status_code: 200, message_body: inner } }";
-    let inner = Weir::start_in(folder, &application(&[], "", inner), |_| {});
+    let inner = inner();
     let mail = answering_once("mail");
     let folder = Folder::new();
     Pair::new(&["mail.example"]).write(&folder, "mail");

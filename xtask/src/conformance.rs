@@ -1,7 +1,7 @@
 //! What each kind of load balancer does, joined with the tests that prove that weir does it.
 //!
-//! The rows are written by hand (`docs/conformance/application.rows`). A test names the rows that it proves by a comment directly
-//! above its attribute, `// Conformance: A2.1.3, A7.12`. The page (`docs/conformance/application.md`) is made of both.
+//! The rows are written by hand (`docs/conformance/application.rows`, `network.rows`, `classic.rows`). A test names the rows that it proves by a comment directly
+//! above its attribute, `// Conformance: A2.1.3, A7.12`. Each page (`docs/conformance/application.md`) is made of both.
 
 mod page;
 mod proofs;

@@ -57,7 +57,8 @@ impl FlowKey {
     }
 }
 
-fn sixteen(ip: IpAddr) -> [u8; 16] {
+/// An address as 16 bytes, IPv4 mapped into IPv6.
+pub fn sixteen(ip: IpAddr) -> [u8; 16] {
     match ip {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use weir_core::address::ClientAddr;
+use weir_core::flow_key::sixteen;
 
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -69,13 +70,6 @@ fn header(command: u8, family: u8, addresses: &[u8]) -> Vec<u8> {
     let checksum = crc32c::crc32c(&header);
     header[checksum_at..checksum_at + 4].copy_from_slice(&checksum.to_be_bytes());
     header
-}
-
-fn sixteen(ip: IpAddr) -> [u8; 16] {
-    match ip {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        IpAddr::V6(v6) => v6.octets(),
-    }
 }
 
 #[cfg(test)]
