@@ -32,6 +32,8 @@ mod etcd_targets;
 mod examples;
 mod explain;
 mod file_targets;
+mod flow_health;
+mod flow_routes;
 mod flows;
 mod grpc;
 mod guards;

@@ -113,8 +113,8 @@ pub fn decide(
             let outcome = forward(snapshot, *group, worker, &context);
             return Decision { rule: None, outcome, transforms: None, affinity: None, tells_identity };
         }
-        // A flow has no request; see [`place`].
-        ListenerKind::Network { .. } => {
+        // A flow has no request; see [`crate::route`].
+        ListenerKind::Network(_) => {
             let outcome = Outcome::Unavailable { group: None, why: Unavailable::NoTarget };
             return Decision { rule: None, outcome, transforms: None, affinity: None, tells_identity };
         }

@@ -183,11 +183,14 @@ impl Group {
             && (counts.healthy > 0 || out == 0);
         let fails_open = !is_enough && counts.healthy < counts.registered;
         let waits = !settings.hold.is_zero() && members.iter().all(|m| is_waited_for(m.health));
-        let eligible = match (waits, fails_open) {
+        let mut eligible = match (waits, fails_open) {
             (true, _) => Vec::new(),
             (false, true) => registered,
             (false, false) => healthy,
         };
+        if let (Some(zone), false) = (&settings.zone, fails_open) {
+            eligible.retain(|at| members[*at as usize].is_of(zone));
+        }
         let before = before.map(|group| &group.picker);
         let pinnable = settings.stickiness.is_some().then(|| {
             let fingerprint = |at: &u32| (members[*at as usize].target.fingerprint, *at);

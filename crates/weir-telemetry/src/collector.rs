@@ -274,13 +274,10 @@ mod tests {
             logs: weir_core::logs::Logs::default(),
             http: weir_core::definition::HttpSettings::default(),
             bind: ListenAddr("127.0.0.1:8080".parse().unwrap()),
-            kind: ListenerKind::Network {
-                protocol: weir_core::definition::NetworkProtocol::Tcp,
-                tls: None,
-                alpn_policy: weir_core::definition::AlpnPolicy::None,
-                forward: weir_core::rule::Forward::to(GroupIndex(0)),
-                udp_idle_timeout: Duration::from_secs(120),
-            },
+            kind: ListenerKind::Network(weir_core::definition::NetworkListener::new(
+                weir_core::definition::NetworkProtocol::Tcp,
+                weir_core::rule::Forward::to(GroupIndex(0)),
+            )),
             rule_index: weir_core::rule::RuleIndex::default(),
             logins: Arc::default(),
         }

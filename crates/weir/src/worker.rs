@@ -106,6 +106,7 @@ impl Serving {
         spawn_local(async move {
             let _listening = listening;
             let flusher = spawn_local(server.clone().flush_forever()).abort_handle();
+            let follower = spawn_local(server.clone().follow_forever()).abort_handle();
             let connections = async {
                 let Some(socket) = tcp else { return };
                 accept(socket, limit, closing.begun(), |accepted| {
@@ -120,6 +121,7 @@ impl Serving {
             };
             tokio::join!(connections, datagrams);
             flusher.abort();
+            follower.abort();
         });
         true
     }
@@ -145,15 +147,13 @@ impl Serving {
                 exchange: exchange.clone(),
                 observer: observer(),
             })),
-            ListenerKind::ClassicTcp { .. } | ListenerKind::Network { .. } => {
-                Server::Flows(Rc::new(Flows::new(
-                    listener,
-                    self.worker.clone(),
-                    self.dispatcher.clone(),
-                    self.tls.clone(),
-                    (&self.telemetry, &self.log_writer),
-                )))
-            }
+            ListenerKind::ClassicTcp { .. } | ListenerKind::Network(_) => Server::Flows(Rc::new(Flows::new(
+                listener,
+                self.worker.clone(),
+                self.dispatcher.clone(),
+                self.tls.clone(),
+                (&self.telemetry, &self.log_writer),
+            ))),
         }
     }
 }
@@ -177,6 +177,13 @@ impl Server {
         };
     }
 
+    /// Follows what a reload makes of the listener, where something that is under way must know.
+    async fn follow_forever(self) {
+        if let Self::Flows(flows) = self {
+            flows.follow_listener().await;
+        }
+    }
+
     async fn flush_forever(self) {
         let mut ticks = tokio::time::interval(LOG_FLUSH_INTERVAL);
         loop {
@@ -190,12 +197,13 @@ impl Server {
     }
 }
 
-/// Tells the connections of every target that has left, with each publication.
+/// Tells the connections of every target that has left, and flows that are to end, with each publication.
 async fn announce_departures(exchange: Rc<Exchange>) {
     let mut publications = exchange.worker.publications.clone();
     loop {
         publications.next().await;
         exchange.worker.departures.announce();
+        exchange.worker.flow_ends.announce();
         exchange.close_departed();
     }
 }
