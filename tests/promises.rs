@@ -59,6 +59,7 @@ mod network_tls;
 mod oidc;
 mod oidc_failures;
 mod posing;
+mod proxied;
 mod proxy_protocol;
 mod publish;
 mod real_clients;

@@ -106,6 +106,7 @@ objects! {
             "default_actions",
             "mutual_authentication",
             "protocol",
+            "proxy_protocol",
             "routing_http_request_x_amzn_mtls_clientcert_header_name",
             "routing_http_request_x_amzn_mtls_clientcert_issuer_header_name",
             "routing_http_request_x_amzn_mtls_clientcert_leaf_header_name",
@@ -137,11 +138,12 @@ objects! {
         ],
         later [];
     NETWORK_LISTENER = "network listener",
-        ["alpn_policy", "bind", "certificates", "default_action", "protocol", "ssl_policy", "udp_idle_timeout"],
+        ["alpn_policy", "bind", "certificates", "default_action", "protocol", "proxy_protocol", "ssl_policy", "udp_idle_timeout"],
         later ["tcp_idle_timeout"];
     CLASSIC_LISTENER = "classic listener",
-        ["bind", "instance_port", "protocol"],
+        ["bind", "instance_port", "protocol", "proxy_protocol"],
         later ["certificate", "instance_protocol"];
+    PROXIES = "proxy_protocol", ["from", "timeout"], later [];
     RULE = "rule", ["actions", "conditions", "priority", "transforms"], later [];
     TRANSFORM = "transform", ["host_header_rewrite", "url_rewrite"], later [];
     REWRITE = "rewrite", ["regex", "replace"], later [];

@@ -15,6 +15,7 @@ mod header_rules;
 mod limits;
 mod load_balancer;
 mod network;
+mod proxies;
 mod rule;
 mod stickiness;
 mod swarm;

@@ -84,7 +84,7 @@ pub fn definitions(tasks: &[Arc<Task>], bind: ListenAddr) -> Definitions {
         idle_timeout: Duration::from_secs(60),
         logs: crate::logs::Logs::default(),
         http: crate::definition::HttpSettings::default(),
-        listeners: vec![Listener { bind, kind }],
+        listeners: vec![Listener { bind, proxies: None, kind }],
     };
     Definitions { load_balancers: vec![load_balancer], target_groups, ..Definitions::default() }
 }

@@ -212,6 +212,7 @@ mod tests {
             logs: crate::logs::Logs::default(),
             http: crate::definition::HttpSettings::default(),
             bind: crate::address::ListenAddr("127.0.0.1:80".parse().unwrap()),
+            proxies: None,
             rule_index: crate::rule::RuleIndex::new(&rules),
             logins: Arc::default(),
             kind: ListenerKind::Application {

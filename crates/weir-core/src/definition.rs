@@ -6,6 +6,7 @@ mod flows;
 mod http;
 mod listener;
 mod network;
+mod proxies;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub use self::flows::{FlowSettings, OfUnhealthy};
 pub use self::http::{DesyncMitigationMode, ForwardedForMode, HttpSettings};
 pub use self::listener::{Listener, ListenerKind};
 pub use self::network::{AlpnPolicy, NetworkListener, NetworkProtocol};
+pub use self::proxies::Proxies;
 
 use crate::address::TargetAddr;
 use crate::ejection::Ejection;

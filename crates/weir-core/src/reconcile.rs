@@ -213,6 +213,7 @@ impl State {
                     logs: load_balancer.logs.clone(),
                     http: load_balancer.http,
                     bind: listener.bind,
+                    proxies: listener.proxies.clone(),
                     rule_index: RuleIndex::new(kind.rules()),
                     logins: crate::authentication::logins(&kind),
                     kind,

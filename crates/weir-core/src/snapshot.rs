@@ -13,7 +13,7 @@ pub use self::member::{Counts, Member};
 use crate::address::ListenAddr;
 use crate::authentication::Oidc;
 use crate::balance::{PickContext, Picker, Table, WorkerState};
-use crate::definition::{HttpSettings, ListenerKind, TargetGroup};
+use crate::definition::{HttpSettings, ListenerKind, Proxies, TargetGroup};
 use crate::health::{Health, UnhealthyReason};
 use crate::lease::Lease;
 use crate::logs::Logs;
@@ -119,6 +119,8 @@ pub struct Listener {
     pub http: HttpSettings,
     /// Where it accepts connections.
     pub bind: ListenAddr,
+    /// The proxies that say who their clients are.
+    pub proxies: Option<Arc<Proxies>>,
     /// What it does with them.
     pub kind: ListenerKind<GroupIndex>,
     /// Where the rules of its kind are found.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -21,10 +22,11 @@ use weir_net::accept::{Accepted, accept};
 use weir_net::bind::Sockets;
 use weir_net::datagrams::DatagramSocket;
 use weir_net::drain::{Drain, Running};
+use weir_net::proxy_header::introduce;
 use weir_net::worker::Worker;
 use weir_network::Flows;
-use weir_telemetry::Telemetry;
 use weir_telemetry::access_log::LogWriter;
+use weir_telemetry::{ListenerShard, Telemetry};
 
 /// How often access-log lines are handed over, however few they are.
 const LOG_FLUSH_INTERVAL: Duration = Duration::from_millis(200);
@@ -39,6 +41,13 @@ pub(crate) struct Serving {
     pub(crate) telemetry: Telemetry,
     pub(crate) log_writer: LogWriter,
     pub(crate) tls: weir_tls::Listeners,
+}
+
+/// Where the connections of one listener come in: proxies say there who their client is.
+struct Door {
+    listener: ListenerIndex,
+    dispatcher: Rc<RefCell<Dispatcher>>,
+    shard: Arc<ListenerShard>,
 }
 
 /// Something that serves the connections of one listener in one worker.
@@ -101,6 +110,11 @@ impl Serving {
             }
         };
         let server = self.server(&listener, with);
+        let door = Rc::new(Door {
+            listener: index,
+            dispatcher: self.dispatcher.clone(),
+            shard: self.telemetry.listener_shard(&listener),
+        });
         let (tasks, limit) = (self.worker.tasks.clone(), self.worker.limit.clone());
         let listening = tasks.begin();
         spawn_local(async move {
@@ -110,7 +124,7 @@ impl Serving {
             let connections = async {
                 let Some(socket) = tcp else { return };
                 accept(socket, limit, closing.begun(), |accepted| {
-                    server.clone().begin(accepted, tasks.begin());
+                    server.clone().begin(accepted, door.clone(), tasks.begin());
                 })
                 .await;
             };
@@ -158,20 +172,45 @@ impl Serving {
     }
 }
 
+impl Door {
+    /// The connection in the name of its client; `None` where a proxy does not say who that is.
+    async fn enter(&self, mut accepted: Accepted) -> Option<Accepted> {
+        let listener = self.dispatcher.borrow_mut().listener(self.listener);
+        let Some(proxies) = listener.and_then(|listener| listener.proxies.clone()) else {
+            return Some(accepted);
+        };
+        // In a box of its own: what reading a header needs is not held for as long as the connection lives.
+        match Box::pin(introduce(&mut accepted, &proxies)).await {
+            Ok(()) => Some(accepted),
+            Err(error) => {
+                tracing::debug!(proxy = %accepted.client, "connection reset: {error}");
+                self.shard.proxy_header_failed(error.reason());
+                None
+            }
+        }
+    }
+}
+
 impl Server {
     /// Serves a connection in a task that is as large as its kind needs: a flow's is smaller than that of HTTP.
-    fn begin(self, accepted: Accepted, running: Running) {
+    fn begin(self, accepted: Accepted, door: Rc<Door>, running: Running) {
         match self {
             Self::Application(application) => spawn_local(async move {
-                application.serve(accepted).await;
+                if let Some(accepted) = door.enter(accepted).await {
+                    application.serve(accepted).await;
+                }
                 drop(running);
             }),
             Self::Classic(classic) => spawn_local(async move {
-                classic.serve(accepted).await;
+                if let Some(accepted) = door.enter(accepted).await {
+                    classic.serve(accepted).await;
+                }
                 drop(running);
             }),
             Self::Flows(flows) => spawn_local(async move {
-                flows.serve(accepted).await;
+                if let Some(accepted) = door.enter(accepted).await {
+                    flows.serve(accepted).await;
+                }
                 drop(running);
             }),
         };

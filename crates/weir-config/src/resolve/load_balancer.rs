@@ -11,7 +11,7 @@ use weir_core::definition::{
 use weir_core::logs::{Log, LogFormat, Logs};
 use weir_core::name::{GroupName, LoadBalancerName};
 
-use super::{Groups, action, classic, header_rules, list, network, rule, tls, zone};
+use super::{Groups, action, classic, header_rules, list, network, proxies, rule, tls, zone};
 use crate::keys::{self, Object};
 use crate::read::{Fields, Reader, items};
 use crate::tree::{Node, Value};
@@ -174,9 +174,10 @@ fn listeners<'n>(
     for node in list(fields, "listeners") {
         let Some(fields) = reader.fields(node, object) else { continue };
         let bind = bind(fields, places, reader);
+        let proxies = fields.get("proxy_protocol").and_then(|node| proxies::read(node, reader)).map(Arc::new);
         let kind = read(fields, reader);
         if let (Some(bind), Some(kind)) = (bind, kind) {
-            listeners.push(Listener { bind, kind });
+            listeners.push(Listener { bind, proxies, kind });
         }
     }
     listeners

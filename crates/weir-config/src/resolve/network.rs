@@ -42,6 +42,10 @@ pub(super) fn read(
     if protocol == NetworkProtocol::Tls {
         check_stickiness(fields, &listener, groups, reader);
     }
+    if let (Some(node), NetworkProtocol::Udp) = (fields.get("proxy_protocol"), protocol) {
+        let cause = "datagrams do not begin with a header of the PROXY protocol";
+        reader.problem(node, cause, Some("take it out"));
+    }
     if let Some(node) = fields.get("udp_idle_timeout") {
         if !protocol.has_udp() {
             let cause = format!("a {} listener has no datagrams", protocol.as_str());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::network::NetworkListener;
+use super::proxies::Proxies;
 use crate::address::ListenAddr;
 use crate::header_rules::HeaderRules;
 use crate::name::GroupName;
@@ -14,6 +15,8 @@ use crate::tls::Tls;
 pub struct Listener {
     /// Where it accepts connections.
     pub bind: ListenAddr,
+    /// The proxies that say who their clients are.
+    pub proxies: Option<Arc<Proxies>>,
     /// What it speaks, and where that goes.
     pub kind: ListenerKind<GroupName>,
 }

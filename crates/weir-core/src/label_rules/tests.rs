@@ -31,6 +31,7 @@ fn written(ports: &[u16]) -> Definitions {
     };
     let listener = |port: &u16| Listener {
         bind: ListenAddr(([127, 0, 0, 1], *port).into()),
+        proxies: None,
         kind: ListenerKind::Application {
             headers: Arc::default(),
             tls: None,

@@ -89,6 +89,7 @@ impl Control {
 pub(super) fn definitions(target_groups: Vec<TargetGroup>) -> Definitions {
     let listener = |(number, group): (u16, &TargetGroup)| crate::definition::Listener {
         bind: ListenAddr(([127, 0, 0, 1], 80 + number).into()),
+        proxies: None,
         kind: ListenerKind::Network(NetworkListener::new(
             NetworkProtocol::Tcp,
             Forward::to(group.name.clone()),
