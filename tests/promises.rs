@@ -61,6 +61,7 @@ mod posing;
 mod proxy_protocol;
 mod publish;
 mod real_clients;
+mod real_peers;
 mod refusals;
 mod reload;
 mod retries;
