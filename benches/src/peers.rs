@@ -111,10 +111,12 @@ impl Bench<'_> {
             String::new()
         };
         let text = format!(
-            "{load}daemon off; worker_processes 1; error_log /dev/null crit; pid {};\nevents {{ worker_connections {}; }}\n{server}\n",
+            "{load}daemon off; worker_processes 1; error_log /dev/null crit; pid {};\nevents {{ worker_connections {};{} }}\n{server}\n",
             self.folder.join("nginx.pid").display(),
             // On either side.
-            2 * CLIENTS
+            2 * CLIENTS,
+            // Without it nginx waits anew before each datagram that a listener has.
+            if self.scenario.front() == Front::Udp { " multi_accept on;" } else { "" }
         );
         let path = self.write("nginx.conf", &text)?;
         let version = version("nginx", "-v", "nginx/")?;
