@@ -3,6 +3,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test stops at what it does not expect")]
 
 mod access_log;
+mod affinity;
 mod allocations;
 mod anomalies;
 mod answers;
@@ -63,6 +64,7 @@ mod proxied;
 mod proxy_protocol;
 mod publish;
 mod real_clients;
+mod real_peers;
 mod refusals;
 mod reload;
 mod retries;
