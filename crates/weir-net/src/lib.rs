@@ -16,5 +16,6 @@ pub mod drain;
 pub mod pipes;
 pub mod proxy_header;
 pub mod relay;
+pub mod transparent;
 pub mod waiting_room;
 pub mod worker;
