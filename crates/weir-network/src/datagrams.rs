@@ -204,10 +204,8 @@ impl Flows {
             // A client of UDP never says that it has left.
             let lease = placing.lease(pending()).await?;
             let addr = lease.target().addr;
-            let dialled = match speech.preserves_client_ip {
-                true => dial_as(client, addr).await,
-                false => dial(addr).await,
-            };
+            let dialled =
+                if speech.preserves_client_ip { dial_as(client, addr).await } else { dial(addr).await };
             match dialled {
                 Ok(socket) => return Ok((socket, placing.placed(lease))),
                 Err(error) => placing.failed(&lease, FlowError::DialFailed(DialError::Failed(error)))?,

@@ -196,10 +196,8 @@ impl Flows {
         loop {
             let lease = placing.lease(abandoned(client.tcp())).await?;
             let addr = lease.target().addr;
-            let dialled = match speech.preserves_client_ip {
-                true => dial_as(flow.client, addr).await,
-                false => dial(addr).await,
-            };
+            let dialled =
+                if speech.preserves_client_ip { dial_as(flow.client, addr).await } else { dial(addr).await };
             let connected = match dialled {
                 Ok(stream) => self.prepare_target(stream, speech, flow).await,
                 Err(error) => Err(FlowError::DialFailed(error)),
