@@ -218,7 +218,9 @@ fn a_flow_for_which_no_port_is_left_goes_to_another_target_and_is_counted() {
         std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40003").expect("root may set it");
     });
     let targets = ["10.79.2.254:9000", "10.79.2.254:9002"];
-    targets.iter().for_each(|at| hosts.run_target(at));
+    for at in targets {
+        hosts.run_target(at);
+    }
     let members = "{ address: 10.79.2.254, port: 9000 }, { address: 10.79.2.254, port: 9002 }";
     let group = group_of("db", "protocol: tcp, health_check: { interval: 300s }", members);
     let text = network_listener(&[group], "default_action: { forward: db }").replace("127.0.0.1:0", LISTENER);
