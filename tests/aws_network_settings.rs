@@ -172,6 +172,54 @@ fn targets_that_turn_unhealthy_end_their_flows_unless_it_is_written_or_udp() {
     assert_eq!(group("protocol: udp").ejection, None);
 }
 
+// Conformance: C1.3, C1.4, C6.1, C6.3, C6.5
+#[test]
+fn what_does_not_go_together_in_a_classic_load_balancer_is_refused() {
+    let check = "target: \"TCP:80\"";
+    let listener = |keys: &str| format!("{{ bind: \"127.0.0.1:0\", instance_port: 80, {keys} }}");
+    let two = "certificates: [{ certificate: a.pem, key: a.key }, { certificate: b.pem, key: b.key }]";
+    let port = |keys: &str| format!("instance_ports: [{{ port: 80, {keys} }}],");
+    for (settings, listeners, expected) in [
+        ("", listener("protocol: http, instance_protocol: ssl"), "does not speak ssl to instances"),
+        (
+            "",
+            listener("protocol: ssl, instance_protocol: http, certificates: { certificate: a, key: b }"),
+            "write tcp or ssl",
+        ),
+        ("", listener("protocol: https"), "`certificates` is missing"),
+        ("", listener(&format!("protocol: https, {two}")), "a classic listener has one certificate"),
+        (
+            "",
+            listener(
+                "protocol: ssl, certificates: { certificate: a, key: b }, ssl_policy: TLS13-1-2-2021-06",
+            ),
+            "classic listeners do not speak TLS 1.3",
+        ),
+        (
+            "",
+            [listener("protocol: http"), listener("protocol: http, instance_protocol: https")].join(", "),
+            "another listener speaks http to instance port 80",
+        ),
+        (
+            "",
+            [listener("protocol: tcp, instance_protocol: ssl"), listener("protocol: http")].join(", "),
+            "another listener speaks ssl to instance port 80",
+        ),
+        (&port("proxy_protocol: true"), listener("protocol: http"), "are not told by the PROXY protocol"),
+        (&port("public_keys: [MIIB]"), listener("protocol: tcp"), "instances that speak tcp show no key"),
+        (
+            &port("public_keys: []"),
+            listener("protocol: tcp, instance_protocol: ssl"),
+            "nobody holds one of no keys",
+        ),
+        (&port("public_keys: [key]"), listener("protocol: tcp, instance_protocol: ssl"), "openssl x509"),
+    ] {
+        is_refused(&classic(settings, check, &listeners), expected);
+    }
+    let both = [listener("protocol: http"), listener("protocol: tcp")].join(", ");
+    assert_eq!(taken(&classic("", check, &both)).target_groups.len(), 2, "a group for each layer");
+}
+
 // Conformance: C1.5, C3.5, C3.6, C5.1, C5.4
 #[test]
 fn a_classic_load_balancer_is_within_aws_s_ranges() {

@@ -94,6 +94,7 @@ fn group(number: usize, algorithm: Algorithm) -> anyhow::Result<TargetGroup> {
         algorithm,
         deregistration_delay: Duration::from_secs(300),
         flows: weir_core::definition::FlowSettings::default(),
+        target_tls: weir_core::tls::TargetTls::default(),
         zone: None,
         hold: Duration::from_secs(10),
         slow_start: Duration::ZERO,

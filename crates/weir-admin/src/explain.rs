@@ -282,8 +282,10 @@ fn listener<'s>(question: &Question, url: &Url<'_>, snapshot: &'s Snapshot) -> R
     let all: Vec<&Listener> = snapshot
         .listeners()
         .map(AsRef::as_ref)
-        .filter(|listener| {
-            matches!(listener.kind, ListenerKind::Application { .. } | ListenerKind::ClassicHttp { .. })
+        .filter(|listener| match &listener.kind {
+            ListenerKind::Application { .. } => true,
+            ListenerKind::Classic(classic) => classic.protocol.is_http(),
+            ListenerKind::Network(_) => false,
         })
         .collect();
     let name = |listener: &&Listener| format!("{}:{}", listener.load_balancer, listener.bind.port());

@@ -278,11 +278,11 @@ fn rules(kind: &ListenerKind<GroupIndex>, snapshot: &Snapshot) -> Vec<RuleView> 
         ListenerKind::Network(network) => {
             vec![rule("default".to_owned(), &[], &Action::Forward(network.forward.clone()))]
         }
-        ListenerKind::ClassicHttp { group } | ListenerKind::ClassicTcp { group } => vec![RuleView {
+        ListenerKind::Classic(classic) => vec![RuleView {
             priority: "default".to_owned(),
             conditions: Vec::new(),
             action: "forward".to_owned(),
-            target_groups: vec![(name(*group), 1)],
+            target_groups: vec![(name(classic.group), 1)],
             provenance: None,
         }],
     }

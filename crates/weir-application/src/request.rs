@@ -3,17 +3,16 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
 use weir_auth::Authenticator;
 use weir_core::decide::{Acted, Decision, Outcome};
 use weir_core::definition::ListenerKind;
 use weir_core::rule::Transforms;
-use weir_core::snapshot::{Listener, ListenerIndex, Unavailable};
+use weir_core::snapshot::{ListenerIndex, Unavailable};
 use weir_core::time::Moment;
-use weir_http::record::connection::{Connected, ConnectionId};
+use weir_http::record::connection::ConnectionId;
 use weir_http::record::{self, Observer, Record};
 use weir_http::{
-    Answer, Client, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve,
+    Answer, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve, shake_hands,
     stickiness,
 };
 use weir_net::accept::Accepted;
@@ -64,48 +63,11 @@ impl Application {
             idle_timeout: listener.idle_timeout,
         };
         self.observer.shard().connection_opened();
-        if let Some(client) = self.shake_hands(&listener, &connection, accepted.stream).await {
+        let counted = (&*self.observer, self.exchange.worker.clock);
+        if let Some(client) = shake_hands(&listener, &connection, accepted.stream, &self.tls, counted).await {
             serve(client, connection, &self.exchange.worker, self.clone()).await;
         }
         self.observer.shard().connection_closed();
-    }
-
-    /// The client, with TLS where the listener speaks it; `None` for one with which that failed.
-    async fn shake_hands(
-        &self,
-        listener: &Listener,
-        connection: &Connection,
-        stream: TcpStream,
-    ) -> Option<Client> {
-        let clock = self.exchange.worker.clock;
-        let begun = clock.now();
-        let connected = |handshake| {
-            let latency = clock.now().since(begun);
-            let Connection { id, client, listener, .. } = *connection;
-            self.observer.connected(&Connected { id, client, listener, handshake, latency });
-        };
-        if listener.kind.tls().is_none() {
-            connected(None);
-            return Some(Client::Plain(stream));
-        }
-        // In a box of its own: what a handshake needs is not held for as long as the connection lives.
-        let shaken = match self.tls.get(self.listener) {
-            Some(side) => Box::pin(side.accept(stream)).await,
-            // A reload has just taken it away.
-            None => return None,
-        };
-        match shaken {
-            Ok((stream, handshake)) => {
-                connected(Some(Ok(&handshake)));
-                Some(Client::Secure(Box::new(stream), handshake))
-            }
-            Err(error) => {
-                connected(Some(Err(&error)));
-                self.observer.shard().handshake_failed(error.reason());
-                tracing::debug!(listener = %listener.bind, "TLS handshake failed: {error}");
-                None
-            }
-        }
     }
 
     /// Head → decision → who it is, where a rule asks → the rule's action.

@@ -9,7 +9,7 @@ use weir_core::time::Moment;
 use weir_http::record::connection::ConnectionId;
 use weir_http::record::{self, Observer, Record};
 use weir_http::{
-    Answer, Client, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve,
+    Answer, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve, shake_hands,
 };
 use weir_net::accept::Accepted;
 
@@ -22,6 +22,8 @@ pub struct Classic {
     pub exchange: Rc<Exchange>,
     /// What it counts and logs.
     pub observer: Rc<Observer>,
+    /// What listeners speak TLS with.
+    pub tls: weir_tls::Listeners,
 }
 
 impl Answer for Classic {
@@ -48,7 +50,10 @@ impl Classic {
             idle_timeout: listener.idle_timeout,
         };
         self.observer.shard().connection_opened();
-        serve(Client::Plain(accepted.stream), connection, &self.exchange.worker, self.clone()).await;
+        let counted = (&*self.observer, self.exchange.worker.clock);
+        if let Some(client) = shake_hands(&listener, &connection, accepted.stream, &self.tls, counted).await {
+            serve(client, connection, &self.exchange.worker, self.clone()).await;
+        }
         self.observer.shard().connection_closed();
     }
 

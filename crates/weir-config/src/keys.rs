@@ -89,7 +89,8 @@ objects! {
         later [];
     CLASSIC = "classic load balancer",
         [
-            "access_log", "connection_draining", "cross_zone", "desync_mitigation_mode", "health_check", "idle_timeout", "instances",
+            "access_log", "connection_draining", "cross_zone", "desync_mitigation_mode", "health_check", "idle_timeout",
+            "instance_ports", "instances",
             "listeners", "name", "type",
         ],
         later ["stickiness"];
@@ -141,8 +142,10 @@ objects! {
         ["alpn_policy", "bind", "certificates", "default_action", "protocol", "proxy_protocol", "ssl_policy", "udp_idle_timeout"],
         later ["tcp_idle_timeout"];
     CLASSIC_LISTENER = "classic listener",
-        ["bind", "instance_port", "protocol", "proxy_protocol"],
-        later ["certificate", "instance_protocol"];
+        ["bind", "certificates", "instance_port", "instance_protocol", "protocol", "proxy_protocol", "ssl_policy"],
+        later [];
+    INSTANCE = "instance", ["address", "zone"], later [];
+    INSTANCE_PORT = "instance port", ["port", "proxy_protocol", "public_keys"], later [];
     PROXIES = "proxy_protocol", ["from", "timeout"], later [];
     RULE = "rule", ["actions", "conditions", "priority", "transforms"], later [];
     TRANSFORM = "transform", ["host_header_rewrite", "url_rewrite"], later [];

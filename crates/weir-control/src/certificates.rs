@@ -29,13 +29,18 @@ use weir_tls::{
 /// What clients of application listeners may speak, the preferred first; without HTTP/2 only the second.
 const APPLICATION_ALPN: [Alpn; 2] = [Alpn::Http2, Alpn::Http1];
 
-/// Nothing to agree on, for files that are only looked at.
+/// Nothing to agree on.
 const NO_ALPN: AlpnOffer = AlpnOffer { protocols: &[], is_required: false };
 
 fn alpn<G>(kind: &ListenerKind<G>, http2: bool) -> AlpnOffer {
     use Alpn::{Http1, Http2, Http10};
-    let ListenerKind::Network(network) = kind else {
-        return AlpnOffer { protocols: &APPLICATION_ALPN[usize::from(!http2)..], is_required: true };
+    let network = match kind {
+        ListenerKind::Application { .. } => {
+            return AlpnOffer { protocols: &APPLICATION_ALPN[usize::from(!http2)..], is_required: true };
+        }
+        // Older than ALPN.
+        ListenerKind::Classic(_) => return NO_ALPN,
+        ListenerKind::Network(network) => network,
     };
     let protocols: &[Alpn] = match network.alpn_policy {
         AlpnPolicy::Http1Only => &[Http1, Http10],

@@ -108,9 +108,9 @@ pub fn decide(
                 None => (None, default_action, None),
             }
         }
-        ListenerKind::ClassicHttp { group } | ListenerKind::ClassicTcp { group } => {
+        ListenerKind::Classic(classic) => {
             let context = PickContext { key: 0, now: moment.now, avoid: &[], pinned: None };
-            let outcome = forward(snapshot, *group, worker, &context);
+            let outcome = forward(snapshot, classic.group, worker, &context);
             return Decision { rule: None, outcome, transforms: None, affinity: None, tells_identity };
         }
         // A flow has no request; see [`crate::route`].

@@ -2,6 +2,7 @@
 //!
 //! A definition says what should be; a [`crate::snapshot::Snapshot`] says what is.
 
+mod classic;
 mod flows;
 mod http;
 mod listener;
@@ -11,6 +12,7 @@ mod proxies;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+pub use self::classic::{ClassicListener, ClassicProtocol};
 pub use self::flows::{FlowSettings, OfUnhealthy, ProxyVersion};
 pub use self::http::{DesyncMitigationMode, ForwardedForMode, HttpSettings};
 pub use self::listener::{Listener, ListenerKind};
@@ -28,7 +30,7 @@ use crate::sticky::Stickiness;
 use crate::target::Weight;
 use crate::task::{SourceKind, Task};
 use crate::thresholds::Thresholds;
-use crate::tls::NamedFile;
+use crate::tls::{NamedFile, TargetTls};
 
 /// All load balancers and target groups of one weir.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,6 +86,8 @@ pub struct TargetGroup {
     pub algorithm: Algorithm,
     /// Longest time a draining target keeps what it has: 0 s to 3600 s.
     pub deregistration_delay: Duration,
+    /// How targets are spoken to over TLS, where they are.
+    pub target_tls: TargetTls,
     /// How flows to its targets begin, stay and end.
     pub flows: FlowSettings,
     /// Only targets of this zone, and those that are in none, take traffic; `None` takes those of all zones.

@@ -19,12 +19,15 @@ use crate::sticky::{Affinity, Cookies, Sealing};
 use crate::table::Reader;
 use crate::target::{Target, TargetSerial};
 use crate::time::Moment;
+use crate::tls::TargetTls;
 
 /// How to speak to the targets of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Speech {
     /// With TLS or without.
     pub protocol: TargetProtocol,
+    /// How TLS is spoken.
+    pub tls: TargetTls,
     /// Which HTTP.
     pub version: ProtocolVersion,
     /// The header of the PROXY protocol that a connection begins with, if it does.
@@ -105,6 +108,7 @@ impl Dispatcher {
         let settings = &self.reader.read().group(group)?.settings;
         let speech = Speech {
             protocol: settings.protocol,
+            tls: settings.target_tls.clone(),
             version: settings.protocol_version,
             proxy_protocol: settings.flows.proxy_protocol,
             preserves_client_ip: settings.flows.preserves_client_ip,

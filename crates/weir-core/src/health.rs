@@ -263,6 +263,8 @@ pub enum Probe {
     /// Connects. Passes when the connection is still open 50 ms later: a published container port is accepted by the
     /// engine's own proxy before the task listens, and closed at once.
     Tcp,
+    /// Connects and shakes hands. Nobody asks whose certificate it is.
+    Tls,
 }
 
 /// A set of HTTP statuses: `200`, `200,202`, `200-299`.

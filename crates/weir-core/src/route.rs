@@ -20,8 +20,8 @@ impl Route {
     pub fn of(snapshot: &Snapshot, listener: &Listener, flow: &FlowKey) -> Option<Self> {
         let group = match &listener.kind {
             ListenerKind::Network(network) => draw(&network.forward, flow)?,
-            ListenerKind::ClassicTcp { group } => *group,
-            ListenerKind::Application { .. } | ListenerKind::ClassicHttp { .. } => return None,
+            ListenerKind::Classic(classic) => classic.group,
+            ListenerKind::Application { .. } => return None,
         };
         let sticks = snapshot.group(group).is_some_and(|group| group.settings.flows.sticks_by_source);
         Some(Self { group, key: if sticks { flow.hash_of_source() } else { flow.hash() } })

@@ -1,6 +1,7 @@
 //! What a listener is asked to speak TLS with: files, a security policy, and whether clients show certificates.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::ssl_policy::SslPolicy;
 
@@ -71,6 +72,25 @@ pub struct TrustStore {
     pub ignore_client_certificate_expiry: bool,
     /// Whether clients are told the names of the authorities.
     pub advertise_trust_store_ca_names: bool,
+}
+
+/// How targets are spoken to over TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetTls {
+    /// Whether they are asked for the host that the client wants.
+    pub asks_for_host: bool,
+    /// The keys of which a target has to have one; `None` takes everyone.
+    pub public_keys: Option<Arc<[PublicKey]>>,
+}
+
+/// A public key as it stands in certificates: the DER of a `SubjectPublicKeyInfo`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey(pub Box<[u8]>);
+
+impl Default for TargetTls {
+    fn default() -> Self {
+        Self { asks_for_host: true, public_keys: None }
+    }
 }
 
 impl Tls {

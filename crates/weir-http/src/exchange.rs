@@ -103,7 +103,7 @@ impl Exchange {
             let at =
                 if attempt == 1 && !record.has_waited() { record.began() } else { self.worker.clock.now() };
             record.dispatched(&target, at);
-            let attempted = self.attempt(request, speech, lease).await;
+            let attempted = self.attempt(request, &speech, lease).await;
             match attempted.as_ref().err().map(|unanswered| &unanswered.error) {
                 Some(RequestError::DialFailed(error)) => {
                     record.shard().target_dial_failed(error.has_no_port());
@@ -152,7 +152,7 @@ impl Exchange {
 
     /// One attempt. A kept connection that its target had closed is followed by one that was not kept: that is no failure
     /// of the target, and costs nobody's budget.
-    async fn attempt(&self, request: Request, speech: Speech, lease: Lease) -> Result<Response, Unanswered> {
+    async fn attempt(&self, request: Request, speech: &Speech, lease: Lease) -> Result<Response, Unanswered> {
         let unanswered = match self.targets.connect(lease.target(), speech, &request).await {
             Ok(Link::Http1(connection)) => match connection.send(request, lease).await {
                 Ok(response) => return Ok(response),

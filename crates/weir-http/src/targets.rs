@@ -105,7 +105,7 @@ impl Targets {
     pub(crate) async fn connect(
         &self,
         target: &Arc<Target>,
-        speech: Speech,
+        speech: &Speech,
         request: &Request,
     ) -> Result<Link, RequestError> {
         let kept = match speech.version {
@@ -125,7 +125,7 @@ impl Targets {
     pub(crate) async fn connect_anew(
         &self,
         target: &Arc<Target>,
-        speech: Speech,
+        speech: &Speech,
         request: &Request,
     ) -> Result<Link, RequestError> {
         let state = &request.parts().connection;
@@ -146,7 +146,7 @@ impl Targets {
     async fn share(
         &self,
         target: &Arc<Target>,
-        speech: Speech,
+        speech: &Speech,
         request: &Request,
     ) -> Result<Stream, RequestError> {
         let mut openings = 0;
@@ -169,7 +169,7 @@ impl Targets {
     }
 
     /// A connection that is being opened and will have room for one more request; one that is begun, if there is none.
-    fn opening(&self, target: &Arc<Target>, speech: Speech, request: &Request) -> Rc<Opening> {
+    fn opening(&self, target: &Arc<Target>, speech: &Speech, request: &Request) -> Rc<Opening> {
         let shared = self.shared.borrow();
         let known = shared.get(&target.serial).into_iter().flatten();
         let most = known.map(|shared| shared.connection.most()).max().unwrap_or(STREAMS_MAX);
@@ -182,6 +182,7 @@ impl Targets {
         let (opener, begun) = Opener::begin();
         under_way.push(Rc::downgrade(&begun));
         // By itself: whoever began it may go away, or get a stream elsewhere.
+        let speech = speech.clone();
         spawn_local(self.clone().open(target.clone(), speech, request.host().to_owned(), opener));
         begun
     }
@@ -189,7 +190,7 @@ impl Targets {
     /// Opens a connection that requests share.
     async fn open(self, target: Arc<Target>, speech: Speech, host: String, opener: Opener) {
         let dialled = async {
-            let socket = dial(target.addr, speech, &host, self.tls.clone()).await?;
+            let socket = dial(target.addr, &speech, &host, self.tls.clone()).await?;
             SharedConnection::begin(socket, self.departures.of(&target), self.freed.clone()).await
         };
         match dialled.await {
@@ -259,7 +260,12 @@ impl Targets {
 }
 
 /// Dials, and shakes hands where the group's targets speak TLS, asking for `host`.
-async fn dial(addr: TargetAddr, speech: Speech, host: &str, tls: TargetSide) -> Result<Socket, RequestError> {
+async fn dial(
+    addr: TargetAddr,
+    speech: &Speech,
+    host: &str,
+    tls: TargetSide,
+) -> Result<Socket, RequestError> {
     let stream = weir_net::dial::dial(addr).await.map_err(RequestError::DialFailed)?;
     if speech.protocol != TargetProtocol::Https {
         return Ok(Socket::Plain(stream));
@@ -268,7 +274,8 @@ async fn dial(addr: TargetAddr, speech: Speech, host: &str, tls: TargetSide) -> 
         ProtocolVersion::Http1 => &[Alpn::Http1],
         ProtocolVersion::Http2 | ProtocolVersion::Grpc => &[Alpn::Http2],
     };
-    let shaken = tls.connect(stream, Some(host), alpn).await;
+    let host = speech.tls.asks_for_host.then_some(host);
+    let shaken = tls.connect_to_holder(stream, host, alpn, speech.tls.public_keys.as_deref()).await;
     let (stream, _) = shaken.map_err(RequestError::TargetHandshakeFailed)?;
     Ok(Socket::Target(Box::new(stream)))
 }

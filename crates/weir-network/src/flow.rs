@@ -199,7 +199,7 @@ impl Flows {
             let dialled =
                 if speech.preserves_client_ip { dial_as(flow.client, addr).await } else { dial(addr).await };
             let connected = match dialled {
-                Ok(stream) => self.prepare_target(stream, speech, flow).await,
+                Ok(stream) => self.prepare_target(stream, &speech, flow).await,
                 Err(error) => Err(FlowError::DialFailed(error)),
             };
             match connected {
@@ -217,7 +217,7 @@ impl Flows {
     async fn prepare_target(
         &self,
         mut stream: TcpStream,
-        speech: Speech,
+        speech: &Speech,
         flow: &mut Flow<'_>,
     ) -> Result<Socket, FlowError> {
         if let Some(version) = speech.proxy_protocol {
@@ -230,8 +230,10 @@ impl Flows {
         }
         let handshake = flow.secured.as_ref().map(|secured| &secured.handshake);
         let name = handshake.and_then(|handshake| handshake.server_name.as_deref());
+        let name = name.filter(|_| speech.tls.asks_for_host);
         let alpn: Vec<Alpn> = handshake.and_then(|handshake| handshake.alpn).into_iter().collect();
-        match Box::pin(self.target_side.connect(stream, name, &alpn)).await {
+        let keys = speech.tls.public_keys.as_deref();
+        match Box::pin(self.target_side.connect_to_holder(stream, name, &alpn, keys)).await {
             Ok((stream, alpn)) => {
                 if let Some(secured) = &mut flow.secured {
                     secured.target_alpn = alpn;
@@ -268,7 +270,7 @@ impl Flows {
         if let Some((log, format)) = &self.log {
             log.line(|line| match (format, &flow.listener.kind) {
                 (LogFormat::Json, _) => line::json(flow, line),
-                (LogFormat::Elb, ListenerKind::ClassicTcp { .. }) => line::classic(flow, line),
+                (LogFormat::Elb, ListenerKind::Classic(_)) => line::classic(flow, line),
                 (LogFormat::Elb, _) => line::network(flow, line),
             });
         }

@@ -123,6 +123,18 @@ pub(crate) fn read(certificate: &CertificateDer<'_>) -> Option<Facts> {
     })
 }
 
+/// The public key of a certificate, as a whole `SubjectPublicKeyInfo`; `None` when it is not a certificate.
+pub(crate) fn public_key<'c>(certificate: &'c CertificateDer<'_>) -> Option<&'c [u8]> {
+    const VERSION: u8 = 0xa0;
+    let mut inner = Der::new(certificate).enter(SEQUENCE)?.enter(SEQUENCE)?;
+    inner.take_if(VERSION);
+    inner.take(INTEGER)?;
+    for _before_the_key in ["algorithm", "issuer", "validity", "subject"] {
+        inner.take(SEQUENCE)?;
+    }
+    inner.element().filter(|element| element.tag == SEQUENCE).map(|element| element.whole)
+}
+
 fn key(mut info: Der<'_>) -> Option<Key> {
     const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
     const ELLIPTIC_CURVE: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];

@@ -1,6 +1,9 @@
 //! The side toward targets: TLS on a connection to one.
 //!
-//! Like AWS's load balancers, weir does not ask who the target is: its certificate may be anyone's, or have ended.
+//! Like AWS's load balancers, weir does not ask who the target is: its certificate may be anyone's, or have ended. Only classic
+//! load balancers may name the public keys of their instances.
+
+mod holder;
 
 use std::sync::Arc;
 
@@ -13,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use weir_core::tls::PublicKey;
 
 use crate::HANDSHAKE_DEADLINE;
 use crate::error::HandshakeError;
@@ -42,13 +46,31 @@ impl TargetSide {
         server_name: Option<&str>,
         alpn: &[Alpn],
     ) -> Result<(TlsStream<TcpStream>, Option<Alpn>), HandshakeError> {
+        self.connect_to_holder(stream, server_name, alpn, None).await
+    }
+
+    /// The same with a target that has to hold one of `keys`, if there are any. No session is resumed then.
+    ///
+    /// # Errors
+    /// [`HandshakeError`]; the connection is closed.
+    pub async fn connect_to_holder(
+        &self,
+        stream: TcpStream,
+        server_name: Option<&str>,
+        alpn: &[Alpn],
+        keys: Option<&[PublicKey]>,
+    ) -> Result<(TlsStream<TcpStream>, Option<Alpn>), HandshakeError> {
         let name = server_name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
         let name = match name {
             Some(name) => name,
             None => ServerName::from(stream.peer_addr()?.ip()),
         };
         let set = usize::from(alpn.contains(&Alpn::Http1)) + 2 * usize::from(alpn.contains(&Alpn::Http2));
-        let shaken = timeout(HANDSHAKE_DEADLINE, self.0[set].connect(name, stream)).await;
+        let connector = match keys {
+            Some(keys) => TlsConnector::from(Arc::new(holder::config(alpn, keys))),
+            None => self.0[set].clone(),
+        };
+        let shaken = timeout(HANDSHAKE_DEADLINE, connector.connect(name, stream)).await;
         let stream = shaken.map_err(|_| HandshakeError::Deadline)??;
         let agreed = Alpn::of(stream.get_ref().1.alpn_protocol());
         Ok((stream, agreed))
@@ -68,10 +90,18 @@ impl std::fmt::Debug for TargetSide {
 }
 
 fn config(alpn: &[Alpn], provider: &Arc<CryptoProvider>) -> ClientConfig {
+    let anyone = Anyone(provider.signature_verification_algorithms.supported_schemes());
+    verifying(Arc::new(anyone), alpn, provider)
+}
+
+fn verifying(
+    verifier: Arc<dyn ServerCertVerifier>,
+    alpn: &[Alpn],
+    provider: &Arc<CryptoProvider>,
+) -> ClientConfig {
     let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let builder = builder.expect("the provider has suites and groups for both versions");
-    let anyone = Arc::new(Anyone(provider.signature_verification_algorithms.supported_schemes()));
-    let mut config = builder.dangerous().with_custom_certificate_verifier(anyone).with_no_client_auth();
+    let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|alpn| alpn.as_str().as_bytes().to_vec()).collect();
     config
 }

@@ -156,12 +156,15 @@ impl Serving {
                 authenticator: authenticator.clone(),
                 signer: format!("app/{}", listener.load_balancer),
             })),
-            ListenerKind::ClassicHttp { .. } => Server::Classic(Rc::new(Classic {
-                listener: listener.index,
-                exchange: exchange.clone(),
-                observer: observer(),
-            })),
-            ListenerKind::ClassicTcp { .. } | ListenerKind::Network(_) => Server::Flows(Rc::new(Flows::new(
+            ListenerKind::Classic(ref classic) if classic.protocol.is_http() => {
+                Server::Classic(Rc::new(Classic {
+                    listener: listener.index,
+                    exchange: exchange.clone(),
+                    observer: observer(),
+                    tls: self.tls.clone(),
+                }))
+            }
+            ListenerKind::Classic(_) | ListenerKind::Network(_) => Server::Flows(Rc::new(Flows::new(
                 listener,
                 self.worker.clone(),
                 self.dispatcher.clone(),

@@ -1,29 +1,42 @@
 //! Classic load balancers: instances with static ports, written as target groups that nobody has to name.
 
+mod backend;
+mod health;
+
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use weir_core::address::TargetAddr;
 use weir_core::definition::{
-    Algorithm, FlowSettings, ListenerKind, ProtocolVersion, TargetGroup, TargetProtocol, TargetSelector,
+    Algorithm, ClassicListener, ClassicProtocol, FlowSettings, ListenerKind, ProtocolVersion, TargetGroup,
+    TargetProtocol, TargetSelector,
 };
-use weir_core::health::{HealthCheck, Probe, StatusMatcher, Thresholds};
+use weir_core::health::HealthCheck;
 use weir_core::name::{GroupName, LoadBalancerName};
+use weir_core::ssl_policy::{SslPolicy, TlsVersion};
 use weir_core::target::Weight;
+use weir_core::tls::{TargetTls, Tls};
 
-use super::{Groups, Named, target_group};
+use self::backend::InstancePort;
+use super::load_balancer::speaks;
+use super::{Groups, Named, tls};
 use crate::keys;
 use crate::read::{Fields, Reader, items};
-use crate::tree::Node;
+use crate::tree::{Node, Value};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-const USER_AGENT: &str = "ELB-HealthChecker/1.0";
+/// The policy of listeners that write none. Source: Classic Load Balancer, "Predefined SSL security policies".
+const SSL_POLICY: &str = "2016-08";
 
 /// The instances of a classic load balancer, and how they are checked and drained.
 pub(super) struct Instances<'n> {
     node: &'n Node,
-    addrs: Vec<IpAddr>,
+    /// Each with the zone that it is in, where that is said.
+    addrs: Vec<(IpAddr, Option<String>)>,
+    ports: BTreeMap<u16, InstancePort<'n>>,
     health_check: Option<HealthCheck>,
     deregistration_delay: Duration,
 }
@@ -33,17 +46,18 @@ impl<'n> Instances<'n> {
         let node = fields.require(reader, "instances", "[127.0.0.11, 127.0.0.12]");
         let mut addrs = Vec::new();
         for node in node.map_or(&[][..], |node| items(node)) {
-            let Some(addr) = reader.parsed(node, "an IP address", "127.0.0.11") else { continue };
-            if addrs.contains(&addr) {
+            let Some((addr, zone)) = instance(node, reader) else { continue };
+            if addrs.iter().any(|(known, _)| *known == addr) {
                 reader.problem(node, &format!("instance {addr} is written twice"), Some("write it once"));
             }
-            addrs.push(addr);
+            addrs.push((addr, zone));
         }
         let check = fields.require(reader, "health_check", "{ target: \"HTTP:8081/healthz\" }");
         Self {
             node: fields.node(),
             addrs,
-            health_check: check.and_then(|node| health_check(node, reader)),
+            ports: backend::read(fields, reader),
+            health_check: check.and_then(|node| health::read(node, reader)),
             deregistration_delay: draining(fields, reader),
         }
     }
@@ -56,24 +70,24 @@ impl<'n> Instances<'n> {
         groups: &mut Groups<'n>,
         reader: &mut Reader<'_>,
     ) -> Option<ListenerKind<GroupName>> {
-        let protocol = match fields.get("protocol") {
-            Some(node) => protocol(node, reader),
-            None => Some(TargetProtocol::Http),
+        let spoken = speaks(fields, &["http", "https", "tcp", "ssl"], reader);
+        let tls = secured(fields, spoken, reader);
+        let protocol = match spoken {
+            Some("https") => ClassicProtocol::Https,
+            Some("ssl") => ClassicProtocol::Ssl,
+            Some("tcp") => ClassicProtocol::Tcp,
+            _ => ClassicProtocol::Http,
         };
+        let back = instance_protocol(fields, protocol, reader);
         let port_node = fields.require(reader, "instance_port", "8081")?;
         let port = reader.number(port_node, 1..=65_535_u16);
-        let (protocol, port, load_balancer) = (protocol?, port?, load_balancer?);
-        let (word, algorithm) = match protocol {
-            TargetProtocol::Http | TargetProtocol::Https => ("http", Algorithm::LeastOutstandingRequests),
-            TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Tls | TargetProtocol::Udp => {
-                ("tcp", Algorithm::RoundRobin)
-            }
-        };
-        let name = GroupName::parse(&format!("{load_balancer}-{word}-{port}"));
+        let (_, port, load_balancer) = (spoken?, port?, load_balancer?);
+        let name = GroupName::parse(&format!("{load_balancer}-{}-{port}", back.as_str()));
         let Ok(name) = name else {
             reader.problem(self.node, "the load balancer's name is too long", Some("choose a shorter one"));
             return None;
         };
+        self.check_shared_port(port_node, load_balancer, (port, back), groups, reader);
         match groups.named.get(&name) {
             Some(taken) if !std::ptr::eq(taken.node, self.node) => {
                 let cause = format!("a target group is called {name}, the name of this listener's own");
@@ -86,42 +100,96 @@ impl<'n> Instances<'n> {
                     name.clone(),
                     Named {
                         node: self.node,
-                        protocol: Some(protocol),
+                        protocol: Some(targets_of(back)),
                         stickiness: None,
                         crosses_zones: None,
                         is_used: true,
                     },
                 );
-                groups.resolved.push(self.target_group(name.clone(), protocol, algorithm, port)?);
+                groups.resolved.push(self.target_group(name.clone(), back, port, reader)?);
             }
         }
-        Some(match protocol {
-            TargetProtocol::Http | TargetProtocol::Https => ListenerKind::ClassicHttp { group: name },
-            TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Tls | TargetProtocol::Udp => {
-                ListenerKind::ClassicTcp { group: name }
+        Some(ListenerKind::Classic(ClassicListener { protocol, tls, group: name }))
+    }
+
+    /// Warns of what is written about instance ports that no listener leads to.
+    pub(super) fn check_ports(&self, groups: &Groups<'_>, reader: &mut Reader<'_>) {
+        for (port, written) in &self.ports {
+            let leads_there = |selector: &TargetSelector| matches!(selector, TargetSelector::Address { addr, .. } if addr.port() == *port);
+            let own = groups.resolved.iter().filter(|group| {
+                groups.named.get(&group.name).is_some_and(|named| std::ptr::eq(named.node, self.node))
+            });
+            if !own.flat_map(|group| &group.targets).any(leads_there) {
+                let cause = format!("no listener leads to instance port {port}");
+                reader.warning(written.node, &cause, Some("take it out"));
             }
-        })
+        }
+    }
+
+    /// Listeners share an instance port only if both speak to it over TLS, or neither does.
+    fn check_shared_port(
+        &self,
+        node: &Node,
+        load_balancer: &LoadBalancerName,
+        (port, back): (u16, ClassicProtocol),
+        groups: &Groups<'_>,
+        reader: &mut Reader<'_>,
+    ) {
+        let others: &[&str] = if is_secure(back) { &["http", "tcp"] } else { &["https", "ssl"] };
+        let is_taken = |word: &&&str| {
+            let name = GroupName::parse(&format!("{load_balancer}-{word}-{port}"));
+            name.is_ok_and(|name| {
+                groups.named.get(&name).is_some_and(|named| std::ptr::eq(named.node, self.node))
+            })
+        };
+        if let Some(other) = others.iter().find(is_taken) {
+            let cause = format!("another listener speaks {other} to instance port {port}");
+            reader.problem(node, &cause, Some("speak to one port over TLS always, or never"));
+        }
     }
 
     fn target_group(
         &self,
         name: GroupName,
-        protocol: TargetProtocol,
-        algorithm: Algorithm,
+        back: ClassicProtocol,
         port: u16,
+        reader: &mut Reader<'_>,
     ) -> Option<TargetGroup> {
-        let target = |ip: &IpAddr| TargetSelector::Address {
-            zone: None,
+        let target = |(ip, zone): &(IpAddr, Option<String>)| TargetSelector::Address {
+            zone: zone.clone(),
             addr: TargetAddr(SocketAddr::new(*ip, port)),
             weight: Weight::ONE,
         };
+        let written = self.ports.get(&port);
+        let (mut proxy_protocol, mut public_keys) = (None, None);
+        if let Some(written) = written {
+            (proxy_protocol, public_keys) = (written.proxy_protocol, written.public_keys.clone());
+            if proxy_protocol.is_some() && back != ClassicProtocol::Tcp {
+                let cause =
+                    format!("instances that speak {} are not told by the PROXY protocol", back.as_str());
+                reader.problem(written.node, &cause, Some("take `proxy_protocol` out"));
+            }
+            if public_keys.is_some() && !is_secure(back) {
+                let cause = format!("instances that speak {} show no key", back.as_str());
+                reader.problem(
+                    written.node,
+                    &cause,
+                    Some("take `public_keys` out, or speak https or ssl to it"),
+                );
+            }
+        }
         Some(TargetGroup {
             name,
-            protocol,
+            protocol: targets_of(back),
             protocol_version: ProtocolVersion::Http1,
-            algorithm,
+            algorithm: if back.is_http() {
+                Algorithm::LeastOutstandingRequests
+            } else {
+                Algorithm::RoundRobin
+            },
             deregistration_delay: self.deregistration_delay,
-            flows: FlowSettings { connection_termination: true, ..FlowSettings::default() },
+            target_tls: TargetTls { asks_for_host: false, public_keys },
+            flows: FlowSettings { connection_termination: true, proxy_protocol, ..FlowSettings::default() },
             zone: None,
             hold: Duration::ZERO,
             slow_start: Duration::ZERO,
@@ -138,66 +206,65 @@ impl<'n> Instances<'n> {
     }
 }
 
-fn protocol(node: &Node, reader: &mut Reader<'_>) -> Option<TargetProtocol> {
-    if let Some(text @ ("https" | "ssl")) = reader.text(node) {
-        let cause = format!("{text} listeners are not supported yet by this version of weir");
-        reader.problem(node, &cause, Some("write http or tcp"));
-        return None;
+/// An instance: its address, or that with its zone.
+fn instance(node: &Node, reader: &mut Reader<'_>) -> Option<(IpAddr, Option<String>)> {
+    const EXAMPLE: &str = "127.0.0.11";
+    if let Value::Scalar(_) = node.value {
+        return Some((reader.parsed(node, "an IP address", EXAMPLE)?, None));
     }
-    reader.choice(node, &[("http", TargetProtocol::Http), ("tcp", TargetProtocol::Tcp)])
+    let fields = reader.fields(node, &keys::INSTANCE)?;
+    let addr = fields.require(reader, "address", EXAMPLE)?;
+    let zone = fields.get("zone").and_then(|node| reader.text(node)).map(ToOwned::to_owned);
+    Some((reader.parsed(addr, "an IP address", EXAMPLE)?, zone))
 }
 
-fn health_check(node: &Node, reader: &mut Reader<'_>) -> Option<HealthCheck> {
-    let fields = reader.fields(node, &keys::CLASSIC_HEALTH_CHECK)?;
-    let target = fields.require(reader, "target", "\"HTTP:8081/healthz\"");
-    let target = target.and_then(|node| health_check_target(node, reader));
-    let (interval, timeout) = target_group::timing(fields, Duration::from_secs(60), reader);
-    let mut threshold = |name: &str, default| {
-        fields.get(name).and_then(|node| reader.number(node, 1..=10_u8)).unwrap_or(default)
-    };
-    let thresholds = Thresholds {
-        healthy: threshold("healthy_threshold", 10),
-        unhealthy: threshold("unhealthy_threshold", 2),
-    };
-    let (probe, port) = target?;
-    Some(HealthCheck { probe, port: Some(port), interval, timeout, thresholds })
+/// What a listener speaks TLS with: one certificate, and a policy from before TLS 1.3.
+fn secured(fields: Fields<'_>, spoken: Option<&str>, reader: &mut Reader<'_>) -> Option<Arc<Tls>> {
+    let word = if spoken == Some("ssl") { "ssl" } else { "https" };
+    let tls = tls::read(fields, spoken, word, reader).filter(|_| spoken == Some(word))?;
+    if let (Some(node), 2..) = (fields.get("certificates"), tls.certificates.len()) {
+        let cause = "a classic listener has one certificate";
+        reader.problem(node, cause, Some("write one, or use an application load balancer"));
+    }
+    let mut tls = Arc::unwrap_or_clone(tls);
+    match fields.get("ssl_policy") {
+        None => tls.policy = SslPolicy::named(SSL_POLICY)?,
+        Some(node) if tls.policy.allows(TlsVersion::V1_3) => {
+            let cause = "classic listeners do not speak TLS 1.3";
+            let remedy = format!("write ELBSecurityPolicy-{SSL_POLICY} or ELBSecurityPolicy-TLS-1-2-2017-01");
+            reader.problem(node, cause, Some(&remedy));
+        }
+        Some(_) => {}
+    }
+    Some(Arc::new(tls))
 }
 
-/// Reads `HTTP:8081/healthz` or `TCP:8081`.
-fn health_check_target(node: &Node, reader: &mut Reader<'_>) -> Option<(Probe, u16)> {
-    const REMEDY: Option<&str> = Some("write it like \"HTTP:8081/healthz\" or \"TCP:8081\"");
-    let text = reader.text(node)?;
-    let wrong = format!("{text:?} is not a health check target");
-    let Some((protocol, rest)) = text.split_once(':') else {
-        reader.problem(node, &wrong, REMEDY);
-        return None;
-    };
-    let (port, path) = match rest.find('/') {
-        Some(slash) => (&rest[..slash], Some(&rest[slash..])),
-        None => (rest, None),
-    };
-    let port = port.parse().ok().filter(|port: &u16| *port != 0);
-    match (protocol, port, path) {
-        ("HTTP", Some(port), Some(path)) if target_group::is_path(path) => {
-            let probe = Probe::Http {
-                is_tls: false,
-                version: ProtocolVersion::Http1,
-                path: path.to_owned(),
-                matcher: StatusMatcher::ok(),
-                user_agent: USER_AGENT,
-            };
-            Some((probe, port))
-        }
-        ("TCP", Some(port), None) => Some((Probe::Tcp, port)),
-        ("HTTPS" | "SSL", ..) => {
-            let cause = format!("{protocol} health checks are not supported yet by this version of weir");
-            reader.problem(node, &cause, REMEDY);
-            None
-        }
-        _ => {
-            reader.problem(node, &wrong, REMEDY);
-            None
-        }
+/// What the instances speak: something of the same layer, what clients speak unless it is written.
+fn instance_protocol(fields: Fields<'_>, front: ClassicProtocol, reader: &mut Reader<'_>) -> ClassicProtocol {
+    use ClassicProtocol::{Http, Https, Ssl, Tcp};
+    let choices =
+        if front.is_http() { [("http", Http), ("https", Https)] } else { [("tcp", Tcp), ("ssl", Ssl)] };
+    let Some(node) = fields.get("instance_protocol") else { return front };
+    if let Some(text @ ("http" | "https" | "tcp" | "ssl")) = reader.text(node)
+        && choices.iter().all(|(word, _)| *word != text)
+    {
+        let cause = format!("a listener of {} does not speak {text} to instances", front.as_str());
+        reader.problem(node, &cause, Some(&format!("write {} or {}", choices[0].0, choices[1].0)));
+        return front;
+    }
+    reader.choice(node, &choices).unwrap_or(front)
+}
+
+fn is_secure(protocol: ClassicProtocol) -> bool {
+    matches!(protocol, ClassicProtocol::Https | ClassicProtocol::Ssl)
+}
+
+fn targets_of(back: ClassicProtocol) -> TargetProtocol {
+    match back {
+        ClassicProtocol::Http => TargetProtocol::Http,
+        ClassicProtocol::Https => TargetProtocol::Https,
+        ClassicProtocol::Ssl => TargetProtocol::Tls,
+        ClassicProtocol::Tcp => TargetProtocol::Tcp,
     }
 }
 

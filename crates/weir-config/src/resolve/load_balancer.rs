@@ -68,9 +68,11 @@ pub(super) fn read<'n>(
         }),
         Type::Classic => {
             let instances = classic::Instances::read(fields, reader);
-            listeners(fields, &keys::CLASSIC_LISTENER, places, reader, |fields, reader| {
+            let listeners = listeners(fields, &keys::CLASSIC_LISTENER, places, reader, |fields, reader| {
                 instances.listener(fields, name.as_ref(), groups, reader)
-            })
+            });
+            instances.check_ports(groups, reader);
+            listeners
         }
     };
     if fields.get("listeners").is_none_or(|node| items(node).is_empty()) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use weir_core::definition::{Algorithm, ProtocolVersion, TargetGroup, TargetProtocol, TargetSelector};
 use weir_core::health::{HealthCheck, Probe, StatusMatcher, Thresholds};
 use weir_core::name::GroupName;
+use weir_core::tls::TargetTls;
 
 use super::{Groups, Named, ejection, flows, group_health, limits, list, stickiness, target};
 use crate::config::Discovery;
@@ -108,6 +109,7 @@ pub(super) fn read<'n>(
             health_check,
             targets,
             flows,
+            target_tls: TargetTls::default(),
             zone: None,
         });
     }

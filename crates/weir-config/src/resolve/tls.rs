@@ -301,7 +301,7 @@ mod tests {
             |group: &str| match parsed(group).unwrap().config.definitions.target_groups[0].health_check.probe
             {
                 weir_core::health::Probe::Http { is_tls, .. } => is_tls,
-                weir_core::health::Probe::Tcp => panic!("{group} is HTTP"),
+                weir_core::health::Probe::Tcp | weir_core::health::Probe::Tls => panic!("{group} is HTTP"),
             };
         assert!(is_asked_over_tls("protocol: https"));
         assert!(!is_asked_over_tls("protocol: https, health_check: { protocol: http }"));

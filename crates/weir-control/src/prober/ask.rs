@@ -58,6 +58,10 @@ async fn judge(plan: &Plan, seen: &mut Option<u16>) -> Verdict {
         }
         match &plan.check.probe {
             Probe::Tcp => stays_open(stream).await,
+            Probe::Tls => match plan.tls.connect(stream, None, &[]).await {
+                Ok(_) => Ok(()),
+                Err(_) => Err(UnhealthyReason::FailedHealthChecks),
+            },
             Probe::Http { is_tls, version, path, matcher, user_agent } => {
                 let question = Question::of(plan.addr, *is_tls, path, user_agent);
                 let status = if *is_tls {

@@ -108,6 +108,7 @@ fn append_json(line: &mut Vec<u8>, group: &str, addr: TargetAddr, probe: &Probe,
 fn kind(probe: &Probe) -> &'static str {
     match probe {
         Probe::Tcp => "tcp",
+        Probe::Tls => "tls",
         Probe::Http { is_tls, version, .. } => match (version, is_tls) {
             (ProtocolVersion::Http1, false) => "http",
             (ProtocolVersion::Http1, true) => "https",

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::classic::ClassicListener;
 use super::network::NetworkListener;
 use super::proxies::Proxies;
 use crate::address::ListenAddr;
@@ -35,16 +36,8 @@ pub enum ListenerKind<G> {
         /// What it changes of header fields, whatever the rule.
         headers: Arc<HeaderRules>,
     },
-    /// HTTP requests to static instance ports, without rules.
-    ClassicHttp {
-        /// The instances at this listener's instance port.
-        group: G,
-    },
-    /// TCP connections to static instance ports.
-    ClassicTcp {
-        /// The instances at this listener's instance port.
-        group: G,
-    },
+    /// HTTP requests or TCP connections to static instance ports, without rules.
+    Classic(ClassicListener<G>),
     /// Flows by flow hash.
     Network(NetworkListener<G>),
 }
@@ -54,7 +47,7 @@ impl<G> ListenerKind<G> {
     pub fn load_balancer_type(&self) -> &'static str {
         match self {
             Self::Application { .. } => "application",
-            Self::ClassicHttp { .. } | Self::ClassicTcp { .. } => "classic",
+            Self::Classic(_) => "classic",
             Self::Network(_) => "network",
         }
     }
@@ -64,16 +57,16 @@ impl<G> ListenerKind<G> {
         match self {
             Self::Application { tls, .. } => tls.as_ref(),
             Self::Network(network) => network.tls.as_ref(),
-            Self::ClassicHttp { .. } | Self::ClassicTcp { .. } => None,
+            Self::Classic(classic) => classic.tls.as_ref(),
         }
     }
 
-    /// What clients speak: `http`, `https`, `tcp`, `tcp_udp`, `tls` or `udp`.
+    /// What clients speak: `http`, `https`, `ssl`, `tcp`, `tcp_udp`, `tls` or `udp`.
     pub fn protocol(&self) -> &'static str {
         match self {
             Self::Application { tls: Some(_), .. } => "https",
-            Self::Application { .. } | Self::ClassicHttp { .. } => "http",
-            Self::ClassicTcp { .. } => "tcp",
+            Self::Application { .. } => "http",
+            Self::Classic(classic) => classic.protocol.as_str(),
             Self::Network(network) => network.protocol.as_str(),
         }
     }
@@ -81,7 +74,7 @@ impl<G> ListenerKind<G> {
     /// Whether connections of TCP come to it.
     pub fn has_tcp(&self) -> bool {
         match self {
-            Self::Application { .. } | Self::ClassicHttp { .. } | Self::ClassicTcp { .. } => true,
+            Self::Application { .. } | Self::Classic(_) => true,
             Self::Network(network) => network.protocol.has_tcp(),
         }
     }
@@ -89,7 +82,7 @@ impl<G> ListenerKind<G> {
     /// Whether datagrams of UDP come to it.
     pub fn has_udp(&self) -> bool {
         match self {
-            Self::Application { .. } | Self::ClassicHttp { .. } | Self::ClassicTcp { .. } => false,
+            Self::Application { .. } | Self::Classic(_) => false,
             Self::Network(network) => network.protocol.has_udp(),
         }
     }
@@ -98,7 +91,7 @@ impl<G> ListenerKind<G> {
     pub fn rules(&self) -> &[Rule<G>] {
         match self {
             Self::Application { rules, .. } => rules,
-            Self::ClassicHttp { .. } | Self::ClassicTcp { .. } | Self::Network(_) => &[],
+            Self::Classic(_) | Self::Network(_) => &[],
         }
     }
 
@@ -120,8 +113,11 @@ impl<G> ListenerKind<G> {
                     .collect(),
                 default_action: default_action.map_groups(resolve),
             },
-            Self::ClassicHttp { group } => ListenerKind::ClassicHttp { group: resolve(group) },
-            Self::ClassicTcp { group } => ListenerKind::ClassicTcp { group: resolve(group) },
+            Self::Classic(classic) => ListenerKind::Classic(ClassicListener {
+                protocol: classic.protocol,
+                tls: classic.tls.clone(),
+                group: resolve(&classic.group),
+            }),
             Self::Network(network) => ListenerKind::Network(network.map_groups(resolve)),
         }
     }
@@ -132,7 +128,7 @@ impl<G> ListenerKind<G> {
             Self::Application { rules, default_action, .. } => {
                 rules.iter().map(|rule| &rule.action).chain([default_action]).flat_map(forwarded_to).collect()
             }
-            Self::ClassicHttp { group } | Self::ClassicTcp { group } => vec![group],
+            Self::Classic(classic) => vec![&classic.group],
             Self::Network(network) => network.forward.groups.iter().map(|(group, _)| group).collect(),
         }
     }

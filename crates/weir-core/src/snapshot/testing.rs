@@ -50,6 +50,7 @@ pub(crate) fn settings(name: &str, algorithm: Algorithm) -> TargetGroup {
         algorithm,
         deregistration_delay: Duration::from_secs(30),
         flows: crate::definition::FlowSettings::default(),
+        target_tls: crate::tls::TargetTls::default(),
         zone: None,
         hold: Duration::ZERO,
         slow_start: Duration::ZERO,
