@@ -62,6 +62,7 @@ mod publish;
 mod real_clients;
 mod refusals;
 mod reload;
+mod restart;
 mod retries;
 mod same_picks;
 mod shared;

@@ -65,16 +65,17 @@ pub struct Accepted {
 /// At the limit one connection waits here for its place, so that no idle listener keeps a place from a busy one, and
 /// further ones wait in the kernel's queue, as they do without descriptors; existing ones go on unharmed. What
 /// happened is logged once per stretch. When `stop` completes, what already waits in the queue is still served,
-/// so that closing the socket resets nobody.
+/// so that closing the socket resets nobody; unless the socket `is_shared` by then with somebody else, who serves it.
 pub async fn accept(
     listener: TcpListener,
     limit: ConnectionLimit,
     stop: impl Future<Output = ()>,
+    is_shared: impl Fn() -> bool,
     mut serve: impl FnMut(Accepted),
 ) {
     let mut is_short = false;
     tokio::pin!(stop);
-    loop {
+    while !is_shared() {
         let accepted = tokio::select! {
             biased;
             accepted = listener.accept() => accepted,
@@ -132,10 +133,16 @@ mod tests {
         let held = RefCell::new(Vec::new());
         let limit = ConnectionLimit::new(1);
         let (served, mut serving) = tokio::sync::mpsc::unbounded_channel();
-        let loops = accept(listener, limit.clone(), std::future::pending(), |accepted| {
-            held.borrow_mut().push(accepted);
-            served.send(()).unwrap();
-        });
+        let loops = accept(
+            listener,
+            limit.clone(),
+            std::future::pending(),
+            || false,
+            |accepted| {
+                held.borrow_mut().push(accepted);
+                served.send(()).unwrap();
+            },
+        );
         let story = async {
             let _first = TcpStream::connect(addr).await.unwrap();
             serving.recv().await.unwrap();
