@@ -1,138 +1,22 @@
 //! A restart without loss: another process takes weir's place.
 
+mod world;
+
+use std::collections::BTreeSet;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::thread;
 
-use rustix::process::Signal;
-use weir_tests::target::respond;
-use weir_tests::udp_target::{UdpClient, UdpTarget};
-use weir_tests::{Client, DEADLINE, FakeTarget, Folder, Lineage, free_port, get, loopback, wait_until};
+use rustix::process::{Signal, kill_process};
+use weir_tests::lineage::open_files;
+use weir_tests::udp_target::UdpClient;
+use weir_tests::{
+    Binary, Client, DEADLINE, FakeTarget, Folder, Lineage, get, loopback, quiet_port, wait_until,
+};
 
-/// So many answers are waited for before and after something happens under load.
-const SOME: usize = 20;
-
-/// Targets of every kind, and where a weir before them listens.
-struct World {
-    http: SocketAddr,
-    tcp: SocketAddr,
-    udp: SocketAddr,
-    admin: SocketAddr,
-    web: FakeTarget,
-    db: FakeTarget,
-    dns: [UdpTarget; 3],
-    /// Has the target answer one request for `/slow`.
-    answer: Sender<()>,
-}
-
-impl World {
-    fn new() -> Self {
-        let (answer, may_answer) = channel();
-        let may_answer = Mutex::new(may_answer);
-        let web = FakeTarget::behaving(move |received, stream| {
-            if received.request_line.contains("/slow") {
-                let _ = may_answer.lock().unwrap().recv();
-            }
-            respond(stream, 200, "answered")
-        });
-        let [http, tcp, udp, admin] = [(); 4].map(|()| loopback(free_port()));
-        let (db, dns) = (FakeTarget::echoing("db"), ["a", "b", "c"].map(UdpTarget::named));
-        Self { http, tcp, udp, admin, web, db, dns, answer }
-    }
-
-    /// A configuration with these settings, and these further keys of the application load balancer's.
-    fn yaml_with(&self, settings: &str, more: &str) -> String {
-        let Self { http, tcp, udp, admin, web, db, dns, .. } = self;
-        let dns: Vec<String> = dns.iter().map(UdpTarget::yaml).collect();
-        let listener = |addr: &SocketAddr, keys: &str| format!("listeners: [{{ bind: \"{addr}\", {keys} }}]");
-        [
-            format!("admin: {{ bind: \"{admin}\" }}"),
-            settings.to_owned(),
-            "target_groups:".to_owned(),
-            format!("  - {{ name: web, targets: [{}] }}", web.yaml()),
-            format!("  - {{ name: db, protocol: tcp, targets: [{}] }}", db.yaml()),
-            format!("  - {{ name: dns, protocol: udp, targets: [{}] }}", dns.join(", ")),
-            "load_balancers:".to_owned(),
-            format!(
-                "  - {{ name: edge, type: application, {more}{} }}",
-                listener(http, "default_action: { forward: web }")
-            ),
-            format!(
-                "  - {{ name: flows, type: network, {} }}",
-                listener(tcp, "default_action: { forward: db }")
-            ),
-            format!(
-                "  - {{ name: names, type: network, {} }}",
-                listener(udp, "protocol: udp, default_action: { forward: dns }")
-            ),
-        ]
-        .join("\n")
-    }
-
-    fn yaml(&self, settings: &str) -> String {
-        self.yaml_with(settings, "")
-    }
-
-    fn start(&self, settings: &str) -> Lineage {
-        Lineage::start(self.admin, &self.yaml(settings), |_: &mut Command| {})
-    }
-
-    /// A flow of TCP, which has said something both ways.
-    fn flow(&self) -> Client {
-        let mut client = Client::connect(self.tcp);
-        assert_eq!(client.line().unwrap(), "db");
-        talk(&mut client, "hello");
-        client
-    }
-
-    /// Requests and flows one after another, of every kind, while `story` happens. Each of them must succeed.
-    fn under_load(&self, story: impl FnOnce(&dyn Fn())) {
-        let (is_over, counts) = (AtomicBool::new(false), [(); 3].map(|()| AtomicUsize::new(0)));
-        let forever = |count: &AtomicUsize, step: &dyn Fn()| {
-            while !is_over.load(Relaxed) {
-                step();
-                count.fetch_add(1, Relaxed);
-            }
-        };
-        let more_answers = || {
-            let before = counts.each_ref().map(|count| count.load(Relaxed));
-            let have_come =
-                || counts.iter().zip(before).all(|(count, before)| count.load(Relaxed) >= before + SOME);
-            wait_until("each load goes on", have_come);
-        };
-        thread::scope(|scope| {
-            scope.spawn(|| forever(&counts[0], &|| assert_eq!(get(self.http, "/").status, 200)));
-            scope.spawn(|| forever(&counts[1], &|| drop(self.flow())));
-            scope.spawn(|| {
-                let client = UdpClient::of(self.udp);
-                let target = client.ask("first");
-                forever(&counts[2], &|| assert_eq!(client.ask("again"), target));
-            });
-            // A load that fails must not be waited for: its panic is the test's.
-            let _over = Over(&is_over);
-            story(&more_answers);
-        });
-    }
-}
-
-/// Ends the loads, also when the story fails.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
-}
-
-fn talk(client: &mut Client, words: &str) {
-    client.send(words);
-    assert_eq!(client.exactly(words.len()).expect("the flow is open"), words.as_bytes());
-}
+use world::{World, talk};
 
 #[test]
 fn nothing_that_is_begun_during_restarts_fails_whatever_the_number_of_workers() {
@@ -201,6 +85,30 @@ fn what_is_under_way_goes_on_in_the_old_process_which_then_ends() {
 }
 
 #[test]
+fn the_old_process_keeps_no_listening_socket_and_a_new_one_has_no_more_open_than_the_first() {
+    let world = World::new();
+    let mut weir = world.start("workers: 2");
+    let first = weir.serving();
+    let (flow, before) = (world.flow(), open_files(first));
+    weir.restart();
+    let sockets = |process| {
+        let files = open_files(process);
+        files
+            .into_iter()
+            .filter(|file| file.to_string_lossy().starts_with("socket:"))
+            .collect::<BTreeSet<_>>()
+    };
+    wait_until("both have no socket in common", || sockets(first).is_disjoint(&sockets(weir.serving())));
+    drop(flow);
+    weir.first_ends();
+    weir.restart();
+    weir.restart();
+    let flow = world.flow();
+    wait_until("no more is open", || open_files(weir.serving()).len() <= before.len());
+    drop(flow);
+}
+
+#[test]
 fn a_new_process_that_cannot_serve_leaves_the_old_one_as_it_was() {
     let world = World::new();
     let mut weir = world.start("workers: 2");
@@ -235,7 +143,7 @@ fn a_new_process_that_cannot_serve_leaves_the_old_one_as_it_was() {
     talk(&mut flow, "still here");
     wait_until("nobody else is left", || weir.later().is_empty());
     weir.folder().write("weir.yaml", &world.yaml("workers: 2"));
-    weir.replace_program(&format!("exec {} \"$@\"", weir_tests::Binary::path().display()));
+    weir.replace_program(&format!("exec {} \"$@\"", Binary::path().display()));
     weir.restart();
     assert_eq!(get(world.http, "/").status, 200, "a program that can serve takes over");
 }
@@ -263,11 +171,11 @@ fn the_old_process_refuses_what_is_the_new_one_s_and_ends_when_it_is_told_to() {
     let first = weir.serving();
     let flow = world.flow();
     weir.restart();
-    rustix::process::kill_process(first, Signal::USR2).unwrap();
+    kill_process(first, Signal::USR2).unwrap();
     weir.wait_for("restart refused: process");
-    rustix::process::kill_process(first, Signal::HUP).unwrap();
+    kill_process(first, Signal::HUP).unwrap();
     weir.wait_for("reload refused: process");
-    rustix::process::kill_process(first, Signal::TERM).unwrap();
+    kill_process(first, Signal::TERM).unwrap();
     weir.wait_for("a second signal ends at once");
     drop(flow);
     weir.first_ends();
@@ -298,13 +206,13 @@ fn flows_of_datagrams_keep_their_targets() {
 fn listeners_may_come_and_go_with_a_restart() {
     let world = World::new();
     let mut weir = world.start("workers: 2");
-    let (more, yaml) = (loopback(free_port()), world.yaml("workers: 2"));
+    let (more, yaml) = (loopback(quiet_port()), world.yaml("workers: 2"));
     weir.folder().write("weir.yaml", &yaml.replace(&world.tcp.to_string(), &more.to_string()));
     weir.restart();
     weir.first_ends();
     let mut flow = Client::connect(more);
     assert_eq!(flow.line().unwrap(), "db");
-    assert!(std::net::TcpStream::connect(world.tcp).is_err(), "nobody listens there any more");
+    assert!(TcpStream::connect(world.tcp).is_err(), "nobody listens there any more");
     weir.folder().write(
         "weir.yaml",
         &yaml.replace(&format!("bind: \"{}\", protocol", world.udp), "bind: \"127.0.0.1:0\", protocol"),
@@ -338,6 +246,27 @@ fn both_processes_write_one_access_log_and_one_memory() {
     });
     let remembered = read("memory/file.json");
     assert!(remembered.contains(&world.web.addr().port().to_string()), "{remembered}");
+}
+
+#[test]
+fn clients_stay_with_their_targets_though_no_secret_is_written() {
+    let world = World::new();
+    let others = ["a", "b", "c", "d"].map(FakeTarget::answering);
+    let targets = format!("targets: [{}]", others.each_ref().map(FakeTarget::yaml).join(", "));
+    let sticky = "stickiness: { type: lb_cookie, duration: 1h }, targets";
+    let yaml = world.yaml("workers: 2").replace(
+        &format!("name: web, targets: [{}]", world.web.yaml()),
+        &format!("name: web, {}", targets.replace("targets", sticky)),
+    );
+    let mut weir = Lineage::start(world.admin, &yaml, |_| {});
+    let first = get(world.http, "/");
+    let cookie = first.header("set-cookie").split(';').next().unwrap().to_owned();
+    weir.restart();
+    weir.first_ends();
+    for _ in 0..8 {
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n");
+        assert_eq!(Client::connect(world.http).ask(head).body, first.body);
+    }
 }
 
 #[test]

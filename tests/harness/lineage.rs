@@ -149,6 +149,15 @@ impl Lineage {
     }
 }
 
+/// What a process has open.
+///
+/// # Panics
+/// When it has ended.
+pub fn open_files(process: Pid) -> Vec<PathBuf> {
+    let folder = fs::read_dir(format!("/proc/{}/fd", process.as_raw_nonzero())).expect("the process runs");
+    folder.flatten().filter_map(|file| fs::read_link(file.path()).ok()).collect()
+}
+
 /// Every process number that stands between these words.
 fn processes(log: &str, [before, after]: [&str; 2]) -> Vec<Pid> {
     let numbers = log.split(before).skip(1).filter_map(|rest| rest.split_once(after)?.0.parse().ok());
@@ -163,6 +172,9 @@ fn runs(process: Pid) -> bool {
 
 impl Drop for Lineage {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            tell(&self.log());
+        }
         // Oldest first: whoever is gone starts nobody.
         drop(self.first.take());
         for process in self.later() {
@@ -170,4 +182,9 @@ impl Drop for Lineage {
             let _ = kill_process(process, Signal::KILL);
         }
     }
+}
+
+#[expect(clippy::print_stderr, reason = "whoever reads why a test failed wants to know what weir said")]
+fn tell(log: &str) {
+    eprintln!("{log}");
 }

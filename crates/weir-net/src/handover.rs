@@ -22,7 +22,7 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
 /// Some of the sockets.
 const SOCKETS: u8 = b's';
-/// There are no more sockets.
+/// There are no more sockets; what else is handed over follows.
 const ALL: u8 = b'a';
 /// The new weir can serve.
 const READY: u8 = b'r';
@@ -46,7 +46,7 @@ struct Channel(UnixStream);
 /// A message.
 struct Message {
     kind: Option<u8>,
-    text: String,
+    content: Vec<u8>,
     descriptors: Vec<OwnedFd>,
 }
 
@@ -61,16 +61,16 @@ impl Predecessor {
         Ok((Self(Channel::new(ours)?), theirs))
     }
 
-    /// Hands sockets over. They stay open here.
+    /// Hands sockets over, and a few `words` that nobody else may know. The sockets stay open here.
     ///
     /// # Errors
     /// When the new weir has ended.
-    pub async fn give(&self, sockets: &[OwnedFd]) -> io::Result<()> {
+    pub async fn give(&self, sockets: &[OwnedFd], words: &[u8]) -> io::Result<()> {
         for some in sockets.chunks(DESCRIPTORS_MAX) {
             let some: Vec<BorrowedFd<'_>> = some.iter().map(AsFd::as_fd).collect();
-            self.0.send(SOCKETS, "", &some).await?;
+            self.0.send(SOCKETS, b"", &some).await?;
         }
-        self.0.send(ALL, "", &[]).await
+        self.0.send(ALL, words, &[]).await
     }
 
     /// Waits until the new weir is ready; otherwise why it is not, or `None` when it has ended without a word.
@@ -81,7 +81,7 @@ impl Predecessor {
         let message = self.0.receive().await.map_err(|_| None)?;
         match message.kind {
             Some(READY) => Ok(()),
-            Some(FAILED) => Err(Some(message.text)),
+            Some(FAILED) => Err(Some(String::from_utf8_lossy(&message.content).into_owned())),
             _ => Err(None),
         }
     }
@@ -91,7 +91,7 @@ impl Predecessor {
     /// # Errors
     /// When it has ended.
     pub async fn let_serve(&self) -> io::Result<()> {
-        self.0.send(SERVE, "", &[]).await
+        self.0.send(SERVE, b"", &[]).await
     }
 }
 
@@ -104,18 +104,18 @@ impl Successor {
         Ok(Self(Channel::new(descriptor)?))
     }
 
-    /// Receives every socket that is handed over.
+    /// Receives every socket that is handed over, and the words with them.
     ///
     /// # Errors
     /// When the old weir has ended, or there are not enough descriptors left.
-    pub async fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
+    pub async fn take(&self) -> io::Result<(Vec<OwnedFd>, Vec<u8>)> {
         let mut sockets = Vec::new();
         loop {
             let message = self.0.receive().await?;
             sockets.extend(message.descriptors);
             match message.kind {
                 Some(SOCKETS) => {}
-                Some(ALL) => return Ok(sockets),
+                Some(ALL) => return Ok((sockets, message.content)),
                 _ => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
         }
@@ -126,7 +126,7 @@ impl Successor {
     /// # Errors
     /// When it shall not: the old weir has ended.
     pub async fn ready(&self) -> io::Result<()> {
-        self.0.send(READY, "", &[]).await?;
+        self.0.send(READY, b"", &[]).await?;
         match self.0.receive().await?.kind {
             Some(SERVE) => Ok(()),
             _ => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -136,7 +136,7 @@ impl Successor {
     /// Says why this weir cannot serve.
     pub async fn fail(&self, why: &str) {
         // An old weir that has gone need not know.
-        let _ = self.0.send(FAILED, why, &[]).await;
+        let _ = self.0.send(FAILED, why.as_bytes(), &[]).await;
     }
 }
 
@@ -146,15 +146,15 @@ impl Channel {
         Ok(Self(UnixStream::from_std(descriptor.into())?))
     }
 
-    async fn send(&self, kind: u8, text: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let text = &text.as_bytes()[..text.len().min(MESSAGE_BYTES_MAX - 1)];
+    async fn send(&self, kind: u8, content: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let content = &content[..content.len().min(MESSAGE_BYTES_MAX - 1)];
         let send = || {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
             let mut rights = SendAncillaryBuffer::new(&mut space);
             if !descriptors.is_empty() {
                 rights.push(SendAncillaryMessage::ScmRights(descriptors));
             }
-            let parts = [IoSlice::new(std::slice::from_ref(&kind)), IoSlice::new(text)];
+            let parts = [IoSlice::new(std::slice::from_ref(&kind)), IoSlice::new(content)];
             Ok(sendmsg(&self.0, &parts, &mut rights, SendFlags::NOSIGNAL)?)
         };
         self.0.async_io(Interest::WRITABLE, send).await.map(drop)
@@ -179,8 +179,8 @@ impl Channel {
         };
         let (length, descriptors) = self.0.async_io(Interest::READABLE, receive).await?;
         let received = &bytes[..length];
-        let text = String::from_utf8_lossy(received.get(1..).unwrap_or_default()).into_owned();
-        Ok(Message { kind: received.first().copied(), text, descriptors })
+        let content = received.get(1..).unwrap_or_default().to_owned();
+        Ok(Message { kind: received.first().copied(), content, descriptors })
     }
 }
 
@@ -201,11 +201,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let sockets: Vec<OwnedFd> = (0..150).map(|_| listener.try_clone().unwrap().into()).collect();
-        let (given, received) = tokio::join!(old.give(&sockets), new.sockets());
+        let (given, received) = tokio::join!(old.give(&sockets, b"hush"), new.take());
         given.unwrap();
         drop((listener, sockets));
-        let received = received.unwrap();
-        assert_eq!(received.len(), 150);
+        let (received, words) = received.unwrap();
+        assert_eq!((received.len(), &words[..]), (150, &b"hush"[..]));
         let listener = TcpListener::from(received.into_iter().next_back().unwrap());
         assert_eq!(listener.accept().unwrap().1, client.local_addr().unwrap());
     }
@@ -234,7 +234,7 @@ mod tests {
     async fn the_new_one_does_not_serve_when_the_old_one_has_ended() {
         let (old, new) = channel();
         drop(old);
-        assert!(new.sockets().await.is_err());
+        assert!(new.take().await.is_err());
         assert!(new.ready().await.is_err());
     }
 }

@@ -31,6 +31,7 @@ use weir_net::inherited::Inherited;
 use weir_net::worker::{Publications, Worker, spawn};
 use weir_telemetry::Telemetry;
 use weir_telemetry::access_log::LogWriter;
+use weir_tls::OwnSecret;
 
 pub use crate::setup::Setup;
 use crate::sources::{REPORTS_MAX, Sources};
@@ -102,17 +103,18 @@ impl Process {
     /// # Errors
     /// [`ProcessError`]; nothing runs then.
     pub fn start(setup: Setup) -> Result<Self, ProcessError> {
-        let process = Self::prepare(setup, Inherited::default())?;
+        let process = Self::prepare(setup, Inherited::default(), OwnSecret::random())?;
         process.open();
         Ok(process)
     }
 
-    /// Starts workers and control, with the sockets that another process has handed over where they are listened on.
+    /// Starts workers and control, with the sockets that another process has handed over where they are listened on, and
+    /// its secret where none is written.
     /// Discovery and health checks begin; nothing is accepted before [`Process::open`].
     ///
     /// # Errors
     /// [`ProcessError`]; nothing runs then.
-    pub fn prepare(setup: Setup, mut inherited: Inherited) -> Result<Self, ProcessError> {
+    pub fn prepare(setup: Setup, mut inherited: Inherited, own: OwnSecret) -> Result<Self, ProcessError> {
         let clock = Clock::start();
         let telemetry = Telemetry::default();
         let log_writer = LogWriter::start(telemetry.clone())?;
@@ -132,7 +134,7 @@ impl Process {
 
         let count = setup.workers.map_or_else(core_count, NonZeroUsize::get);
         let limit = ConnectionLimit::new(setup.connections_max);
-        let tls = weir_tls::Listeners::default();
+        let tls = weir_tls::Listeners::new(own);
         let mut assignment_senders = Vec::new();
         let mut workers = Vec::new();
         for number in 0..count {
@@ -230,6 +232,11 @@ impl Process {
     /// Where the admin port listens.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// The secret that is used where none is written, to be handed over.
+    pub fn own_secret(&self) -> &OwnSecret {
+        self.handle.tls.own()
     }
 
     /// Where each listener accepts connections, with its load balancer's name and type, in order.

@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use weir::process::Process;
 use weir_net::handover::{Predecessor, Successor};
 use weir_net::inherited::Inherited;
+use weir_tls::OwnSecret;
 
 use super::notify::notify;
 
@@ -39,7 +40,7 @@ struct Starting {
     channel: Predecessor,
 }
 
-/// Starts the program anew, with the same arguments, and hands it every socket of `process`. When this returns the new weir
+/// Starts the program anew, with the same arguments, and hands it every socket of `process`, and its secret. When this returns the new weir
 /// serves, and says which process it is.
 ///
 /// # Errors
@@ -49,7 +50,7 @@ pub(crate) async fn replace(process: &Process) -> Result<u32, String> {
     let mut starting = Starting::begin()?;
     let settled = async {
         // A new weir that has ended meanwhile is told of below.
-        let _ = starting.channel.give(&sockets).await;
+        let _ = starting.channel.give(&sockets, process.own_secret().as_bytes()).await;
         starting.channel.readiness().await
     };
     let Ok(readiness) = timeout(READY_WITHIN, settled).await else {
@@ -130,12 +131,15 @@ impl Replaced {
         Ok(Some(Self(Successor::new(channel)?)))
     }
 
-    /// What it listens on.
+    /// What it listens on, and its secret.
     ///
     /// # Errors
     /// When it has ended.
-    pub(crate) async fn sockets(&self) -> io::Result<Inherited> {
-        Inherited::new(self.0.sockets().await?)
+    pub(crate) async fn inheritance(&self) -> io::Result<(Inherited, OwnSecret)> {
+        let (sockets, secret) = self.0.take().await?;
+        // Another version's may have another form.
+        let secret = OwnSecret::handed_over(&secret).unwrap_or_else(OwnSecret::random);
+        Ok((Inherited::new(sockets)?, secret))
     }
 
     /// Tells it why this weir cannot take its place.

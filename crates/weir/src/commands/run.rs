@@ -11,6 +11,7 @@ use weir::process::{Process, Setup};
 use weir_config::{Discovery, DockerSource};
 use weir_core::address::ListenAddr;
 use weir_net::inherited::Inherited;
+use weir_tls::OwnSecret;
 
 use super::notify::notify;
 use super::restart::{Replaced, announce_successor, replace};
@@ -35,9 +36,9 @@ pub(crate) fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::hear()?;
         let replaced = Replaced::find()?;
         let started = match &replaced {
-            None => start(config, Inherited::default()),
-            Some(before) => match before.sockets().await {
-                Ok(inherited) => start(config, inherited),
+            None => start(config, Inherited::default(), OwnSecret::random()),
+            Some(before) => match before.inheritance().await {
+                Ok((inherited, secret)) => start(config, inherited, secret),
                 Err(error) => Err(NotStarted::Failed(anyhow::Error::new(error).context(HANDOVER))),
             },
         };
@@ -93,12 +94,12 @@ impl NotStarted {
     }
 }
 
-fn start(config: Option<&Path>, inherited: Inherited) -> Result<Process, NotStarted> {
+fn start(config: Option<&Path>, inherited: Inherited, secret: OwnSecret) -> Result<Process, NotStarted> {
     let setup = match config.map(Path::to_owned).or_else(default_config) {
         Some(path) => configured(&path)?,
         None => automatic(),
     };
-    let process = Process::prepare(setup, inherited).context("cannot start");
+    let process = Process::prepare(setup, inherited, secret).context("cannot start");
     process.map_err(NotStarted::Failed)
 }
 
