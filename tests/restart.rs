@@ -223,6 +223,27 @@ fn listeners_may_come_and_go_with_a_restart() {
 }
 
 #[test]
+fn connections_that_wait_at_a_listener_that_goes_are_served_by_the_old_process() {
+    let world = World::new();
+    let mut weir = world.start("workers: 1\nlimits: { connections: 1 }");
+    let first = world.flow();
+    // One of them waits for its place, the other in the kernel.
+    let mut waiting = [(); 2].map(|()| Client::connect(world.tcp));
+    let elsewhere = loopback(quiet_port()).to_string();
+    let yaml = world.yaml("workers: 1").replace(&world.tcp.to_string(), &elsewhere);
+    weir.folder().write("weir.yaml", &yaml);
+    weir.restart();
+    drop(first);
+    for client in &mut waiting {
+        assert_eq!(client.line().as_deref(), Some("db"));
+        client.finish();
+        assert!(client.is_closed());
+    }
+    drop(waiting);
+    weir.first_ends();
+}
+
+#[test]
 fn both_processes_write_one_access_log_and_one_memory() {
     let (world, folder) = (World::new(), Folder::new());
     fs::create_dir(folder.path().join("targets")).unwrap();

@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use weir_core::address::ClientAddr;
 
+use crate::bind::BACKLOG;
+
 /// Pause before accepting again when descriptors or connections have run out. Arbitrary: long enough to cost nothing,
 /// short enough that a freed place is taken at once.
 const BACK_OFF: Duration = Duration::from_millis(20);
@@ -65,7 +67,8 @@ pub struct Accepted {
 /// At the limit one connection waits here for its place, so that no idle listener keeps a place from a busy one, and
 /// further ones wait in the kernel's queue, as they do without descriptors; existing ones go on unharmed. What
 /// happened is logged once per stretch. When `stop` completes, what already waits in the queue is still served,
-/// so that closing the socket resets nobody; unless the socket `is_shared` by then with somebody else, who serves it.
+/// so that closing the socket resets nobody. When it `is_shared` with another process by then, whose share never ends, that is
+/// no more than can have waited.
 pub async fn accept(
     listener: TcpListener,
     limit: ConnectionLimit,
@@ -75,7 +78,11 @@ pub async fn accept(
 ) {
     let mut is_short = false;
     tokio::pin!(stop);
-    while !is_shared() {
+    let mut waiting = BACKLOG;
+    while waiting > 0 {
+        if is_shared() {
+            waiting -= 1;
+        }
         let accepted = tokio::select! {
             biased;
             accepted = listener.accept() => accepted,

@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use weir_core::address::ListenAddr;
 
 /// Connections that may wait to be accepted, per socket.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// Bytes of datagrams that may wait to be received, per socket, with what the kernel needs for them.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
