@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use weir_core::definition::{Algorithm, Definitions, ListenerKind};
+use weir_core::definition::{Algorithm, Definitions, ListenerKind, OfUnhealthy};
+use weir_core::ejection::Ejection;
 use weir_core::health::Probe;
 use weir_tests::yaml::{group_of, network_listener};
 
@@ -99,7 +100,7 @@ fn a_network_load_balancer_and_its_groups_have_aws_s_defaults() {
         let mut definitions = of(protocol, "");
         assert_eq!(definitions.load_balancers[0].idle_timeout, Duration::from_secs(350));
         let group = definitions.target_groups.remove(0);
-        assert_eq!((group.algorithm, group.connection_termination), (Algorithm::FlowHash, terminates));
+        assert_eq!((group.algorithm, group.flows.connection_termination), (Algorithm::FlowHash, terminates));
         assert_eq!(group.deregistration_delay, Duration::from_secs(300));
         assert_eq!(group.health_check.probe, Probe::Tcp);
         assert_eq!((group.health_check.thresholds.healthy, group.health_check.thresholds.unhealthy), (5, 2));
@@ -109,9 +110,66 @@ fn a_network_load_balancer_and_its_groups_have_aws_s_defaults() {
     assert!([200, 301, 399].iter().all(|status| matcher.matches(*status)) && !matcher.matches(400));
     let several = "default_action: { forward: { target_groups: [{ name: db, weight: 999 }, { name: db, weight: 0 }] } }";
     let balancer = taken(&yaml("protocol: tcp", several)).load_balancers.remove(0);
-    let ListenerKind::Network { forward, .. } = &balancer.listeners[0].kind else { panic!("{balancer:?}") };
-    assert_eq!(forward.groups.iter().map(|(_, weight)| *weight).collect::<Vec<_>>(), [999, 0]);
+    let ListenerKind::Network(network) = &balancer.listeners[0].kind else { panic!("{balancer:?}") };
+    assert_eq!(network.forward.groups.iter().map(|(_, weight)| *weight).collect::<Vec<_>>(), [999, 0]);
     is_refused(&yaml("protocol: tcp", &several.replace("999", "1000")), "weight");
+}
+
+// Conformance: B3.9, B3.10, B3.13, B6.2
+#[test]
+fn what_does_not_go_together_in_a_group_of_flows_is_refused() {
+    let forward = "default_action: { forward: db }";
+    for (group, expected) in [
+        (
+            "protocol: udp, unhealthy_connection_termination: true",
+            "are not ended when a target turns unhealthy",
+        ),
+        ("protocol: http, unhealthy_connection_termination: true", "always finish"),
+        ("protocol: tcp, unhealthy_draining_interval: 1s", "are not kept for an interval"),
+        (
+            "protocol: tcp, unhealthy_connection_termination: false, unhealthy_draining_interval: 101h",
+            "unhealthy_draining_interval:",
+        ),
+        ("protocol: tcp, stickiness: {}", "`type` is missing"),
+        ("protocol: tcp, stickiness: { type: lb_cookie }", "clients stick to HTTP targets by cookies"),
+        ("protocol: tcp, stickiness: { type: source_ip, duration: 1h }", "and to others by their address"),
+        ("protocol: tls, stickiness: { type: source_ip }", "do not stick to targets that speak tls"),
+        (
+            "protocol: tcp, load_balancing_algorithm: round_robin, stickiness: { type: source_ip }",
+            "clients stick by flow_hash",
+        ),
+    ] {
+        is_refused(&yaml(group, forward), expected);
+    }
+    let tls = format!("protocol: tls, {TLS} {forward}");
+    is_refused(&yaml("protocol: tcp, stickiness: { type: source_ip }", &tls), "clients of a tls listener");
+    let weighted =
+        "{ forward: { target_groups: [{ name: db }, { name: db }], stickiness: { duration: 1h } } }";
+    let tls = format!("protocol: tls, {TLS} default_action: {weighted}");
+    is_refused(&yaml("protocol: tcp", &tls), "do not stay in their group");
+}
+
+// Conformance: B3.9, B3.10, B7.6
+#[test]
+fn targets_that_turn_unhealthy_end_their_flows_unless_it_is_written_or_udp() {
+    let group = |settings: &str| {
+        let listener = if settings.contains("udp") { "udp" } else { "tcp" };
+        let listener = format!("protocol: {listener}, default_action: {{ forward: db }}");
+        taken(&yaml(settings, &listener)).target_groups.remove(0)
+    };
+    for (settings, of_unhealthy) in [
+        ("protocol: tcp", OfUnhealthy::End),
+        ("protocol: udp", OfUnhealthy::GoOn),
+        ("protocol: tcp, unhealthy_connection_termination: false", OfUnhealthy::GoOn),
+        (
+            "protocol: tcp, unhealthy_connection_termination: false, unhealthy_draining_interval: 100h",
+            OfUnhealthy::EndAfter(Duration::from_secs(360_000)),
+        ),
+    ] {
+        assert_eq!(group(settings).flows.of_unhealthy, of_unhealthy, "{settings}");
+    }
+    assert_eq!(group("protocol: tcp").ejection, Some(Ejection::default()));
+    assert_eq!(group("protocol: udp").ejection, None);
 }
 
 // Conformance: C1.5, C3.5, C3.6, C5.1, C5.4

@@ -10,7 +10,7 @@ use weir_control::Origin;
 use weir_tests::target::{read_chunk, respond};
 use weir_tests::tls::Pair;
 use weir_tests::yaml::{application, forwarding_to, group, group_of};
-use weir_tests::{Client, FakeTarget, Folder, Weir, run, wait_until};
+use weir_tests::{Client, FakeTarget, Folder, Weir, loopback, run, wait_until};
 
 use crate::access_log::{fields, lines};
 
@@ -68,7 +68,7 @@ fn a_client_that_goes_away_frees_the_target() {
     let yaml =
         application(&[group("web", "", &[&target])], "idle_timeout: 8s", "default_action: { forward: web }");
     let weir = Weir::start_healthy(&yaml);
-    let mut client = Client::connect_from(weir_tests::free_port(), weir.listener(0));
+    let mut client = Client::connect_from(loopback(weir_tests::free_port()), weir.listener(0));
     client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     wait_until("the target has the request", || began.load(Relaxed) == 1);
     // With a reset: an end alone might still wait for its answer.
@@ -359,7 +359,7 @@ fn a_client_that_goes_away_is_460_in_the_log() {
     let settings = format!("idle_timeout: 8s, access_log: {{ path: {} }}", path.display());
     let groups = [group("web", "", &[&target])];
     let weir = Weir::start_healthy(&application(&groups, &settings, "default_action: { forward: web }"));
-    let mut client = Client::connect_from(weir_tests::free_port(), weir.listener(0));
+    let mut client = Client::connect_from(loopback(weir_tests::free_port()), weir.listener(0));
     client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     wait_until("the target has the request", || target.received().len() == 1);
     // With a reset: an end alone might still wait for its answer.

@@ -208,7 +208,7 @@ fn groups_share_flows_by_their_weights_and_alike_at_every_weir() {
     let listener = "default_action: { forward: { target_groups: [{ name: many, weight: 3 }, { name: few, weight: 1 }, { name: none, weight: 0 }] } }";
     let weir = Weir::start_healthy(&network_listener(&groups, listener));
     let snapshot = weir.snapshot();
-    let ListenerKind::Network { forward, .. } = &snapshot.listeners().next().unwrap().kind else {
+    let ListenerKind::Network(network) = &snapshot.listeners().next().unwrap().kind else {
         panic!("a network listener")
     };
     let mut many = 0;
@@ -220,7 +220,7 @@ fn groups_share_flows_by_their_weights_and_alike_at_every_weir() {
             listener: ListenAddr(weir.listener(0)),
         };
         // Whoever knows the addresses and the weights knows the group.
-        let group = snapshot.group(*forward.of_key(key.hash()).unwrap()).unwrap();
+        let group = snapshot.group(*network.forward.of_key(key.hash()).unwrap()).unwrap();
         assert_eq!(client.line().as_deref(), Some(group.settings.name.as_str()));
         many += usize::from(group.settings.name.as_str() == "many");
     }

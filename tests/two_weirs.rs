@@ -37,7 +37,11 @@ fn echo(client: &mut Client, words: &str) -> Option<String> {
 /// The targets that a weir leads the flows from all ports to.
 fn targets_of_flows(weirs: &TwoWeirs, number: usize) -> Vec<String> {
     weirs.route(&[number]);
-    PORTS.map(|port| echo(&mut Client::connect_from(port, TwoWeirs::TCP), "hello").unwrap()).collect()
+    PORTS
+        .map(|port| {
+            echo(&mut Client::connect_from(([0, 0, 0, 0], port).into(), TwoWeirs::TCP), "hello").unwrap()
+        })
+        .collect()
 }
 
 /// Whether a weir answers from every task of these, and from no other.

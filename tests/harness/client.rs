@@ -1,7 +1,7 @@
 //! A client that says exactly the bytes it is told to.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
@@ -53,21 +53,19 @@ impl Client {
         Self::over(stream)
     }
 
-    /// Connects to `addr` from a port of its own choice, which is free again at once when the client is dropped: it ends
-    /// its connection with a reset.
+    /// Connects to `addr` from an address of its own choice, whose port is free again at once when the client is dropped: it
+    /// ends its connection with a reset.
     ///
     /// # Panics
     /// When nobody listens there, or the port is taken.
-    pub fn connect_from(port: u16, addr: SocketAddr) -> Self {
+    pub fn connect_from(own: SocketAddr, addr: SocketAddr) -> Self {
         let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         // A program that another test starts meanwhile would hold the port.
         let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None);
         let socket = socket.expect("a socket can be made");
         set_socket_linger(&socket, Some(Duration::ZERO)).expect("a socket can be told how to end");
-        let any =
-            if addr.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
         // Until that program runs, its process still has what this one had open.
-        wait_until(&format!("port {port} is free"), || bind(&socket, &SocketAddr::new(any, port)).is_ok());
+        wait_until(&format!("{own} is free"), || bind(&socket, &own).is_ok());
         connect(&socket, &addr).unwrap_or_else(|error| panic!("connecting to {addr}: {error}"));
         Self::over(socket.into())
     }

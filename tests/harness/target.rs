@@ -1,7 +1,7 @@
 //! Targets that behave as a test wants them to, down to the byte.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -86,7 +86,15 @@ impl FakeTarget {
     /// # Panics
     /// When loopback has no port left.
     pub fn echoing(name: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        Self::echoing_at(IpAddr::from([127, 0, 0, 1]), name)
+    }
+
+    /// The same at a certain address of loopback.
+    ///
+    /// # Panics
+    /// When it has no port left.
+    pub fn echoing_at(ip: IpAddr, name: &str) -> Self {
+        let listener = TcpListener::bind((ip, 0)).expect("loopback has a free port");
         let greeting = format!("{name}\n");
         let echo = move |_: &Received, stream: &mut TcpStream| {
             let _ = stream.write_all(greeting.as_bytes());

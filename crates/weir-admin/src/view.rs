@@ -275,8 +275,8 @@ fn rules(kind: &ListenerKind<GroupIndex>, snapshot: &Snapshot) -> Vec<RuleView> 
             })
             .chain([rule("default".to_owned(), &[], default_action)])
             .collect(),
-        ListenerKind::Network { forward, .. } => {
-            vec![rule("default".to_owned(), &[], &Action::Forward(forward.clone()))]
+        ListenerKind::Network(network) => {
+            vec![rule("default".to_owned(), &[], &Action::Forward(network.forward.clone()))]
         }
         ListenerKind::ClassicHttp { group } | ListenerKind::ClassicTcp { group } => vec![RuleView {
             priority: "default".to_owned(),
@@ -309,7 +309,7 @@ pub(crate) fn target_view(group: &Group, position: usize, member: &Member, now: 
         address: target.addr.to_string(),
         weight: member.weight.get(),
         zone: member.zone.as_deref().map(ToOwned::to_owned),
-        state: member.health.state(),
+        state: member.state(),
         reason: member.health.reason(),
         description: member.health.description(),
         cause: member.cause.to_string(),

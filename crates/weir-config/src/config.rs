@@ -19,6 +19,8 @@ pub struct Config {
     pub admin: Admin,
     /// Worker threads; `None` is one per core. Fixed at start.
     pub workers: Option<NonZeroUsize>,
+    /// The zone that this weir is in: load balancers that do not cross zones give targets of it alone. Fixed at start.
+    pub zone: Option<String>,
     /// What weir must not exceed. Fixed at start.
     pub limits: Limits,
     /// Sources that are followed. Fixed at start.

@@ -26,7 +26,7 @@ objects! {
     ROOT = "configuration",
         [
             "admin", "discovery", "limits", "load_balancers", "remember", "secrets", "shared", "target_groups",
-            "workers",
+            "workers", "zone",
         ],
         later ["certificates"];
     SHARED = "shared configuration", ["load_balancers", "secrets", "target_groups"], later ["certificates"];
@@ -53,9 +53,10 @@ objects! {
     SWARM = "discovery.swarm", ["addresses", "endpoint", "interval"], later [];
     TARGET_GROUP = "target group",
         [
-            "concurrency_limits", "connection_termination", "deregistration_delay", "health_check", "hold",
+            "concurrency_limits", "connection_termination", "cross_zone", "deregistration_delay", "health_check", "hold",
             "load_balancing_algorithm", "load_balancing_anomaly_mitigation", "name", "outlier_ejection", "protocol",
             "protocol_version", "proxy_protocol_v2", "retry_budget", "slow_start", "stickiness", "target_group_health", "targets",
+            "unhealthy_connection_termination", "unhealthy_draining_interval",
         ],
         later ["preserve_client_ip"];
     CONCURRENCY_LIMITS = "concurrency_limits", ["per_group", "per_target"], later [];
@@ -84,11 +85,11 @@ objects! {
         ],
         later [];
     NETWORK = "network load balancer",
-        ["access_log", "idle_timeout", "listeners", "name", "tcp_idle_timeout", "type"],
-        later ["cross_zone"];
+        ["access_log", "cross_zone", "idle_timeout", "listeners", "name", "tcp_idle_timeout", "type"],
+        later [];
     CLASSIC = "classic load balancer",
         [
-            "access_log", "connection_draining", "desync_mitigation_mode", "health_check", "idle_timeout", "instances",
+            "access_log", "connection_draining", "cross_zone", "desync_mitigation_mode", "health_check", "idle_timeout", "instances",
             "listeners", "name", "type",
         ],
         later ["stickiness"];
@@ -105,6 +106,7 @@ objects! {
             "default_actions",
             "mutual_authentication",
             "protocol",
+            "proxy_protocol",
             "routing_http_request_x_amzn_mtls_clientcert_header_name",
             "routing_http_request_x_amzn_mtls_clientcert_issuer_header_name",
             "routing_http_request_x_amzn_mtls_clientcert_leaf_header_name",
@@ -136,11 +138,12 @@ objects! {
         ],
         later [];
     NETWORK_LISTENER = "network listener",
-        ["alpn_policy", "bind", "certificates", "default_action", "protocol", "ssl_policy", "udp_idle_timeout"],
+        ["alpn_policy", "bind", "certificates", "default_action", "protocol", "proxy_protocol", "ssl_policy", "udp_idle_timeout"],
         later ["tcp_idle_timeout"];
     CLASSIC_LISTENER = "classic listener",
-        ["bind", "instance_port", "protocol"],
+        ["bind", "instance_port", "protocol", "proxy_protocol"],
         later ["certificate", "instance_protocol"];
+    PROXIES = "proxy_protocol", ["from", "timeout"], later [];
     RULE = "rule", ["actions", "conditions", "priority", "transforms"], later [];
     TRANSFORM = "transform", ["host_header_rewrite", "url_rewrite"], later [];
     REWRITE = "rewrite", ["regex", "replace"], later [];

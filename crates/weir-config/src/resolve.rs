@@ -9,16 +9,20 @@ mod classic;
 mod discovery;
 mod ecs;
 mod ejection;
+mod flows;
 mod group_health;
 mod header_rules;
 mod limits;
 mod load_balancer;
+mod network;
+mod proxies;
 mod rule;
 mod stickiness;
 mod swarm;
 mod target;
 mod target_group;
 mod tls;
+mod zone;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -65,6 +69,8 @@ struct Named<'n> {
     protocol: Option<TargetProtocol>,
     /// By which cookie clients stick to its targets, if they do.
     stickiness: Option<StickinessKind>,
+    /// Whether it gives targets of all zones, where that is written.
+    crosses_zones: Option<bool>,
     is_used: bool,
 }
 
@@ -110,13 +116,15 @@ pub(crate) fn resolve(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
     let remember =
         fields.get("remember").and_then(|node| reader.text(node)).map(|path| reader.folder().join(path));
     let shared = fields.get("shared").and_then(|node| shared(fields, node, reader));
+    let zone = fields.get("zone").and_then(|node| reader.text(node)).map(ToOwned::to_owned);
     let definitions = match fields.get("shared") {
         Some(_) => Definitions::default(),
-        None => definitions(root, fields, admin, &discovery, reader),
+        None => definitions(root, fields, admin, (&discovery, zone.as_deref()), reader),
     };
     Some(Config {
         admin: Admin { bind: admin },
         workers: workers.and_then(NonZeroUsize::new),
+        zone,
         limits,
         discovery,
         remember,
@@ -128,7 +136,8 @@ pub(crate) fn resolve(root: &Node, reader: &mut Reader<'_>) -> Option<Config> {
 /// Reads what several weirs share, for the one with this configuration.
 pub(crate) fn resolve_shared(root: &Node, local: &Config, reader: &mut Reader<'_>) -> Option<Config> {
     let fields = reader.fields(root, &keys::SHARED)?;
-    let definitions = definitions(root, fields, local.admin.bind, &local.discovery, reader);
+    let definitions =
+        definitions(root, fields, local.admin.bind, (&local.discovery, local.zone.as_deref()), reader);
     Some(Config { definitions, ..local.clone() })
 }
 
@@ -137,7 +146,7 @@ fn definitions(
     root: &Node,
     fields: Fields<'_>,
     admin: SocketAddr,
-    discovery: &Discovery,
+    (discovery, zone): (&Discovery, Option<&str>),
     reader: &mut Reader<'_>,
 ) -> Definitions {
     let mut groups = Groups::default();
@@ -148,6 +157,9 @@ fn definitions(
     let mut load_balancers = Vec::new();
     for node in list(fields, "load_balancers") {
         load_balancers.extend(load_balancer::read(node, &mut groups, &mut places, reader));
+    }
+    if let Some(zone) = zone {
+        zone::restrict(zone, &load_balancers, &mut groups, reader);
     }
     check_places(fields, admin, &places, reader);
     check_names(fields, reader);
@@ -165,7 +177,7 @@ fn definitions(
     }
     let secrets = tls::secrets(fields, reader);
     Definitions {
-        load_balancers,
+        load_balancers: load_balancers.into_iter().map(|(load_balancer, _)| load_balancer).collect(),
         target_groups: groups.resolved,
         cookie_secrets: secrets.cookies,
         tls_tickets: secrets.tls_tickets,

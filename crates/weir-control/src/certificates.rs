@@ -34,10 +34,10 @@ const NO_ALPN: AlpnOffer = AlpnOffer { protocols: &[], is_required: false };
 
 fn alpn<G>(kind: &ListenerKind<G>, http2: bool) -> AlpnOffer {
     use Alpn::{Http1, Http2, Http10};
-    let ListenerKind::Network { alpn_policy, .. } = kind else {
+    let ListenerKind::Network(network) = kind else {
         return AlpnOffer { protocols: &APPLICATION_ALPN[usize::from(!http2)..], is_required: true };
     };
-    let protocols: &[Alpn] = match alpn_policy {
+    let protocols: &[Alpn] = match network.alpn_policy {
         AlpnPolicy::Http1Only => &[Http1, Http10],
         AlpnPolicy::Http2Only => &[Http2],
         AlpnPolicy::Http2Optional => &[Http1, Http10, Http2],

@@ -139,7 +139,7 @@ impl Prober {
             Some(port) => TargetAddr(SocketAddr::new(member.target.addr.ip(), port)),
             None => member.target.addr,
         };
-        Plan { addr, check, proxy_protocol: group.settings.proxy_protocol, tls: self.tls.clone() }
+        Plan { addr, check, proxy_protocol: group.settings.flows.proxy_protocol, tls: self.tls.clone() }
     }
 }
 

@@ -84,7 +84,7 @@ pub fn definitions(tasks: &[Arc<Task>], bind: ListenAddr) -> Definitions {
         idle_timeout: Duration::from_secs(60),
         logs: crate::logs::Logs::default(),
         http: crate::definition::HttpSettings::default(),
-        listeners: vec![Listener { bind, kind }],
+        listeners: vec![Listener { bind, proxies: None, kind }],
     };
     Definitions { load_balancers: vec![load_balancer], target_groups, ..Definitions::default() }
 }
@@ -114,8 +114,8 @@ pub(crate) fn target_group(name: GroupName, targets: Vec<TargetSelector>) -> Tar
         protocol_version: ProtocolVersion::Http1,
         algorithm: Algorithm::RoundRobin,
         deregistration_delay: Duration::from_secs(30),
-        connection_termination: false,
-        proxy_protocol: false,
+        flows: crate::definition::FlowSettings::default(),
+        zone: None,
         hold: Duration::from_secs(10),
         slow_start: Duration::ZERO,
         stickiness: None,

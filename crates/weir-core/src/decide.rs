@@ -113,8 +113,8 @@ pub fn decide(
             let outcome = forward(snapshot, *group, worker, &context);
             return Decision { rule: None, outcome, transforms: None, affinity: None, tells_identity };
         }
-        // A flow has no request; see [`place`].
-        ListenerKind::Network { .. } => {
+        // A flow has no request; see [`crate::route`].
+        ListenerKind::Network(_) => {
             let outcome = Outcome::Unavailable { group: None, why: Unavailable::NoTarget };
             return Decision { rule: None, outcome, transforms: None, affinity: None, tells_identity };
         }
@@ -212,6 +212,7 @@ mod tests {
             logs: crate::logs::Logs::default(),
             http: crate::definition::HttpSettings::default(),
             bind: crate::address::ListenAddr("127.0.0.1:80".parse().unwrap()),
+            proxies: None,
             rule_index: crate::rule::RuleIndex::new(&rules),
             logins: Arc::default(),
             kind: ListenerKind::Application {

@@ -2,14 +2,20 @@
 //!
 //! A definition says what should be; a [`crate::snapshot::Snapshot`] says what is.
 
+mod flows;
 mod http;
 mod listener;
+mod network;
+mod proxies;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+pub use self::flows::{FlowSettings, OfUnhealthy};
 pub use self::http::{DesyncMitigationMode, ForwardedForMode, HttpSettings};
-pub use self::listener::{AlpnPolicy, Listener, ListenerKind, NetworkProtocol};
+pub use self::listener::{Listener, ListenerKind};
+pub use self::network::{AlpnPolicy, NetworkListener, NetworkProtocol};
+pub use self::proxies::Proxies;
 
 use crate::address::TargetAddr;
 use crate::ejection::Ejection;
@@ -78,10 +84,10 @@ pub struct TargetGroup {
     pub algorithm: Algorithm,
     /// Longest time a draining target keeps what it has: 0 s to 3600 s.
     pub deregistration_delay: Duration,
-    /// Whether flows that outlive the deregistration delay are closed. HTTP requests always are.
-    pub connection_termination: bool,
-    /// Whether connections to its targets begin with a header of the PROXY protocol. Not of HTTP.
-    pub proxy_protocol: bool,
+    /// How flows to its targets begin, stay and end.
+    pub flows: FlowSettings,
+    /// Only targets of this zone, and those that are in none, take traffic; `None` takes those of all zones.
+    pub zone: Option<String>,
     /// Ours: how long a request or flow waits for a target while the group has none, or only `initial` ones, before
     /// it is answered as AWS would. Zero is AWS.
     pub hold: Duration,

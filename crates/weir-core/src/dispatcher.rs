@@ -8,9 +8,11 @@ use crate::address::ClientAddr;
 use crate::balance::{PickContext, WorkerState};
 use crate::decide::{Acted, Decision, Outcome, act, decide, forward};
 use crate::definition::{ProtocolVersion, TargetProtocol};
+use crate::flow_key::FlowKey;
 use crate::head::Head;
 use crate::lease::Lease;
 use crate::limits::RetryBudget;
+use crate::route::Route;
 use crate::rule::Action;
 use crate::snapshot::{GroupIndex, Listener, ListenerIndex, Snapshot};
 use crate::sticky::{Affinity, Cookies, Sealing};
@@ -64,6 +66,11 @@ impl Dispatcher {
         act(reader.read(), action, head, state, moment)
     }
 
+    /// Where a flow through `listener` goes; see [`Route::of`].
+    pub fn route(&mut self, listener: &Listener, flow: &FlowKey) -> Option<Route> {
+        Route::of(self.reader.read(), listener, flow)
+    }
+
     /// Picks a target of `group` for a flow, or for another attempt; see [`forward`].
     pub fn forward(&mut self, group: GroupIndex, context: &PickContext<'_>) -> Outcome {
         let Self { reader, state, .. } = self;
@@ -97,7 +104,7 @@ impl Dispatcher {
         let speech = Speech {
             protocol: settings.protocol,
             version: settings.protocol_version,
-            proxy_protocol: settings.proxy_protocol,
+            proxy_protocol: settings.flows.proxy_protocol,
         };
         Some((speech, settings.retries))
     }

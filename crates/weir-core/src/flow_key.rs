@@ -55,6 +55,11 @@ impl FlowKey {
         bytes[35..37].copy_from_slice(&self.listener.port().to_be_bytes());
         xxh3_64_with_seed(&bytes, FLOW_SEED)
     }
+
+    /// The hash of the client's address alone, whatever it speaks and from which port, made in the same way.
+    pub fn hash_of_source(&self) -> u64 {
+        xxh3_64_with_seed(&sixteen(self.client.ip()), FLOW_SEED)
+    }
 }
 
 /// An address as 16 bytes, IPv4 mapped into IPv6.
@@ -85,7 +90,10 @@ mod tests {
     }
 
     #[test]
-    fn flows_that_differ_in_the_client_port_hash_apart() {
-        assert_ne!(key("10.0.0.1:40000").hash(), key("10.0.0.1:40001").hash());
+    fn flows_that_differ_in_the_client_port_hash_apart_and_have_one_source() {
+        let (one, other) = (key("10.0.0.1:40000"), key("10.0.0.1:40001"));
+        assert_ne!(one.hash(), other.hash());
+        assert_eq!(one.hash_of_source(), other.hash_of_source());
+        assert_eq!(one.hash_of_source(), key("[::ffff:10.0.0.1]:1").hash_of_source());
     }
 }

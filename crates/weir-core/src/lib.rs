@@ -33,6 +33,7 @@ pub mod path;
 pub mod pattern;
 pub mod reconcile;
 pub mod redirect;
+pub mod route;
 pub mod rule;
 pub mod seal;
 pub mod snapshot;

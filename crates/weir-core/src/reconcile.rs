@@ -7,6 +7,7 @@
 mod arrivals;
 mod comparison;
 mod ejections;
+mod endings;
 mod event;
 mod mischief;
 mod registration;
@@ -93,6 +94,8 @@ struct Record {
     /// Whether nobody was healthy when it was registered: those that are there first do not ramp up, in whatever order they
     /// turn healthy.
     is_among_first: bool,
+    /// Since when it has been unhealthy, where that ends its flows after a while.
+    failed_since: Option<Timestamp>,
     /// When a draining target is removed.
     leaves_at: Option<Timestamp>,
     /// When a target that should leave, and is kept by chaos, does.
@@ -117,10 +120,11 @@ impl State {
         *self.listener_indices.entry((load_balancer.clone(), bind, kind)).or_insert(next)
     }
 
-    /// When [`Event::Due`] is next worth sending: the end of the nearest deregistration delay, or some mischief.
+    /// When [`Event::Due`] is next worth sending: the end of the nearest deregistration delay, of a time for which an unhealthy
+    /// target keeps its flows, or some mischief.
     pub fn next_due(&self) -> Option<Timestamp> {
         let leaving = self.leaving.first().map(|(at, _)| *at);
-        leaving.into_iter().chain(self.next_mischief()).min()
+        leaving.into_iter().chain(self.next_ending()).chain(self.next_mischief()).min()
     }
 
     /// What the operator last asked for.
@@ -155,7 +159,8 @@ pub fn reconcile(state: &mut State, event: Event, now: Timestamp) -> Reconciled 
         }
     }
     state.remove_due(now, &mut transitions);
-    let snapshot = state.rebuild(changed);
+    state.end_kept_flows(now);
+    let snapshot = state.rebuild(changed, now);
     Reconciled { snapshot, transitions }
 }
 
@@ -208,6 +213,7 @@ impl State {
                     logs: load_balancer.logs.clone(),
                     http: load_balancer.http,
                     bind: listener.bind,
+                    proxies: listener.proxies.clone(),
                     rule_index: RuleIndex::new(kind.rules()),
                     logins: crate::authentication::logins(&kind),
                     kind,
@@ -298,7 +304,7 @@ impl State {
                 let cause = "deregistration delay ended";
                 transitions.push(registration::transition(&record.member, Change::Removed, cause));
                 group.is_touched = true;
-                record.member.target.leave();
+                registration::part(&record.member.target, &group.settings);
                 self.homes.remove(&serial);
             }
         }
@@ -306,10 +312,11 @@ impl State {
 
     /// Builds the next snapshot if anything that a reader sees has changed, in a group or elsewhere. Groups that nothing touched are shared
     /// with the one before.
-    fn rebuild(&mut self, mut changed: bool) -> Option<Snapshot> {
+    fn rebuild(&mut self, mut changed: bool, now: Timestamp) -> Option<Snapshot> {
         self.published.resize(self.group_indices.len(), None);
         for group in self.groups.values_mut().filter(|group| group.is_touched) {
             group.is_touched = false;
+            group.keep_flows(now);
             let published = &mut self.published[group.index.0 as usize];
             let is_same = published.as_ref().is_some_and(|built| {
                 built.is_used == group.is_used
@@ -321,6 +328,7 @@ impl State {
                 let members = group.records.iter().map(|record| record.member.clone()).collect();
                 let before = published.as_deref();
                 let built = Group::build(group.index, group.settings.clone(), members, group.is_used, before);
+                endings::tell(&built);
                 *published = Some(Arc::new(built));
             }
         }

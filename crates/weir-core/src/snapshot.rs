@@ -13,7 +13,7 @@ pub use self::member::{Counts, Member};
 use crate::address::ListenAddr;
 use crate::authentication::Oidc;
 use crate::balance::{PickContext, Picker, Table, WorkerState};
-use crate::definition::{HttpSettings, ListenerKind, TargetGroup};
+use crate::definition::{HttpSettings, ListenerKind, Proxies, TargetGroup};
 use crate::health::{Health, UnhealthyReason};
 use crate::lease::Lease;
 use crate::logs::Logs;
@@ -119,6 +119,8 @@ pub struct Listener {
     pub http: HttpSettings,
     /// Where it accepts connections.
     pub bind: ListenAddr,
+    /// The proxies that say who their clients are.
+    pub proxies: Option<Arc<Proxies>>,
     /// What it does with them.
     pub kind: ListenerKind<GroupIndex>,
     /// Where the rules of its kind are found.
@@ -183,11 +185,14 @@ impl Group {
             && (counts.healthy > 0 || out == 0);
         let fails_open = !is_enough && counts.healthy < counts.registered;
         let waits = !settings.hold.is_zero() && members.iter().all(|m| is_waited_for(m.health));
-        let eligible = match (waits, fails_open) {
+        let mut eligible = match (waits, fails_open) {
             (true, _) => Vec::new(),
             (false, true) => registered,
             (false, false) => healthy,
         };
+        if let (Some(zone), false) = (&settings.zone, fails_open) {
+            eligible.retain(|at| members[*at as usize].is_of(zone));
+        }
         let before = before.map(|group| &group.picker);
         let pinnable = settings.stickiness.is_some().then(|| {
             let fingerprint = |at: &u32| (members[*at as usize].target.fingerprint, *at);

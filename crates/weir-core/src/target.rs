@@ -63,13 +63,24 @@ pub struct Target {
     pub group: GroupName,
     /// Set once, when it has left its group for good.
     has_left: AtomicBool,
+    /// Whether its flows are to end.
+    ends_flows: AtomicBool,
 }
 
 impl Target {
     /// A target that has just been registered.
     pub fn new(serial: TargetSerial, addr: TargetAddr, id: TargetId, group: GroupName) -> Self {
         let fingerprint = Fingerprint::of_target(&id);
-        Self { tally: Tally::default(), serial, addr, id, fingerprint, group, has_left: false.into() }
+        Self {
+            tally: Tally::default(),
+            serial,
+            addr,
+            id,
+            fingerprint,
+            group,
+            has_left: false.into(),
+            ends_flows: false.into(),
+        }
     }
 
     /// Whether it has left its group for good, or is about to: no later snapshot has it.
@@ -80,6 +91,16 @@ impl Target {
     /// It leaves for good. Reconciliation alone says so.
     pub fn leave(&self) {
         self.has_left.store(true, Relaxed);
+    }
+
+    /// Whether its flows are to end, because it has left or is unhealthy, and its group would have it so.
+    pub fn ends_flows(&self) -> bool {
+        self.ends_flows.load(Relaxed)
+    }
+
+    /// Says whether its flows are to end. Reconciliation alone does.
+    pub fn end_flows(&self, are_to_end: bool) {
+        self.ends_flows.store(are_to_end, Relaxed);
     }
 }
 

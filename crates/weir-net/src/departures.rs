@@ -1,4 +1,4 @@
-//! Departures: how a connection learns that its target has left for good.
+//! Departures: how a connection learns that its target has left for good, and a flow that it is to end.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,9 +10,21 @@ use std::task::{Context, Poll, Waker};
 use slab::Slab;
 use weir_core::target::{Target, TargetSerial};
 
+/// What is awaited of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaiting {
+    /// That its flows are to end. A target that turns healthy again takes that back.
+    FlowsEnd,
+    /// That it leaves for good.
+    Departure,
+}
+
 /// One worker's watch over the targets that its connections lead to.
-#[derive(Clone, Debug, Default)]
-pub struct Departures(Rc<RefCell<BTreeMap<TargetSerial, Weak<Awaited>>>>);
+#[derive(Clone, Debug)]
+pub struct Departures {
+    awaiting: Awaiting,
+    targets: Rc<RefCell<BTreeMap<TargetSerial, Weak<Awaited>>>>,
+}
 
 /// A target's departure, awaited by one connection that leads to it.
 #[derive(Debug)]
@@ -23,34 +35,50 @@ pub struct Departure {
 
 #[derive(Debug)]
 struct Awaited {
+    awaiting: Awaiting,
     target: Arc<Target>,
     /// Whom to wake, by place; a connection without work leaves its place empty.
     wakers: RefCell<Slab<Option<Waker>>>,
 }
 
+impl Awaited {
+    fn has_happened(&self) -> bool {
+        match self.awaiting {
+            Awaiting::FlowsEnd => self.target.ends_flows(),
+            Awaiting::Departure => self.target.has_left(),
+        }
+    }
+}
+
 impl Departures {
+    /// A watch over nothing yet.
+    pub fn new(awaiting: Awaiting) -> Self {
+        Self { awaiting, targets: Rc::default() }
+    }
+
     /// The departure of one target.
     pub fn of(&self, target: &Arc<Target>) -> Departure {
-        let mut awaited = self.0.borrow_mut();
+        let mut awaited = self.targets.borrow_mut();
         if let Some(known) = awaited.get(&target.serial).and_then(Weak::upgrade) {
             return Departure::of(known);
         }
-        let new = Rc::new(Awaited { target: target.clone(), wakers: RefCell::default() });
+        let new =
+            Rc::new(Awaited { awaiting: self.awaiting, target: target.clone(), wakers: RefCell::default() });
         awaited.insert(target.serial, Rc::downgrade(&new));
         Departure::of(new)
     }
 
-    /// Tells everyone whose target has left. Cost: a look at every target that connections lead to.
+    /// Tells everyone what has happened to their target. Cost: a look at every target that connections lead to.
     pub fn announce(&self) {
-        self.0.borrow_mut().retain(|_, awaited| match awaited.upgrade() {
-            None => false,
-            Some(awaited) if awaited.target.has_left() => {
+        self.targets.borrow_mut().retain(|_, awaited| {
+            let Some(awaited) = awaited.upgrade() else { return false };
+            if awaited.has_happened() {
                 for (_, waker) in &mut *awaited.wakers.borrow_mut() {
                     waker.take().inspect(Waker::wake_by_ref);
                 }
-                false
             }
-            Some(_) => true,
+            // What may be taken back may happen again.
+            true
         });
     }
 }
@@ -61,12 +89,12 @@ impl Departure {
         Self { awaited, place }
     }
 
-    /// Whether the target has left.
+    /// Whether what is awaited has happened.
     pub fn has_happened(&self) -> bool {
-        self.awaited.target.has_left()
+        self.awaited.has_happened()
     }
 
-    /// Ready when the target has left; the task of `cx` is woken then.
+    /// Ready when it has happened; the task of `cx` is woken then.
     pub fn poll_happened(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.has_happened() {
             return Poll::Ready(());
@@ -79,7 +107,7 @@ impl Departure {
         Poll::Pending
     }
 
-    /// Completes when the target has left.
+    /// Completes when it has happened.
     pub async fn happened(&self) {
         poll_fn(|cx| self.poll_happened(cx)).await;
     }
@@ -118,7 +146,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_connections_of_the_departed_target_are_told() {
-        let departures = Departures::default();
+        let departures = Departures::new(Awaiting::Departure);
         let (stays, leaves) = (target(1), target(2));
         let (here, gone, gone_too) = (departures.of(&stays), departures.of(&leaves), departures.of(&leaves));
         leaves.leave();
@@ -132,8 +160,24 @@ mod tests {
     async fn a_connection_to_a_target_that_has_left_already_learns_so_at_once() {
         let leaves = target(1);
         leaves.leave();
-        let departures = Departures::default();
+        let departures = Departures::new(Awaiting::Departure);
         departures.announce();
         departures.of(&leaves).happened().await;
+    }
+
+    #[tokio::test]
+    async fn flows_learn_of_an_end_also_after_one_that_was_taken_back() {
+        let target = target(1);
+        let ends = Departures::new(Awaiting::FlowsEnd);
+        let end = ends.of(&target);
+        target.end_flows(true);
+        ends.announce();
+        target.end_flows(false);
+        let told = async {
+            tokio::task::yield_now().await;
+            target.end_flows(true);
+            ends.announce();
+        };
+        tokio::join!(end.happened(), told);
     }
 }

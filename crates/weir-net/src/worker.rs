@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::accept::ConnectionLimit;
 use crate::buffers::Buffers;
 use crate::clock::Clock;
-use crate::departures::Departures;
+use crate::departures::{Awaiting, Departures};
 use crate::drain::{Drain, Tasks};
 use crate::pipes::Pipes;
 use crate::waiting_room::WaitingRoom;
@@ -28,6 +28,8 @@ pub struct Worker {
     pub pipes: Pipes,
     /// How connections learn that their target has left.
     pub departures: Departures,
+    /// How flows learn that their target's flows are to end.
+    pub flow_ends: Departures,
     /// Changes with every published snapshot.
     pub publications: Publications,
     /// Whether the process is ending.
@@ -47,7 +49,8 @@ impl Worker {
             clock,
             buffers: Buffers::default(),
             pipes: Pipes::default(),
-            departures: Departures::default(),
+            departures: Departures::new(Awaiting::Departure),
+            flow_ends: Departures::new(Awaiting::FlowsEnd),
             waiting_room: WaitingRoom::new(publications.clone()),
             publications,
             drain,

@@ -18,7 +18,6 @@ use tokio::task::{spawn_local, yield_now};
 use weir_core::address::{ClientAddr, ListenAddr};
 use weir_core::definition::ListenerKind;
 use weir_core::flow_key::{FlowKey, Protocol};
-use weir_core::lease::Lease;
 use weir_core::snapshot::Listener;
 use weir_core::target::TargetSerial;
 use weir_core::time::Timestamp;
@@ -30,7 +29,7 @@ use weir_net::dial::DialError;
 use weir_net::drain::Drain;
 
 use crate::flow::{Flow, Flows};
-use crate::placing::FlowError;
+use crate::placing::{FlowError, Placed};
 
 /// Datagrams of one flow that wait for its target; further ones are dropped.
 const WAITING_MAX: usize = 16;
@@ -158,13 +157,13 @@ impl Flows {
             Some(listener) => self.connect_datagrams(listener, table, flow.peer, avoided).await,
             None => Err(FlowError::ListenerGone),
         };
-        let (lease, connected, end) = match (connected, &listener) {
-            (Ok((socket, lease)), Some(listener)) => {
+        let (placed, connected, end) = match (connected, &listener) {
+            (Ok((socket, placed)), Some(listener)) => {
                 let connected = self.worker.clock.now();
-                let socket =
-                    flow.open(socket, lease.target().serial, |reason| self.shard.datagram_dropped(reason));
-                let end = self.answer(table, flow, socket, &lease, listener).await;
-                (Some(lease), Some(connected), end)
+                let socket = flow
+                    .open(socket, placed.lease.target().serial, |reason| self.shard.datagram_dropped(reason));
+                let end = self.answer(table, flow, socket, &placed, listener).await;
+                (Some(placed), Some(connected), end)
             }
             (Err(error), _) => {
                 tracing::debug!(client = %flow.peer.0, listener = %table.addr, "flow not relayed: {error}");
@@ -176,7 +175,7 @@ impl Flows {
         if let Some(listener) = &listener {
             self.ended(Flow {
                 connected,
-                target: lease.as_ref().map(|lease| &**lease.target()),
+                target: placed.as_ref().map(|placed| &**placed.lease.target()),
                 from_client_bytes: flow.from_client_bytes.get(),
                 from_target_bytes: flow.from_target_bytes.get(),
                 end,
@@ -192,10 +191,10 @@ impl Flows {
         table: &Table,
         (client, local): Peer,
         avoided: Option<TargetSerial>,
-    ) -> Result<(UdpSocket, Lease), FlowError> {
+    ) -> Result<(UdpSocket, Placed), FlowError> {
         let local = ListenAddr((local, table.addr.port()).into());
-        let key = FlowKey { protocol: Protocol::Udp, client, listener: local }.hash();
-        let mut placing = self.place(listener, key)?;
+        let mut placing =
+            self.place(listener, &FlowKey { protocol: Protocol::Udp, client, listener: local })?;
         if let Some(target) = avoided {
             placing.avoid(target);
         }
@@ -203,7 +202,7 @@ impl Flows {
             // A client of UDP never says that it has left.
             let lease = placing.lease(pending()).await?;
             match dial(lease.target().addr).await {
-                Ok(socket) => return Ok((socket, lease)),
+                Ok(socket) => return Ok((socket, placing.placed(lease))),
                 Err(error) => placing.failed(&lease, FlowError::DialFailed(DialError::Failed(error)))?,
             }
         }
@@ -215,12 +214,12 @@ impl Flows {
         table: &Table,
         flow: &Datagrams,
         socket: &UdpSocket,
-        lease: &Lease,
+        placed: &Placed,
         listener: &Listener,
     ) -> &'static str {
         let (client, local) = flow.peer;
-        let idle_timeout = match listener.kind {
-            ListenerKind::Network { udp_idle_timeout, .. } => udp_idle_timeout,
+        let idle_timeout = match &listener.kind {
+            ListenerKind::Network(network) => network.udp_idle_timeout,
             _ => listener.idle_timeout,
         };
         let answers = async {
@@ -241,7 +240,7 @@ impl Flows {
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                         // The kernel says so once for each datagram that nobody took.
                         Err(_) => {
-                            lease.target().tally.count_failed();
+                            placed.lease.target().tally.count_failed();
                             flow.is_refused.set(true);
                             break;
                         }
@@ -256,7 +255,7 @@ impl Flows {
             () = answers => "target_failed",
             () = flow.replaced.notified() => "target_failed",
             () = flow.activity.idle_for(idle_timeout) => "idle",
-            () = self.departed(lease) => "cut",
+            () = self.called_off(placed) => "cut",
             () = async { table.closing.begun().await; flow.activity.idle_for(LAST_ANSWERS).await } => "closed",
         }
     }

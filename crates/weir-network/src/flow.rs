@@ -1,17 +1,16 @@
 //! A flow, from the client's connection to its summary.
 
 use std::cell::RefCell;
-use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use weir_core::address::{ClientAddr, ListenAddr};
 use weir_core::definition::{ListenerKind, TargetProtocol};
 use weir_core::dispatcher::Dispatcher;
 use weir_core::flow_key::{FlowKey, Protocol};
-use weir_core::lease::Lease;
 use weir_core::logs::LogFormat;
 use weir_core::snapshot::{GroupIndex, Listener, ListenerIndex};
 use weir_core::target::Target;
@@ -26,7 +25,7 @@ use weir_telemetry::{ListenerShard, Telemetry};
 use weir_tls::{Alpn, Handshake, Socket, TargetSide};
 
 use crate::line;
-use crate::placing::FlowError;
+use crate::placing::{FlowError, Placed};
 
 /// A network or classic TCP listener in one worker.
 #[derive(Debug)]
@@ -35,6 +34,8 @@ pub struct Flows {
     pub(crate) worker: Worker,
     pub(crate) dispatcher: Rc<RefCell<Dispatcher>>,
     pub(crate) shard: Arc<ListenerShard>,
+    /// A reload has made something else of the listener.
+    pub(crate) changed: Notify,
     tls: weir_tls::Listeners,
     target_side: TargetSide,
     log: Option<(LogBuffer, LogFormat)>,
@@ -70,7 +71,7 @@ pub(crate) struct Secured {
 struct Open {
     client: Socket,
     target: Socket,
-    lease: Lease,
+    placed: Placed,
 }
 
 impl<'a> Flow<'a> {
@@ -112,6 +113,7 @@ impl Flows {
             worker,
             dispatcher,
             shard: telemetry.listener_shard(listener),
+            changed: Notify::new(),
             tls,
             target_side: TargetSide::new(),
             log: listener.logs.access.as_ref().map(|log| (writer.buffer(log.path.clone()), log.format)),
@@ -134,8 +136,8 @@ impl Flows {
         match self.open(stream, &mut flow).await {
             Ok(open) => {
                 flow.connected = Some(self.worker.clock.now());
-                let summary = self.relay(open.client, open.target, &open.lease, &listener).await;
-                target = open.lease.target().clone();
+                let summary = self.relay(open.client, open.target, &open.placed, &listener).await;
+                target = open.placed.lease.target().clone();
                 flow.target = Some(&target);
                 flow.end = summary.end.as_str();
                 (flow.from_client_bytes, flow.from_target_bytes) =
@@ -155,10 +157,9 @@ impl Flows {
     /// A client's connection, and one to the target that takes the flow.
     async fn open(&self, stream: TcpStream, flow: &mut Flow<'_>) -> Result<Open, FlowError> {
         flow.local = local_addr(&stream, flow.listener);
-        let key = FlowKey { protocol: Protocol::Tcp, client: flow.client, listener: flow.local }.hash();
         let client = self.shake_hands(stream, flow).await?;
-        match self.connect(&client, key, flow).await {
-            Ok((target, lease)) => Ok(Open { client, target, lease }),
+        match self.connect(&client, flow).await {
+            Ok((target, placed)) => Ok(Open { client, target, placed }),
             Err(error) => {
                 // A reset tells the client at once; an orderly close could pass for an empty answer.
                 let _ = client.tcp().set_zero_linger();
@@ -187,13 +188,9 @@ impl Flows {
     }
 
     /// Leases a target and connects to it; to another when that fails.
-    async fn connect(
-        &self,
-        client: &Socket,
-        key: u64,
-        flow: &mut Flow<'_>,
-    ) -> Result<(Socket, Lease), FlowError> {
-        let mut placing = self.place(flow.listener, key)?;
+    async fn connect(&self, client: &Socket, flow: &mut Flow<'_>) -> Result<(Socket, Placed), FlowError> {
+        let key = FlowKey { protocol: Protocol::Tcp, client: flow.client, listener: flow.local };
+        let mut placing = self.place(flow.listener, &key)?;
         loop {
             let lease = placing.lease(abandoned(client.tcp())).await?;
             let connected = match dial(lease.target().addr).await {
@@ -201,7 +198,10 @@ impl Flows {
                 Err(error) => Err(FlowError::DialFailed(error)),
             };
             match connected {
-                Ok(target) => return Ok((target, lease)),
+                Ok(target) => {
+                    lease.target().tally.note_success();
+                    return Ok((target, placing.placed(lease)));
+                }
                 Err(error) => placing.failed(&lease, error)?,
             }
         }
@@ -247,31 +247,17 @@ impl Flows {
         &self,
         client: Socket,
         target: Socket,
-        lease: &Lease,
+        placed: &Placed,
         listener: &Listener,
     ) -> RelaySummary {
         let Worker { buffers, pipes, clock, .. } = &self.worker;
-        let (clock, idle_timeout, departed) = (*clock, listener.idle_timeout, self.departed(lease));
+        let (clock, idle_timeout, cut) = (*clock, listener.idle_timeout, self.called_off(placed));
         match (client, target) {
             // Without TLS on either side bytes need not be looked at.
             (Socket::Plain(client), Socket::Plain(target)) => {
-                Relay { client, target, buffers, pipes, clock, idle_timeout }.run(departed).await
+                Relay { client, target, buffers, pipes, clock, idle_timeout }.run(cut).await
             }
-            (client, target) => {
-                Relay { client, target, buffers, pipes, clock, idle_timeout }.run(departed).await
-            }
-        }
-    }
-
-    /// Completes when the target has left for good, if its group terminates connections: else flows may outlive the
-    /// deregistration delay.
-    pub(crate) async fn departed(&self, lease: &Lease) {
-        let target = lease.target();
-        self.worker.departures.of(target).happened().await;
-        let snapshot = self.dispatcher.borrow_mut().snapshot();
-        let group = snapshot.groups().find(|group| group.settings.name == target.group);
-        if group.is_some_and(|group| !group.settings.connection_termination) {
-            pending::<()>().await;
+            (client, target) => Relay { client, target, buffers, pipes, clock, idle_timeout }.run(cut).await,
         }
     }
 

@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 
 use weir_core::balance::PickContext;
 use weir_core::decide::Outcome;
-use weir_core::definition::ListenerKind;
 use weir_core::dispatcher::Dispatcher;
+use weir_core::flow_key::FlowKey;
 use weir_core::lease::Lease;
+use weir_core::route::{Route, has_no_weight};
 use weir_core::snapshot::{GroupIndex, Listener, Unavailable};
 use weir_core::target::TargetSerial;
 use weir_core::time::Timestamp;
@@ -68,13 +69,19 @@ impl FlowError {
     }
 }
 
+/// A flow that has a target.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) lease: Lease,
+    group: GroupIndex,
+}
+
 /// A flow that has no target yet, and what has been tried.
 pub(crate) struct Placing<'a> {
     worker: &'a Worker,
     dispatcher: &'a RefCell<Dispatcher>,
     shard: &'a ListenerShard,
-    group: GroupIndex,
-    key: u64,
+    route: Route,
     failed: Vec<TargetSerial>,
     error: Option<FlowError>,
     /// However often it has to wait, the flow is held no longer than this.
@@ -82,21 +89,14 @@ pub(crate) struct Placing<'a> {
 }
 
 impl Flows {
-    /// Begins to place a flow of this key, in the group that the listener has for it.
-    pub(crate) fn place(&self, listener: &Listener, key: u64) -> Result<Placing<'_>, FlowError> {
-        let group = match &listener.kind {
-            ListenerKind::Network { forward, .. } => forward.of_key(key).ok_or(FlowError::NoTarget)?,
-            ListenerKind::ClassicTcp { group } => group,
-            ListenerKind::Application { .. } | ListenerKind::ClassicHttp { .. } => {
-                return Err(FlowError::ListenerGone);
-            }
-        };
+    /// Begins to place a flow, in the group that the listener has for it.
+    pub(crate) fn place(&self, listener: &Listener, flow: &FlowKey) -> Result<Placing<'_>, FlowError> {
+        let route = self.dispatcher.borrow_mut().route(listener, flow);
         Ok(Placing {
             worker: &self.worker,
             dispatcher: &self.dispatcher,
             shard: &self.shard,
-            group: *group,
-            key,
+            route: route.ok_or(FlowError::NoTarget)?,
             failed: Vec::new(),
             error: None,
             held_until: None,
@@ -104,10 +104,52 @@ impl Flows {
     }
 }
 
+impl Flows {
+    /// Completes when a flow is to end though neither side has ended it: its target's flows are, or its listener has no
+    /// weight for its group any more.
+    pub(crate) async fn called_off(&self, placed: &Placed) {
+        let target_s_flows_end = self.worker.flow_ends.of(placed.lease.target());
+        let group_has_no_weight = async {
+            loop {
+                let change = self.changed.notified();
+                let listener = self.dispatcher.borrow_mut().listener(self.listener);
+                // One that is gone has its flows finish.
+                if listener.is_some_and(|listener| has_no_weight(&listener, placed.group)) {
+                    return;
+                }
+                change.await;
+            }
+        };
+        tokio::select! {
+            () = target_s_flows_end.happened() => {}
+            () = group_has_no_weight => {}
+        }
+    }
+
+    /// Tells the flows of every change of their listener.
+    pub async fn follow_listener(&self) {
+        let mut publications = self.worker.publications.clone();
+        let mut known = self.dispatcher.borrow_mut().listener(self.listener);
+        loop {
+            publications.next().await;
+            let listener = self.dispatcher.borrow_mut().listener(self.listener);
+            if known != listener {
+                known = listener;
+                self.changed.notify_waiters();
+            }
+        }
+    }
+}
+
 impl Placing<'_> {
     /// The group that it is placed in.
     pub(crate) fn group(&self) -> GroupIndex {
-        self.group
+        self.route.group
+    }
+
+    /// It has a target.
+    pub(crate) fn placed(self, lease: Lease) -> Placed {
+        Placed { lease, group: self.route.group }
     }
 
     /// Leaves out a target from now on, as long as there is another.
@@ -136,11 +178,10 @@ impl Placing<'_> {
     }
 
     async fn try_lease(&mut self, abandoned: impl Future<Output = ()>) -> Result<Lease, FlowError> {
-        let Self { worker, dispatcher, group, .. } = *self;
+        let Self { worker, dispatcher, route: Route { group, key }, .. } = *self;
         let mut news = worker.publications.from_now();
         let pick = || {
-            let context =
-                PickContext { key: self.key, now: worker.clock.now(), avoid: &self.failed, pinned: None };
+            let context = PickContext { key, now: worker.clock.now(), avoid: &self.failed, pinned: None };
             dispatcher.borrow_mut().forward(group, &context)
         };
         let mut outcome = pick();

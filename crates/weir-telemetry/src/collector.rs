@@ -174,6 +174,9 @@ impl Telemetry {
                 for (reason, count) in &reasons.flow_ends {
                     families.add_to_counter(names::FLOW_ENDS, &with("reason", reason), *count);
                 }
+                for (reason, count) in &reasons.proxy_header_errors {
+                    families.add_to_counter(names::PROXY_HEADER_ERRORS, &with("reason", reason), *count);
+                }
                 for (reason, count) in &reasons.handshake_errors {
                     families.add_to_counter(names::HANDSHAKE_ERRORS, &with("reason", reason), *count);
                 }
@@ -274,13 +277,11 @@ mod tests {
             logs: weir_core::logs::Logs::default(),
             http: weir_core::definition::HttpSettings::default(),
             bind: ListenAddr("127.0.0.1:8080".parse().unwrap()),
-            kind: ListenerKind::Network {
-                protocol: weir_core::definition::NetworkProtocol::Tcp,
-                tls: None,
-                alpn_policy: weir_core::definition::AlpnPolicy::None,
-                forward: weir_core::rule::Forward::to(GroupIndex(0)),
-                udp_idle_timeout: Duration::from_secs(120),
-            },
+            proxies: None,
+            kind: ListenerKind::Network(weir_core::definition::NetworkListener::new(
+                weir_core::definition::NetworkProtocol::Tcp,
+                weir_core::rule::Forward::to(GroupIndex(0)),
+            )),
             rule_index: weir_core::rule::RuleIndex::default(),
             logins: Arc::default(),
         }

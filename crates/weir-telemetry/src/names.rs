@@ -32,6 +32,7 @@ names! {
     HANDSHAKE_ERRORS = "weir_tls_handshake_errors_total", "TLS handshakes with clients that failed, by listener and reason.";
     HELD = "weir_held_total", "Requests and flows that waited for a target, by listener.";
     HOLDING = "weir_holding", "Requests and flows that wait for a target now, by listener.";
+    PROXY_HEADER_ERRORS = "weir_proxy_header_errors_total", "Connections of proxies that were reset because no header of the PROXY protocol said who their client is, by listener and reason.";
     REQUEST_BYTES = "weir_request_bytes_total", "Bytes of bodies, by listener and the side they came from: client (requests) or target (responses, weir's own among them).";
     REQUEST_DURATION = "weir_request_duration_seconds", "Time from a request's head to the end of its response, by listener.";
     REQUEST_ERRORS = "weir_request_errors_total", "Requests that weir answered with an error of its own, by listener and reason.";

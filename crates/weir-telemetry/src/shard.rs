@@ -55,6 +55,7 @@ pub(crate) struct Reasons {
     pub(crate) datagrams_dropped: Vec<(&'static str, u64)>,
     pub(crate) flow_ends: Vec<(&'static str, u64)>,
     pub(crate) handshake_errors: Vec<(&'static str, u64)>,
+    pub(crate) proxy_header_errors: Vec<(&'static str, u64)>,
 }
 
 impl ListenerShard {
@@ -71,6 +72,11 @@ impl ListenerShard {
     /// A TLS handshake with a client failed.
     pub fn handshake_failed(&self, reason: &'static str) {
         count(&mut self.lock_reasons().handshake_errors, reason);
+    }
+
+    /// A proxy did not say who its client is.
+    pub fn proxy_header_failed(&self, reason: &'static str) {
+        count(&mut self.lock_reasons().proxy_header_errors, reason);
     }
 
     /// A request's head was read.

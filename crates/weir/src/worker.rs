@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -24,10 +25,11 @@ use weir_net::accept::{Accepted, accept};
 use weir_net::bind::Sockets;
 use weir_net::datagrams::DatagramSocket;
 use weir_net::drain::{Drain, Running};
+use weir_net::proxy_header::introduce;
 use weir_net::worker::Worker;
 use weir_network::Flows;
-use weir_telemetry::Telemetry;
 use weir_telemetry::access_log::LogWriter;
+use weir_telemetry::{ListenerShard, Telemetry};
 
 /// How often access-log lines are handed over, however few they are.
 const LOG_FLUSH_INTERVAL: Duration = Duration::from_millis(200);
@@ -46,6 +48,13 @@ pub(crate) struct Serving {
     pub(crate) opened: watch::Receiver<bool>,
     /// When another process has taken this one's place: what [`DRAIN_DEADLINE`] is then.
     pub(crate) succession: watch::Receiver<Option<Duration>>,
+}
+
+/// Where the connections of one listener come in: proxies say there who their client is.
+struct Door {
+    listener: ListenerIndex,
+    dispatcher: Rc<RefCell<Dispatcher>>,
+    shard: Arc<ListenerShard>,
 }
 
 /// Something that serves the connections of one listener in one worker.
@@ -115,6 +124,11 @@ impl Serving {
             }
         };
         let server = self.server(&listener, with);
+        let door = Rc::new(Door {
+            listener: index,
+            dispatcher: self.dispatcher.clone(),
+            shard: self.telemetry.listener_shard(&listener),
+        });
         let (tasks, limit) = (self.worker.tasks.clone(), self.worker.limit.clone());
         let succession = self.succession.clone();
         let is_shared = move || succession.borrow().is_some();
@@ -122,9 +136,10 @@ impl Serving {
         spawn_local(async move {
             let _listening = listening;
             let flusher = spawn_local(server.clone().flush_forever()).abort_handle();
+            let follower = spawn_local(server.clone().follow_forever()).abort_handle();
             let connections = tcp.into_iter().map(|socket| {
                 accept(socket, limit.clone(), closing.begun(), &is_shared, |accepted| {
-                    server.clone().begin(accepted, tasks.begin());
+                    server.clone().begin(accepted, door.clone(), tasks.begin());
                 })
             });
             let datagrams = udp.into_iter().filter_map(|socket| match &server {
@@ -133,6 +148,7 @@ impl Serving {
             });
             tokio::join!(join_all(connections), join_all(datagrams));
             flusher.abort();
+            follower.abort();
         });
         true
     }
@@ -158,14 +174,31 @@ impl Serving {
                 exchange: exchange.clone(),
                 observer: observer(),
             })),
-            ListenerKind::ClassicTcp { .. } | ListenerKind::Network { .. } => {
-                Server::Flows(Rc::new(Flows::new(
-                    listener,
-                    self.worker.clone(),
-                    self.dispatcher.clone(),
-                    self.tls.clone(),
-                    (&self.telemetry, &self.log_writer),
-                )))
+            ListenerKind::ClassicTcp { .. } | ListenerKind::Network(_) => Server::Flows(Rc::new(Flows::new(
+                listener,
+                self.worker.clone(),
+                self.dispatcher.clone(),
+                self.tls.clone(),
+                (&self.telemetry, &self.log_writer),
+            ))),
+        }
+    }
+}
+
+impl Door {
+    /// The connection in the name of its client; `None` where a proxy does not say who that is.
+    async fn enter(&self, mut accepted: Accepted) -> Option<Accepted> {
+        let listener = self.dispatcher.borrow_mut().listener(self.listener);
+        let Some(proxies) = listener.and_then(|listener| listener.proxies.clone()) else {
+            return Some(accepted);
+        };
+        // In a box of its own: what reading a header needs is not held for as long as the connection lives.
+        match Box::pin(introduce(&mut accepted, &proxies)).await {
+            Ok(()) => Some(accepted),
+            Err(error) => {
+                tracing::debug!(proxy = %accepted.client, "connection reset: {error}");
+                self.shard.proxy_header_failed(error.reason());
+                None
             }
         }
     }
@@ -173,21 +206,34 @@ impl Serving {
 
 impl Server {
     /// Serves a connection in a task that is as large as its kind needs: a flow's is smaller than that of HTTP.
-    fn begin(self, accepted: Accepted, running: Running) {
+    fn begin(self, accepted: Accepted, door: Rc<Door>, running: Running) {
         match self {
             Self::Application(application) => spawn_local(async move {
-                application.serve(accepted).await;
+                if let Some(accepted) = door.enter(accepted).await {
+                    application.serve(accepted).await;
+                }
                 drop(running);
             }),
             Self::Classic(classic) => spawn_local(async move {
-                classic.serve(accepted).await;
+                if let Some(accepted) = door.enter(accepted).await {
+                    classic.serve(accepted).await;
+                }
                 drop(running);
             }),
             Self::Flows(flows) => spawn_local(async move {
-                flows.serve(accepted).await;
+                if let Some(accepted) = door.enter(accepted).await {
+                    flows.serve(accepted).await;
+                }
                 drop(running);
             }),
         };
+    }
+
+    /// Follows what a reload makes of the listener, where something that is under way must know.
+    async fn follow_forever(self) {
+        if let Self::Flows(flows) = self {
+            flows.follow_listener().await;
+        }
     }
 
     async fn flush_forever(self) {
@@ -203,12 +249,13 @@ impl Server {
     }
 }
 
-/// Tells the connections of every target that has left, with each publication.
+/// Tells the connections of every target that has left, and flows that are to end, with each publication.
 async fn announce_departures(exchange: Rc<Exchange>) {
     let mut publications = exchange.worker.publications.clone();
     loop {
         publications.next().await;
         exchange.worker.departures.announce();
+        exchange.worker.flow_ends.announce();
         exchange.close_departed();
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weir_core::address::TargetAddr;
 use weir_core::definition::{
-    Algorithm, ListenerKind, ProtocolVersion, TargetGroup, TargetProtocol, TargetSelector,
+    Algorithm, FlowSettings, ListenerKind, ProtocolVersion, TargetGroup, TargetProtocol, TargetSelector,
 };
 use weir_core::health::{HealthCheck, Probe, StatusMatcher, Thresholds};
 use weir_core::name::{GroupName, LoadBalancerName};
@@ -84,7 +84,13 @@ impl<'n> Instances<'n> {
             None => {
                 groups.named.insert(
                     name.clone(),
-                    Named { node: self.node, protocol: Some(protocol), stickiness: None, is_used: true },
+                    Named {
+                        node: self.node,
+                        protocol: Some(protocol),
+                        stickiness: None,
+                        crosses_zones: None,
+                        is_used: true,
+                    },
                 );
                 groups.resolved.push(self.target_group(name.clone(), protocol, algorithm, port)?);
             }
@@ -115,8 +121,8 @@ impl<'n> Instances<'n> {
             protocol_version: ProtocolVersion::Http1,
             algorithm,
             deregistration_delay: self.deregistration_delay,
-            connection_termination: true,
-            proxy_protocol: false,
+            flows: FlowSettings { connection_termination: true, ..FlowSettings::default() },
+            zone: None,
             hold: Duration::ZERO,
             slow_start: Duration::ZERO,
             stickiness: None,

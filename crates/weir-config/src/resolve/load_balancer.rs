@@ -6,21 +6,17 @@ use std::time::Duration;
 
 use weir_core::address::ListenAddr;
 use weir_core::definition::{
-    AlpnPolicy, DesyncMitigationMode, ForwardedForMode, HttpSettings, Listener, ListenerKind, LoadBalancer,
-    NetworkProtocol, TargetProtocol,
+    DesyncMitigationMode, ForwardedForMode, HttpSettings, Listener, ListenerKind, LoadBalancer,
 };
 use weir_core::logs::{Log, LogFormat, Logs};
 use weir_core::name::{GroupName, LoadBalancerName};
 
-use super::{Groups, action, classic, header_rules, list, rule, tls};
+use super::{Groups, action, classic, header_rules, list, network, proxies, rule, tls, zone};
 use crate::keys::{self, Object};
 use crate::read::{Fields, Reader, items};
 use crate::tree::{Node, Value};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// AWS's, which cannot be changed there. differs: it may be, for labs.
-const UDP_IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Type {
@@ -29,13 +25,13 @@ enum Type {
     Network,
 }
 
-/// Reads one load balancer; `places` gathers where listeners are.
+/// Reads one load balancer, and whether it uses targets of all zones where it may choose; `places` gathers where listeners are.
 pub(super) fn read<'n>(
     node: &'n Node,
     groups: &mut Groups<'n>,
     places: &mut BTreeMap<ListenAddr, &'n Node>,
     reader: &mut Reader<'_>,
-) -> Option<LoadBalancer> {
+) -> Option<(LoadBalancer, Option<bool>)> {
     let kind = kind(node, reader)?;
     let object = match kind {
         Type::Application => &keys::APPLICATION,
@@ -68,7 +64,7 @@ pub(super) fn read<'n>(
             })
         }
         Type::Network => listeners(fields, &keys::NETWORK_LISTENER, places, reader, |fields, reader| {
-            network(fields, groups, reader)
+            network::read(fields, groups, reader)
         }),
         Type::Classic => {
             let instances = classic::Instances::read(fields, reader);
@@ -84,7 +80,8 @@ pub(super) fn read<'n>(
             Some("add `listeners: [{ bind: \"127.0.0.1:8080\" }]`"),
         );
     }
-    Some(LoadBalancer { name: name?, idle_timeout, logs, http, listeners })
+    let crosses_zones = (kind != Type::Application).then(|| zone::crosses(fields, reader));
+    Some((LoadBalancer { name: name?, idle_timeout, logs, http, listeners }, crosses_zones))
 }
 
 /// The type decides which keys there are, so it is read first.
@@ -177,9 +174,10 @@ fn listeners<'n>(
     for node in list(fields, "listeners") {
         let Some(fields) = reader.fields(node, object) else { continue };
         let bind = bind(fields, places, reader);
+        let proxies = fields.get("proxy_protocol").and_then(|node| proxies::read(node, reader)).map(Arc::new);
         let kind = read(fields, reader);
         if let (Some(bind), Some(kind)) = (bind, kind) {
-            listeners.push(Listener { bind, kind });
+            listeners.push(Listener { bind, proxies, kind });
         }
     }
     listeners
@@ -210,7 +208,7 @@ fn bind<'n>(
 }
 
 /// Which of `spoken`, the protocols of its kind in this version, the listener speaks; the first unless it says so.
-fn speaks<'s>(fields: Fields<'_>, spoken: &[&'s str], reader: &mut Reader<'_>) -> Option<&'s str> {
+pub(super) fn speaks<'s>(fields: Fields<'_>, spoken: &[&'s str], reader: &mut Reader<'_>) -> Option<&'s str> {
     let Some(node) = fields.get("protocol") else { return spoken.first().copied() };
     match reader.text(node) {
         Some(text) if spoken.contains(&text) => spoken.iter().find(|word| **word == text).copied(),
@@ -251,51 +249,6 @@ fn application(
     let headers = Arc::new(header_rules::read(fields, reader));
     protocol?;
     Some(ListenerKind::Application { tls, rules, default_action: default_action?, headers })
-}
-
-fn network(
-    fields: Fields<'_>,
-    groups: &mut Groups<'_>,
-    reader: &mut Reader<'_>,
-) -> Option<ListenerKind<GroupName>> {
-    let protocol = speaks(fields, &["tcp", "udp", "tcp_udp", "tls"], reader);
-    let tls = tls::read(fields, protocol, "tls", reader).filter(|_| protocol == Some("tls"));
-    let policies = [
-        ("None", AlpnPolicy::None),
-        ("HTTP1Only", AlpnPolicy::Http1Only),
-        ("HTTP2Only", AlpnPolicy::Http2Only),
-        ("HTTP2Optional", AlpnPolicy::Http2Optional),
-        ("HTTP2Preferred", AlpnPolicy::Http2Preferred),
-    ];
-    let alpn_policy = fields.get("alpn_policy").and_then(|node| reader.choice(node, &policies));
-    let (protocol, targets) = match protocol {
-        Some("udp") => (NetworkProtocol::Udp, &[TargetProtocol::Udp, TargetProtocol::TcpUdp][..]),
-        Some("tls") => (NetworkProtocol::Tls, &[TargetProtocol::Tcp, TargetProtocol::Tls][..]),
-        Some("tcp_udp") => (NetworkProtocol::TcpUdp, &[TargetProtocol::TcpUdp][..]),
-        Some(_) => (NetworkProtocol::Tcp, &[TargetProtocol::Tcp, TargetProtocol::TcpUdp][..]),
-        None => return None,
-    };
-    let node = fields.require(reader, "default_action", "{ forward: db }")?;
-    let action = reader.fields(node, &keys::ACTION)?;
-    for name in keys::ACTION.keys.iter().filter(|name| **name != "forward") {
-        if let Some(node) = action.get(name) {
-            reader.problem(node, "a network listener can only forward", Some("write `forward: GROUP`"));
-        }
-    }
-    let forward = action::forward(action.require(reader, "forward", "db")?, targets, groups, reader)?;
-    if forward.stickiness.is_some() {
-        let cause = "clients that stay in a group of a network listener are not supported yet by this version of weir";
-        reader.problem(node, cause, Some("leave out `stickiness`"));
-    }
-    let udp_idle_timeout = fields.get("udp_idle_timeout");
-    if let (Some(node), false) = (udp_idle_timeout, protocol.has_udp()) {
-        let cause = format!("a {} listener has no datagrams", protocol.as_str());
-        reader.problem(node, &cause, Some("write `protocol: udp` or `tcp_udp`"));
-    }
-    let udp_idle_timeout = udp_idle_timeout.and_then(|node| reader.duration(node, SECOND..=6000 * SECOND));
-    let udp_idle_timeout = udp_idle_timeout.unwrap_or(UDP_IDLE_TIMEOUT);
-    let alpn_policy = alpn_policy.unwrap_or_default();
-    Some(ListenerKind::Network { protocol, tls, alpn_policy, forward, udp_idle_timeout })
 }
 
 #[cfg(test)]

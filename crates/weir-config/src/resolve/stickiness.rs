@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir_core::definition::{Algorithm, TargetProtocol};
+use weir_core::definition::Algorithm;
 use weir_core::name::GroupName;
 use weir_core::sticky::{
     COOKIE_NAME_BYTES_MAX, DURATION, DURATION_MAX, DURATION_MIN, RESERVED, Stickiness, StickinessKind,
@@ -20,18 +20,9 @@ enum Type {
     LoadBalancer,
 }
 
-/// How clients stick to the targets of a group that speaks `protocol` and picks by `algorithm`.
-pub(super) fn of_group(
-    node: &Node,
-    protocol: TargetProtocol,
-    algorithm: Algorithm,
-    reader: &mut Reader<'_>,
-) -> Option<Stickiness> {
+/// How clients stick to the targets of a group that speaks HTTP and picks by `algorithm`.
+pub(super) fn of_group(node: &Node, algorithm: Algorithm, reader: &mut Reader<'_>) -> Option<Stickiness> {
     let fields = reader.fields(node, &keys::STICKINESS)?;
-    if !protocol.is_http() {
-        let cause = "clients stick to HTTP targets by cookies, and this group speaks TCP";
-        reader.problem(node, cause, Some("take it out; flow hash keeps each flow at its target"));
-    }
     if algorithm == Algorithm::WeightedRandom {
         let cause = "stickiness does not go with weighted_random";
         reader.problem(node, cause, Some("take it out, or use round_robin or least_outstanding_requests"));
@@ -193,9 +184,6 @@ mod tests {
             );
             assert!(told.contains("weir.yaml:1:"), "{told}");
         }
-        let text = "target_groups: [{ name: db, protocol: tcp, stickiness: {} }]\nload_balancers: [{ type: network, name: edge, listeners: [{ bind: \"127.0.0.1:0\", default_action: { forward: db } }] }]\n";
-        let told = crate::parse(text, Path::new("weir.yaml")).unwrap_err().to_string();
-        assert!(told.contains("this group speaks TCP"), "{told}");
     }
 
     // Conformance: A2.3.7

@@ -6,7 +6,7 @@ use weir_core::definition::{Algorithm, ProtocolVersion, TargetGroup, TargetProto
 use weir_core::health::{HealthCheck, Probe, StatusMatcher, Thresholds};
 use weir_core::name::GroupName;
 
-use super::{Groups, Named, ejection, group_health, limits, list, stickiness, target};
+use super::{Groups, Named, ejection, flows, group_health, limits, list, stickiness, target};
 use crate::config::Discovery;
 use crate::keys;
 use crate::read::{Fields, Reader};
@@ -60,10 +60,15 @@ pub(super) fn read<'n>(
     let protocol_version = protocol_version(fields, spoken, reader);
     let algorithm = algorithm(fields, spoken, reader);
     let stickiness = fields.get("stickiness");
-    let stickiness = stickiness.and_then(|node| stickiness::of_group(node, spoken, algorithm, reader));
+    let stickiness = stickiness
+        .filter(|_| spoken.is_http())
+        .and_then(|node| stickiness::of_group(node, algorithm, reader));
+    let flows = flows::read(fields, spoken, algorithm, reader);
     if let Some(name) = &name {
         let stickiness = stickiness.as_ref().map(|stickiness| stickiness.kind.clone());
-        groups.named.insert(name.clone(), Named { node, protocol, stickiness, is_used: false });
+        let crosses_zones = fields.get("cross_zone").and_then(|node| reader.boolean(node));
+        let named = Named { node, protocol, stickiness, crosses_zones, is_used: false };
+        groups.named.insert(name.clone(), named);
     }
     let mut duration = |name: &str, range, default| {
         fields.get(name).and_then(|node| reader.duration(node, range)).unwrap_or(default)
@@ -79,8 +84,6 @@ pub(super) fn read<'n>(
         Some(node) => reader.duration(node, Duration::ZERO..=60 * SECOND),
         None => Some(if follows_tasks { HOLD_OF_DISCOVERED } else { Duration::ZERO }),
     };
-    let connection_termination = fields.get("connection_termination").and_then(|node| reader.boolean(node));
-    let proxy_protocol = proxy_protocol(fields, spoken, reader);
     let thresholds = fields.get("target_group_health").and_then(|node| group_health::read(node, reader));
     let mitigates_anomalies = mitigates_anomalies(fields, algorithm, reader);
     let concurrency = fields.get("concurrency_limits").and_then(|node| limits::concurrency(node, reader));
@@ -94,10 +97,6 @@ pub(super) fn read<'n>(
             protocol_version,
             algorithm,
             deregistration_delay,
-            // AWS: new groups of UDP drop the flows of a target that has left, or they would be lost for as long as they last.
-            connection_termination: connection_termination
-                .unwrap_or(matches!(protocol, TargetProtocol::Udp | TargetProtocol::TcpUdp)),
-            proxy_protocol,
             hold: hold.unwrap_or_default(),
             slow_start,
             stickiness,
@@ -105,9 +104,11 @@ pub(super) fn read<'n>(
             mitigates_anomalies,
             concurrency: concurrency.unwrap_or_default(),
             retries: retries.unwrap_or_default(),
-            ejection,
+            ejection: ejection.or(flows::passive_checks(protocol, &flows)),
             health_check,
             targets,
+            flows,
+            zone: None,
         });
     }
 }
@@ -179,16 +180,6 @@ fn slow_start(fields: Fields<'_>, algorithm: Algorithm, reader: &mut Reader<'_>)
         reader.problem(node, &cause, Some("take it out, or use round_robin"));
     }
     slow_start
-}
-
-/// Whether connections to targets begin with a header of the PROXY protocol.
-fn proxy_protocol(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> bool {
-    let Some(node) = fields.get("proxy_protocol_v2") else { return false };
-    if protocol.is_http() || protocol == TargetProtocol::Udp {
-        let cause = format!("targets that speak {} are not told by the PROXY protocol", protocol.as_str());
-        reader.problem(node, &cause, Some("take it out: HTTP has X-Forwarded-For"));
-    }
-    reader.boolean(node).unwrap_or(false)
 }
 
 /// Whether targets that fail far more often than their peers get less.

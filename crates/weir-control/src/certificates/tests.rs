@@ -85,6 +85,7 @@ fn definitions(folder: &Folder, listeners: &[&[&str]]) -> Definitions {
         };
         Listener {
             bind: ListenAddr(([127, 0, 0, 1], port).into()),
+            proxies: None,
             kind: ListenerKind::Application {
                 headers: Arc::default(),
                 tls: Some(Arc::new(tls)),

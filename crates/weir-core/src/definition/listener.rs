@@ -1,12 +1,13 @@
 //! Listeners: where they listen, what they speak, and where that goes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::network::NetworkListener;
+use super::proxies::Proxies;
 use crate::address::ListenAddr;
 use crate::header_rules::HeaderRules;
 use crate::name::GroupName;
-use crate::rule::{Action, Forward, Rule};
+use crate::rule::{Action, Rule};
 use crate::tls::Tls;
 
 /// A local address with the protocol it speaks and what it does with what arrives.
@@ -14,6 +15,8 @@ use crate::tls::Tls;
 pub struct Listener {
     /// Where it accepts connections.
     pub bind: ListenAddr,
+    /// The proxies that say who their clients are.
+    pub proxies: Option<Arc<Proxies>>,
     /// What it speaks, and where that goes.
     pub kind: ListenerKind<GroupName>,
 }
@@ -43,78 +46,7 @@ pub enum ListenerKind<G> {
         group: G,
     },
     /// Flows by flow hash.
-    Network {
-        /// What clients speak.
-        protocol: NetworkProtocol,
-        /// What it speaks TLS with, where clients do.
-        tls: Option<Arc<Tls>>,
-        /// What clients and targets may agree to speak over TLS.
-        alpn_policy: AlpnPolicy,
-        /// The groups that take the flows.
-        forward: Forward<G>,
-        /// Ends a flow of UDP that is silent for this long: 1 s to 6000 s.
-        udp_idle_timeout: Duration,
-    },
-}
-
-/// What clients of a network listener speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NetworkProtocol {
-    /// TCP.
-    Tcp,
-    /// TCP and UDP, on one port.
-    TcpUdp,
-    /// TLS over TCP.
-    Tls,
-    /// UDP.
-    Udp,
-}
-
-impl NetworkProtocol {
-    /// The name in configuration and in AWS's API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::TcpUdp => "tcp_udp",
-            Self::Tls => "tls",
-            Self::Udp => "udp",
-        }
-    }
-
-    /// Whether connections of TCP come with it.
-    pub fn has_tcp(self) -> bool {
-        match self {
-            Self::Tcp | Self::TcpUdp | Self::Tls => true,
-            Self::Udp => false,
-        }
-    }
-
-    /// Whether datagrams of UDP come with it.
-    pub fn has_udp(self) -> bool {
-        match self {
-            Self::Udp | Self::TcpUdp => true,
-            Self::Tcp | Self::Tls => false,
-        }
-    }
-}
-
-/// What clients and targets may agree to speak over TLS, by ALPN.
-///
-/// Source: Network Load Balancer, "ALPN policies". The listener's order decides. Who has nothing in common with it goes on
-/// without.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AlpnPolicy {
-    /// HTTP/1.1, HTTP/1.0.
-    Http1Only,
-    /// HTTP/2.
-    Http2Only,
-    /// HTTP/1.1, HTTP/1.0, HTTP/2.
-    Http2Optional,
-    /// HTTP/2, HTTP/1.1, HTTP/1.0.
-    Http2Preferred,
-    /// Nothing is agreed on.
-    #[default]
-    None,
+    Network(NetworkListener<G>),
 }
 
 impl<G> ListenerKind<G> {
@@ -123,14 +55,15 @@ impl<G> ListenerKind<G> {
         match self {
             Self::Application { .. } => "application",
             Self::ClassicHttp { .. } | Self::ClassicTcp { .. } => "classic",
-            Self::Network { .. } => "network",
+            Self::Network(_) => "network",
         }
     }
 
     /// What it speaks TLS with, if it does.
     pub fn tls(&self) -> Option<&Arc<Tls>> {
         match self {
-            Self::Application { tls, .. } | Self::Network { tls, .. } => tls.as_ref(),
+            Self::Application { tls, .. } => tls.as_ref(),
+            Self::Network(network) => network.tls.as_ref(),
             Self::ClassicHttp { .. } | Self::ClassicTcp { .. } => None,
         }
     }
@@ -141,7 +74,7 @@ impl<G> ListenerKind<G> {
             Self::Application { tls: Some(_), .. } => "https",
             Self::Application { .. } | Self::ClassicHttp { .. } => "http",
             Self::ClassicTcp { .. } => "tcp",
-            Self::Network { protocol, .. } => protocol.as_str(),
+            Self::Network(network) => network.protocol.as_str(),
         }
     }
 
@@ -149,7 +82,7 @@ impl<G> ListenerKind<G> {
     pub fn has_tcp(&self) -> bool {
         match self {
             Self::Application { .. } | Self::ClassicHttp { .. } | Self::ClassicTcp { .. } => true,
-            Self::Network { protocol, .. } => protocol.has_tcp(),
+            Self::Network(network) => network.protocol.has_tcp(),
         }
     }
 
@@ -157,7 +90,7 @@ impl<G> ListenerKind<G> {
     pub fn has_udp(&self) -> bool {
         match self {
             Self::Application { .. } | Self::ClassicHttp { .. } | Self::ClassicTcp { .. } => false,
-            Self::Network { protocol, .. } => protocol.has_udp(),
+            Self::Network(network) => network.protocol.has_udp(),
         }
     }
 
@@ -165,7 +98,7 @@ impl<G> ListenerKind<G> {
     pub fn rules(&self) -> &[Rule<G>] {
         match self {
             Self::Application { rules, .. } => rules,
-            Self::ClassicHttp { .. } | Self::ClassicTcp { .. } | Self::Network { .. } => &[],
+            Self::ClassicHttp { .. } | Self::ClassicTcp { .. } | Self::Network(_) => &[],
         }
     }
 
@@ -189,15 +122,7 @@ impl<G> ListenerKind<G> {
             },
             Self::ClassicHttp { group } => ListenerKind::ClassicHttp { group: resolve(group) },
             Self::ClassicTcp { group } => ListenerKind::ClassicTcp { group: resolve(group) },
-            Self::Network { protocol, tls, alpn_policy, forward, udp_idle_timeout } => {
-                ListenerKind::Network {
-                    protocol: *protocol,
-                    tls: tls.clone(),
-                    alpn_policy: *alpn_policy,
-                    forward: forward.map_groups(resolve),
-                    udp_idle_timeout: *udp_idle_timeout,
-                }
-            }
+            Self::Network(network) => ListenerKind::Network(network.map_groups(resolve)),
         }
     }
 
@@ -208,7 +133,7 @@ impl<G> ListenerKind<G> {
                 rules.iter().map(|rule| &rule.action).chain([default_action]).flat_map(forwarded_to).collect()
             }
             Self::ClassicHttp { group } | Self::ClassicTcp { group } => vec![group],
-            Self::Network { forward, .. } => forward.groups.iter().map(|(group, _)| group).collect(),
+            Self::Network(network) => network.forward.groups.iter().map(|(group, _)| group).collect(),
         }
     }
 }

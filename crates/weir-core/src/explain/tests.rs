@@ -52,6 +52,7 @@ fn listener(paths: &[(String, [u16; 3])]) -> Listener {
         logs: crate::logs::Logs::default(),
         http: crate::definition::HttpSettings::default(),
         bind: crate::address::ListenAddr("127.0.0.1:80".parse().unwrap()),
+        proxies: None,
         logins: Arc::default(),
         rule_index: RuleIndex::new(&rules),
         kind: ListenerKind::Application {

@@ -31,6 +31,7 @@ fn written(ports: &[u16]) -> Definitions {
     };
     let listener = |port: &u16| Listener {
         bind: ListenAddr(([127, 0, 0, 1], *port).into()),
+        proxies: None,
         kind: ListenerKind::Application {
             headers: Arc::default(),
             tls: None,
@@ -243,13 +244,11 @@ fn a_listener_is_named_by_its_load_balancer_and_port() {
 #[test]
 fn a_network_listener_takes_no_rules() {
     let mut definitions = written(&[8080]);
-    definitions.load_balancers[0].listeners[0].kind = ListenerKind::Network {
-        protocol: crate::definition::NetworkProtocol::Tcp,
-        tls: None,
-        alpn_policy: crate::definition::AlpnPolicy::None,
-        forward: Forward::to(name("written")),
-        udp_idle_timeout: std::time::Duration::from_secs(120),
-    };
+    definitions.load_balancers[0].listeners[0].kind =
+        ListenerKind::Network(crate::definition::NetworkListener::new(
+            crate::definition::NetworkProtocol::Tcp,
+            Forward::to(name("written")),
+        ));
     let tasks = [task("api", 1, 20, "/api/*")];
     check_left_out(&added_to(definitions, &tasks), "container api-1", &["name one of none"]);
 }

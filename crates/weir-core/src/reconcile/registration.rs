@@ -43,7 +43,7 @@ impl State {
                 if stays {
                     leaving.extend(record.leaves_at.map(|at| (at, record.member.target.serial)));
                 } else {
-                    record.member.target.leave();
+                    part(&record.member.target, &group.settings);
                     homes.remove(&record.member.target.serial);
                 }
                 stays
@@ -118,6 +118,7 @@ fn register(
         cause: cause.into(),
         zone: wanted.zone.map(Into::into),
         health_check_path: wanted.health_check_path.map(Into::into),
+        keeps_flows_until: None,
         opinion: Opinion::default(),
         provenance: wanted.provenance(),
     };
@@ -127,6 +128,7 @@ fn register(
         judged: Attempts::default(),
         ejections: Ejections::default(),
         is_among_first: group.records.iter().all(|record| !record.member.health.is_healthy()),
+        failed_since: None,
         leaves_at: None,
         overdue_at: None,
     }
@@ -210,6 +212,12 @@ fn has_vanished(id: &TargetId, source: &str, seen: &Seen) -> bool {
     let TargetId::Task { task, .. } = id else { return false };
     let source = SourceKind::ALL.into_iter().find(|kind| kind.as_str() == source);
     source.is_some_and(|source| source.departure() == Departure::Vanished && !seen.has(source, task))
+}
+
+/// A target leaves for good; its flows do where its group would have it so.
+pub(super) fn part(target: &Target, settings: &TargetGroup) {
+    target.leave();
+    target.end_flows(settings.flows.connection_termination);
 }
 
 fn drain(

@@ -6,7 +6,7 @@ use super::*;
 use crate::address::TargetAddr;
 use crate::balance::{PickContext, WorkerState};
 use crate::definition::{
-    Algorithm, ListenerKind, LoadBalancer, NetworkProtocol, TargetSelector, TaskSelector,
+    Algorithm, ListenerKind, LoadBalancer, NetworkListener, NetworkProtocol, TargetSelector, TaskSelector,
 };
 use crate::rule::Forward;
 use crate::snapshot::testing::settings;
@@ -89,13 +89,11 @@ impl Control {
 pub(super) fn definitions(target_groups: Vec<TargetGroup>) -> Definitions {
     let listener = |(number, group): (u16, &TargetGroup)| crate::definition::Listener {
         bind: ListenAddr(([127, 0, 0, 1], 80 + number).into()),
-        kind: ListenerKind::Network {
-            protocol: NetworkProtocol::Tcp,
-            tls: None,
-            alpn_policy: crate::definition::AlpnPolicy::None,
-            forward: Forward::to(group.name.clone()),
-            udp_idle_timeout: Duration::from_secs(120),
-        },
+        proxies: None,
+        kind: ListenerKind::Network(NetworkListener::new(
+            NetworkProtocol::Tcp,
+            Forward::to(group.name.clone()),
+        )),
     };
     let load_balancer = LoadBalancer {
         name: LoadBalancerName::parse("edge").unwrap(),

@@ -25,10 +25,27 @@ pub struct Member {
     pub zone: Option<Arc<str>>,
     /// The path of its HTTP probes, where its label asks for one of its own.
     pub health_check_path: Option<Arc<str>>,
+    /// Until when it keeps its flows though it is unhealthy, if it does for a while.
+    pub keeps_flows_until: Option<Timestamp>,
     /// How it compares with the others of its group.
     pub opinion: Opinion,
     /// Where weir learned of it, by the name that it has now: a container may be renamed.
     pub provenance: Arc<Provenance>,
+}
+
+impl Member {
+    /// Whether it serves that zone: it is in it, or in none.
+    pub(super) fn is_of(&self, zone: &str) -> bool {
+        self.zone.as_deref().is_none_or(|own| own == zone)
+    }
+
+    /// The name of its state in AWS's API: that of its health, or `unhealthy.draining`.
+    pub fn state(&self) -> &'static str {
+        match self.keeps_flows_until {
+            Some(_) => "unhealthy.draining",
+            None => self.health.state(),
+        }
+    }
 }
 
 impl PartialEq for Member {
@@ -40,6 +57,7 @@ impl PartialEq for Member {
             && self.cause == other.cause
             && self.zone == other.zone
             && self.health_check_path == other.health_check_path
+            && self.keeps_flows_until == other.keeps_flows_until
             && self.opinion == other.opinion
             && self.provenance == other.provenance
     }

@@ -29,6 +29,7 @@ pub(crate) fn members(ports_and_weights: &[(u16, u16)]) -> Vec<Member> {
                 cause: "test".into(),
                 zone: None,
                 health_check_path: None,
+                keeps_flows_until: None,
                 opinion: Opinion::default(),
                 provenance: Arc::new(Provenance { source: "test", origin: String::new() }),
             }
@@ -48,8 +49,8 @@ pub(crate) fn settings(name: &str, algorithm: Algorithm) -> TargetGroup {
         protocol_version: crate::definition::ProtocolVersion::Http1,
         algorithm,
         deregistration_delay: Duration::from_secs(30),
-        connection_termination: false,
-        proxy_protocol: false,
+        flows: crate::definition::FlowSettings::default(),
+        zone: None,
         hold: Duration::ZERO,
         slow_start: Duration::ZERO,
         stickiness: None,

@@ -77,6 +77,7 @@ impl World {
             logs: crate::logs::Logs::default(),
             http: HttpSettings::default(),
             bind: ListenAddr("127.0.0.1:80".parse().unwrap()),
+            proxies: None,
             logins: Arc::default(),
             rule_index: RuleIndex::default(),
             kind: ListenerKind::Application {

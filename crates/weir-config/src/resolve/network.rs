@@ -1,0 +1,97 @@
+//! Network listeners.
+
+use std::time::Duration;
+
+use weir_core::definition::{AlpnPolicy, ListenerKind, NetworkListener, NetworkProtocol, TargetProtocol};
+use weir_core::name::GroupName;
+use weir_core::rule::Forward;
+
+use super::load_balancer::speaks;
+use super::{Groups, action, tls};
+use crate::keys;
+use crate::read::{Fields, Reader};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What it speaks and where its flows go.
+pub(super) fn read(
+    fields: Fields<'_>,
+    groups: &mut Groups<'_>,
+    reader: &mut Reader<'_>,
+) -> Option<ListenerKind<GroupName>> {
+    let protocol = speaks(fields, &["tcp", "udp", "tcp_udp", "tls"], reader);
+    let tls = tls::read(fields, protocol, "tls", reader).filter(|_| protocol == Some("tls"));
+    let policies = [
+        ("None", AlpnPolicy::None),
+        ("HTTP1Only", AlpnPolicy::Http1Only),
+        ("HTTP2Only", AlpnPolicy::Http2Only),
+        ("HTTP2Optional", AlpnPolicy::Http2Optional),
+        ("HTTP2Preferred", AlpnPolicy::Http2Preferred),
+    ];
+    let alpn_policy = fields.get("alpn_policy").and_then(|node| reader.choice(node, &policies));
+    let (protocol, targets) = match protocol {
+        Some("udp") => (NetworkProtocol::Udp, &[TargetProtocol::Udp, TargetProtocol::TcpUdp][..]),
+        Some("tls") => (NetworkProtocol::Tls, &[TargetProtocol::Tcp, TargetProtocol::Tls][..]),
+        Some("tcp_udp") => (NetworkProtocol::TcpUdp, &[TargetProtocol::TcpUdp][..]),
+        Some(_) => (NetworkProtocol::Tcp, &[TargetProtocol::Tcp, TargetProtocol::TcpUdp][..]),
+        None => return None,
+    };
+    let mut listener = NetworkListener::new(protocol, forward(fields, targets, groups, reader)?);
+    listener.tls = tls;
+    listener.alpn_policy = alpn_policy.unwrap_or_default();
+    if protocol == NetworkProtocol::Tls {
+        check_stickiness(fields, &listener, groups, reader);
+    }
+    if let (Some(node), NetworkProtocol::Udp) = (fields.get("proxy_protocol"), protocol) {
+        let cause = "datagrams do not begin with a header of the PROXY protocol";
+        reader.problem(node, cause, Some("take it out"));
+    }
+    if let Some(node) = fields.get("udp_idle_timeout") {
+        if !protocol.has_udp() {
+            let cause = format!("a {} listener has no datagrams", protocol.as_str());
+            reader.problem(node, &cause, Some("write `protocol: udp` or `tcp_udp`"));
+        }
+        // differs: AWS's cannot be changed.
+        listener.udp_idle_timeout = reader.duration(node, SECOND..=6000 * SECOND)?;
+    }
+    Some(ListenerKind::Network(listener))
+}
+
+/// What takes the flows.
+fn forward(
+    fields: Fields<'_>,
+    targets: &[TargetProtocol],
+    groups: &mut Groups<'_>,
+    reader: &mut Reader<'_>,
+) -> Option<Forward<GroupName>> {
+    let node = fields.require(reader, "default_action", "{ forward: db }")?;
+    let action = reader.fields(node, &keys::ACTION)?;
+    for name in keys::ACTION.keys.iter().filter(|name| **name != "forward") {
+        if let Some(node) = action.get(name) {
+            reader.problem(node, "a network listener can only forward", Some("write `forward: GROUP`"));
+        }
+    }
+    action::forward(action.require(reader, "forward", "db")?, targets, groups, reader)
+}
+
+/// Clients that speak TLS stick neither to a group nor to a target.
+fn check_stickiness(
+    fields: Fields<'_>,
+    listener: &NetworkListener<GroupName>,
+    groups: &Groups<'_>,
+    reader: &mut Reader<'_>,
+) {
+    let remedy = Some("take `stickiness` out, or write `protocol: tcp`");
+    if listener.forward.stickiness.is_some() {
+        reader.problem(fields.node(), "clients of a tls listener do not stay in their group", remedy);
+    }
+    for (name, _) in &listener.forward.groups {
+        if groups.resolved.iter().any(|group| group.name == *name && group.flows.sticks_by_source) {
+            let cause = format!(
+                "clients of a tls listener do not stick to targets, as those of {:?} do",
+                name.as_str()
+            );
+            reader.problem(fields.node(), &cause, remedy);
+        }
+    }
+}
