@@ -249,22 +249,27 @@ fn both_processes_write_one_access_log_and_one_memory() {
     fs::create_dir(folder.path().join("targets")).unwrap();
     folder.write("targets/web.json", &format!("[{{ \"targets\": [\"{}\"] }}]", world.web.addr()));
     let path = folder.path().display();
-    let settings = format!("remember: {path}/memory\ndiscovery: {{ file: {{ path: {path}/targets }} }}");
+    let settings =
+        format!("workers: 1\nremember: {path}/memory\ndiscovery: {{ file: {{ path: {path}/targets }} }}");
     let yaml = world.yaml_with(&settings, &format!("access_log: {{ path: {path}/access.log }}, "));
     let mut weir = Lineage::start(world.admin, &yaml, |_| {});
-    let mut slow = Client::connect(world.http);
-    slow.send("GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    wait_until("the target has the request", || !world.web.received().is_empty());
+    let mut slow = [(); 2].map(|()| Client::connect(world.http));
+    for client in &mut slow {
+        client.send("GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    }
+    wait_until("the target has the requests", || world.web.received().len() == 2);
     weir.restart();
     assert_eq!(get(world.http, "/new").status, 200);
     world.answer.send(()).unwrap();
-    assert_eq!(slow.reply().status, 200);
-    weir.first_ends();
     let read = |name| fs::read_to_string(folder.path().join(name)).unwrap_or_default();
-    wait_until("both have written", || {
+    wait_until("both have written, while something is still under way", || {
         let log = read("access.log");
         log.contains("/slow") && log.contains("/new")
     });
+    world.answer.send(()).unwrap();
+    assert!(slow.iter_mut().all(|client| client.reply().status == 200));
+    weir.first_ends();
+    assert_eq!(read("access.log").matches("/slow").count(), 2);
     let remembered = read("memory/file.json");
     assert!(remembered.contains(&world.web.addr().port().to_string()), "{remembered}");
 }

@@ -134,9 +134,7 @@ impl Serving {
         let is_shared = move || succession.borrow().is_some();
         let listening = tasks.begin();
         spawn_local(async move {
-            let _listening = listening;
-            let flusher = spawn_local(server.clone().flush_forever()).abort_handle();
-            let follower = spawn_local(server.clone().follow_forever()).abort_handle();
+            let housekeeping = spawn_local(server.clone().keep_house()).abort_handle();
             let connections = tcp.into_iter().map(|socket| {
                 accept(socket, limit.clone(), closing.begun(), &is_shared, |accepted| {
                     server.clone().begin(accepted, door.clone(), tasks.begin());
@@ -147,8 +145,12 @@ impl Serving {
                 Server::Application(_) | Server::Classic(_) => None,
             });
             tokio::join!(join_all(connections), join_all(datagrams));
-            flusher.abort();
-            follower.abort();
+            drop(listening);
+            // What goes on after that may take long, and has lines for the log.
+            while server.serves_others() {
+                tokio::time::sleep(LOG_FLUSH_INTERVAL).await;
+            }
+            housekeeping.abort();
         });
         true
     }
@@ -229,18 +231,33 @@ impl Server {
         };
     }
 
+    /// Whether anybody but the listener's own task and its housekeeping has it: a connection, or a flow.
+    fn serves_others(&self) -> bool {
+        let holders = match self {
+            Self::Application(application) => Rc::strong_count(application),
+            Self::Classic(classic) => Rc::strong_count(classic),
+            Self::Flows(flows) => Rc::strong_count(flows),
+        };
+        holders > 2
+    }
+
+    /// What is to be done for everything that is under way.
+    async fn keep_house(self) {
+        tokio::join!(self.flush_forever(), self.follow_forever());
+    }
+
     /// Follows what a reload makes of the listener, where something that is under way must know.
-    async fn follow_forever(self) {
+    async fn follow_forever(&self) {
         if let Self::Flows(flows) = self {
             flows.follow_listener().await;
         }
     }
 
-    async fn flush_forever(self) {
+    async fn flush_forever(&self) {
         let mut ticks = tokio::time::interval(LOG_FLUSH_INTERVAL);
         loop {
             ticks.tick().await;
-            match &self {
+            match self {
                 Self::Application(application) => application.observer.flush(),
                 Self::Classic(classic) => classic.observer.flush(),
                 Self::Flows(flows) => flows.flush(),
