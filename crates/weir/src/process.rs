@@ -190,15 +190,11 @@ impl Process {
         })
     }
 
-    /// Whether it would serve as well as one that has run for long: every source has been heard, and each group that has
-    /// targets knows one that is healthy, or that none is.
+    /// Whether it would serve as one that has run for long: every source has been heard, and every target probed. A flow is
+    /// placed among the healthy targets, so that one too few would move it.
     pub fn is_settled(&self) -> bool {
         let is_initial = |health| matches!(health, Health::Initial(_));
-        self.has_heard()
-            && self.handle.snapshot().groups().all(|group| {
-                let mut members = group.members.iter().map(|member| member.health);
-                members.clone().any(|health| health == Health::Healthy) || !members.any(is_initial)
-            })
+        self.has_heard() && !self.handle.snapshot().members().any(|(_, member)| is_initial(member.health))
     }
 
     /// Whether every source has been heard.

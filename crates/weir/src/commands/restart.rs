@@ -25,8 +25,9 @@ const PREDECESSOR_VARIABLE: &str = "WEIR_PREDECESSOR";
 /// The longest time until a new weir has to be ready: it has bound what is new, and has heard all its sources.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// How much of that a new weir waits for the first answers of health checks, once it has heard its sources.
-const PROBED_WITHIN: Duration = Duration::from_secs(5);
+/// How much of that a new weir waits for the first verdicts of health checks. A target that is down is only known to be after
+/// some intervals; nothing is lost by waiting, for the old weir serves.
+const PROBED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How often it looks whether they have come.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
@@ -40,8 +41,8 @@ struct Starting {
     channel: Predecessor,
 }
 
-/// Starts the program anew, with the same arguments, and hands it every socket of `process`, and its secret. When this returns the new weir
-/// serves, and says which process it is.
+/// Starts the program anew, with the same arguments, and hands it every socket of `process`, and its secret. When this
+/// returns the new weir serves; which process it is.
 ///
 /// # Errors
 /// Why not, for people; the new weir has been ended, and nothing has changed here.
@@ -152,16 +153,16 @@ impl Replaced {
     /// # Errors
     /// When it has ended.
     pub(crate) async fn take_over(self, process: &Process) -> io::Result<()> {
-        while !process.has_heard() {
-            sleep(LOOK_INTERVAL).await;
-        }
-        let probed = async {
+        let settled = async {
             while !process.is_settled() {
                 sleep(LOOK_INTERVAL).await;
             }
         };
-        // A group whose health checks have not answered by then is served as after any start.
-        let _ = timeout(PROBED_WITHIN, probed).await;
+        // Targets that are still `initial` by then are so as after any start. Without a source there would be none.
+        let _ = timeout(PROBED_WITHIN, settled).await;
+        while !process.has_heard() {
+            sleep(LOOK_INTERVAL).await;
+        }
         self.0.ready().await
     }
 }
