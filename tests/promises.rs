@@ -3,6 +3,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test stops at what it does not expect")]
 
 mod access_log;
+mod affinity;
 mod allocations;
 mod anomalies;
 mod answers;
@@ -13,6 +14,7 @@ mod bad_input;
 mod bounded;
 mod chaos;
 mod classic;
+mod client_addresses;
 mod concurrency;
 mod config_examples;
 mod connections;
@@ -63,6 +65,7 @@ mod proxied;
 mod proxy_protocol;
 mod publish;
 mod real_clients;
+mod real_peers;
 mod refusals;
 mod reload;
 mod restart;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use weir_core::address::ClientAddr;
+use weir_core::definition::ProxyVersion;
 use weir_net::proxy_header::{of_client, of_our_own};
 use weir_tests::yaml::{application, classic, group, network_listener};
 use weir_tests::{Client, FakeTarget, Weir, loopback, wait_until};
@@ -15,7 +16,7 @@ const CLIENT: &str = "192.0.2.1:4660";
 const LINE: &str = "PROXY TCP4 192.0.2.1 198.51.100.2 4660 443\r\n";
 
 fn header() -> Vec<u8> {
-    of_client(ClientAddr(CLIENT.parse().unwrap()), "198.51.100.2:443".parse().unwrap())
+    of_client(ProxyVersion::V2, ClientAddr(CLIENT.parse().unwrap()), "198.51.100.2:443".parse().unwrap())
 }
 
 fn echoing() -> (FakeTarget, Weir) {

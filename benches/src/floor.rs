@@ -2,19 +2,25 @@
 //!
 //! One thread, one level-triggered epoll; each client connection gets one connection of its own to a backend, round
 //! robin, opened at accept; on readable one `recv` into a 256 KiB buffer and one `send` to the other side. No parsing.
+//!
+//! Datagrams likewise: a socket of its own toward a backend for each client, one `recvfrom` and one `sendto` for each
+//! datagram. Flows never end.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::sockets::{Epoll, connect, listen, pin, ready};
+use crate::sockets::{Epoll, bind_datagrams, connect, listen, pin, ready};
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// The listener's token; connections have those above.
+/// The listener's token; connections and flows have those above.
 const LISTENER: u64 = 0;
+
+/// Most datagrams of clients that are taken at a time, so that answers are not kept waiting.
+const BATCH: usize = 64;
 
 /// Relays until the process is ended.
 pub(crate) fn relay(addr: SocketAddr, backends: &[SocketAddr]) -> anyhow::Result<()> {
@@ -52,6 +58,44 @@ pub(crate) fn relay(addr: SocketAddr, backends: &[SocketAddr]) -> anyhow::Result
                 let _ = ends.get(&(token ^ 1)).map(|to| to.shutdown(Shutdown::Write));
                 ends.remove(&token);
                 ends.remove(&(token ^ 1));
+            }
+        }
+    }
+}
+
+/// Relays datagrams until the process is ended.
+pub(crate) fn relay_datagrams(addr: SocketAddr, backends: &[SocketAddr]) -> anyhow::Result<()> {
+    pin(0)?;
+    let listener = bind_datagrams(addr)?;
+    let mut epoll = Epoll::new()?;
+    epoll.watch(&listener, LISTENER)?;
+    // The flow at n has token n + 1.
+    let mut flows: Vec<(UdpSocket, SocketAddr)> = Vec::new();
+    let mut of_client: HashMap<SocketAddr, usize> = HashMap::new();
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        for token in epoll.wait(1_000)? {
+            if token != LISTENER {
+                let (socket, client) = &flows[token as usize - 1];
+                if let Ok(count) = socket.recv(&mut buffer) {
+                    // What the kernel has no room for is lost, here and below.
+                    let _ = listener.send_to(&buffer[..count], client);
+                }
+                continue;
+            }
+            for _ in 0..BATCH {
+                let Ok((count, client)) = listener.recv_from(&mut buffer) else { break };
+                let flow = if let Some(flow) = of_client.get(&client) {
+                    *flow
+                } else {
+                    let socket = bind_datagrams(SocketAddr::from(([0, 0, 0, 0], 0)))?;
+                    socket.connect(backends[flows.len() % backends.len()])?;
+                    flows.push((socket, client));
+                    epoll.watch(&flows[flows.len() - 1].0, flows.len() as u64)?;
+                    of_client.insert(client, flows.len() - 1);
+                    flows.len() - 1
+                };
+                let _ = flows[flow].0.send(&buffer[..count]);
             }
         }
     }

@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
 use crate::load::Generator;
 use crate::peers::Bench;
 use crate::proxy::Proxy;
 use crate::scenario::Scenario;
+use crate::sockets::allow_files;
 use crate::{Comparison, in_folder, progress, say};
 
 /// Clients at the first reading and at the second.
@@ -144,11 +144,4 @@ fn row_json(row: &Row) -> serde_json::Value {
         "target_side_after_all": row.target_side_after_all,
         "kib_per_connection_after_all": row.per_connection_after_all(),
     })
-}
-
-/// As many open files as this process may have, and thus every proxy.
-fn allow_files() -> anyhow::Result<()> {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    Ok(setrlimit(Resource::Nofile, limit)?)
 }

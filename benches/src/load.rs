@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bulk;
 use crate::client::{Client, Outcome};
+use crate::datagrams::Datagrams;
 use crate::say;
 use crate::scenario::{Front, Scenario};
 use crate::sockets::{Epoll, listen, pin, ready};
@@ -24,7 +25,7 @@ use crate::transport::{Transport, client_config};
 /// Load before the measured time begins.
 pub(crate) const WARM_UP: Duration = Duration::from_millis(300);
 
-const BACKENDS: u64 = 2;
+pub(crate) const BACKENDS: u64 = 2;
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
@@ -34,7 +35,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// What one run came to.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Run {
-    /// Requests or connections that were answered right, or megabytes that have come.
+    /// Requests or connections that were answered right, megabytes that have come, or datagrams that were forwarded.
     pub(crate) requests: u64,
     /// Those that were not.
     pub(crate) errors: u64,
@@ -49,8 +50,26 @@ pub(crate) struct Run {
 /// Generates loads as it is told, until standard input ends.
 pub(crate) fn generate(scenario: Scenario) -> anyhow::Result<()> {
     pin(1)?;
+    if scenario.front() == Front::Udp {
+        let mut datagrams = Datagrams::new(scenario)?;
+        return obey(&datagrams.backends()?, |addr, measured, _| datagrams.run(addr, measured));
+    }
     let mut generator = Generator::new(scenario)?;
-    let addrs: Vec<String> = generator.backends()?.iter().map(SocketAddr::to_string).collect();
+    obey(&generator.backends()?, |addr, measured, scenario| {
+        if scenario.is_bulk() {
+            bulk::run(&generator.backends, addr, measured, scenario)
+        } else {
+            generator.run(addr, measured, scenario)
+        }
+    })
+}
+
+/// Says where the backends are, and loads as it is told.
+fn obey(
+    backends: &[SocketAddr],
+    mut load: impl FnMut(SocketAddr, Duration, Scenario) -> anyhow::Result<Run>,
+) -> anyhow::Result<()> {
+    let addrs: Vec<String> = backends.iter().map(SocketAddr::to_string).collect();
     say(&addrs.join(" "));
     for line in std::io::stdin().lock().lines() {
         let line = line?;
@@ -58,12 +77,7 @@ pub(crate) fn generate(scenario: Scenario) -> anyhow::Result<()> {
         let [addr, seconds, scenario] = words[..] else { continue };
         let scenario = Scenario::from_str(scenario, false).map_err(anyhow::Error::msg)?;
         let (addr, measured) = (addr.parse()?, Duration::from_secs_f64(seconds.parse()?));
-        let run = if scenario.is_bulk() {
-            bulk::run(&generator.backends, addr, measured, scenario)?
-        } else {
-            generator.run(addr, measured, scenario)?
-        };
-        say(&serde_json::to_string(&run)?);
+        say(&serde_json::to_string(&load(addr, measured, scenario)?)?);
     }
     Ok(())
 }
@@ -190,13 +204,11 @@ impl Generator {
             }
         }
         latencies.sort_unstable();
-        let quantile =
-            |q: f64| latencies.get((latencies.len() as f64 * q) as usize).copied().map_or(0, u64::from);
         self.leave();
         Ok(Run {
             seconds: measured.as_secs_f64(),
-            p50_micros: quantile(0.5),
-            p99_micros: quantile(0.99),
+            p50_micros: quantile(&latencies, 0.5),
+            p99_micros: quantile(&latencies, 0.99),
             ..run
         })
     }
@@ -330,6 +342,11 @@ enum Heard {
     End,
     /// Nothing that a client waits for.
     Nothing,
+}
+
+/// The latency that this share of all stays below, given in order.
+pub(crate) fn quantile(latencies: &[u32], share: f64) -> u64 {
+    latencies.get((latencies.len() as f64 * share) as usize).copied().map_or(0, u64::from)
 }
 
 #[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]

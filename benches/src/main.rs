@@ -5,6 +5,7 @@
 
 mod bulk;
 mod client;
+mod datagrams;
 mod floor;
 mod http2;
 mod idle;
@@ -67,7 +68,13 @@ struct Comparison {
 enum Role {
     /// The floor relay.
     #[command(hide = true)]
-    Floor { listen: SocketAddr, backends: Vec<SocketAddr> },
+    Floor {
+        listen: SocketAddr,
+        backends: Vec<SocketAddr>,
+        /// Datagrams instead of connections.
+        #[arg(long)]
+        udp: bool,
+    },
     /// The backends, and the generator, told on standard input what to load and for how long.
     #[command(hide = true)]
     Load { scenario: Scenario },
@@ -97,7 +104,8 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.role {
-        Some(Role::Floor { listen, backends }) => floor::relay(listen, &backends),
+        Some(Role::Floor { listen, backends, udp: false }) => floor::relay(listen, &backends),
+        Some(Role::Floor { listen, backends, udp: true }) => floor::relay_datagrams(listen, &backends),
         Some(Role::Load { scenario }) => load::generate(scenario),
         Some(Role::IdleMemory) => idle::compare(&arguments.comparison),
         Some(Role::Instructions) => instructions::hold(&arguments.comparison),

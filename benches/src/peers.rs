@@ -1,7 +1,7 @@
 //! The proxies: how each is configured.
 
 use std::fmt::Write as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -35,11 +35,12 @@ pub(crate) struct More {
 }
 
 impl Bench<'_> {
-    /// Starts every proxy that is there; what is missing, and the remedy.
+    /// Starts every proxy that is there; what is missing, and the remedy. HAProxy does not forward datagrams.
     pub(crate) fn start(&self) -> (Vec<Proxy>, Vec<String>) {
         let mut missing = Vec::new();
         let mut proxies = Vec::new();
-        for started in [self.nginx(), self.haproxy(), self.weir()] {
+        let haproxy = (self.scenario.front() != Front::Udp).then(|| self.haproxy());
+        for started in [Some(self.nginx()), haproxy, Some(self.weir())].into_iter().flatten() {
             match started {
                 Ok(proxy) => proxies.push(proxy),
                 Err(error) => missing.push(format!("{error:#}")),
@@ -52,6 +53,9 @@ impl Bench<'_> {
         let addr = free_addr()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("floor").arg(addr.to_string()).args(self.backends.iter().map(ToString::to_string));
+        if self.scenario.front() == Front::Udp {
+            command.arg("--udp");
+        }
         Proxy::start("floor relay".to_owned(), addr, &command)
     }
 
@@ -68,7 +72,7 @@ impl Bench<'_> {
         }
         let (certificate, key) = (self.folder.join("cert.pem"), self.folder.join("key.pem"));
         let (flags, tls) = match self.scenario.front() {
-            Front::Tcp | Front::Http => ("", String::new()),
+            Front::Tcp | Front::Udp | Front::Http => ("", String::new()),
             Front::Http2 => (" http2", String::new()),
             Front::Https => (
                 " ssl",
@@ -84,6 +88,9 @@ impl Bench<'_> {
                 "stream {{ upstream b {{ {servers} }} server {{ listen {addr} backlog=4096; proxy_pass b; tcp_nodelay on; {} }} }}",
                 if self.scenario.is_bulk() { "proxy_buffer_size 256k;" } else { "" }
             ),
+            Front::Udp => format!(
+                "stream {{ upstream b {{ {servers} }} server {{ listen {addr} udp; proxy_pass b; }} }}"
+            ),
             Front::Http | Front::Http2 | Front::Https => format!(
                 "http {{ access_log off; keepalive_requests 100000000; tcp_nodelay on;
                  upstream b {{ {servers} keepalive 512; keepalive_requests 100000000; }}
@@ -97,16 +104,19 @@ impl Bench<'_> {
             ),
         };
         let modules = "/usr/lib/nginx/modules/ngx_stream_module.so";
-        let load = if self.scenario.front() == Front::Tcp && Path::new(modules).exists() {
+        let is_stream = matches!(self.scenario.front(), Front::Tcp | Front::Udp);
+        let load = if is_stream && Path::new(modules).exists() {
             format!("load_module {modules};\n")
         } else {
             String::new()
         };
         let text = format!(
-            "{load}daemon off; worker_processes 1; error_log /dev/null crit; pid {};\nevents {{ worker_connections {}; }}\n{server}\n",
+            "{load}daemon off; worker_processes 1; error_log /dev/null crit; pid {};\nevents {{ worker_connections {};{} }}\n{server}\n",
             self.folder.join("nginx.pid").display(),
             // On either side.
-            2 * CLIENTS
+            2 * CLIENTS,
+            // Without it nginx waits anew before each datagram that a listener has.
+            if self.scenario.front() == Front::Udp { " multi_accept on;" } else { "" }
         );
         let path = self.write("nginx.conf", &text)?;
         let version = version("nginx", "-v", "nginx/")?;
@@ -131,7 +141,7 @@ impl Bench<'_> {
                 "",
                 "  option splice-auto\n  option splice-request\n  option splice-response\n".to_owned(),
             ),
-            Front::Tcp => ("tcp", "", String::new()),
+            Front::Tcp | Front::Udp => ("tcp", "", String::new()),
             front @ (Front::Http | Front::Http2 | Front::Https) => (
                 "http",
                 "  http-reuse always\n",
@@ -142,7 +152,7 @@ impl Bench<'_> {
             ),
         };
         let bind = match self.scenario.front() {
-            Front::Tcp | Front::Http => String::new(),
+            Front::Tcp | Front::Udp | Front::Http => String::new(),
             Front::Http2 => " proto h2".to_owned(),
             Front::Https => {
                 format!(" ssl crt {} ssl-min-ver TLSv1.3", self.folder.join("both.pem").display())
@@ -185,10 +195,12 @@ impl Bench<'_> {
         }
         let (protocol, kind) = match self.scenario.front() {
             Front::Tcp => ("tcp", "network"),
+            Front::Udp => ("udp", "network"),
             Front::Http | Front::Http2 | Front::Https => ("http", "application"),
         };
         let (of_all, of_listener) = match self.scenario.front() {
             Front::Tcp | Front::Http => ("", ""),
+            Front::Udp => ("", ", protocol: udp"),
             Front::Http2 => ("    http2_prior_knowledge: true\n", ""),
             Front::Https => {
                 ("", ", protocol: https, certificates: [{ certificate: cert.pem, key: key.pem }]")
@@ -221,6 +233,12 @@ fn version(program: &str, flag: &str, before: &str) -> anyhow::Result<String> {
     Ok(after.split(|c: char| !(c.is_ascii_digit() || c == '.')).next().unwrap_or("?").to_owned())
 }
 
+/// An address that is free for both transports: clients of datagrams have taken thousands of ports.
 fn free_addr() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    const ATTEMPTS: usize = 100;
+    let free = || {
+        let addr = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?;
+        UdpSocket::bind(addr).is_ok().then_some(addr)
+    };
+    (0..ATTEMPTS).find_map(|_| free()).context("no port is free for both transports")
 }

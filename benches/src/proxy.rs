@@ -1,6 +1,6 @@
 //! A proxy that runs, as a process: started, measured, ended.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -114,12 +114,25 @@ fn under(program: &[&str], command: &Command) -> Command {
 
 fn wait_for(child: &mut Child, addr: SocketAddr, deadline: Duration) -> anyhow::Result<()> {
     let began = now();
-    while TcpStream::connect(addr).is_err() {
+    while TcpStream::connect(addr).is_err() && !takes_datagrams(addr) {
         anyhow::ensure!(child.try_wait()?.is_none(), "ended at once");
         anyhow::ensure!(now() - began < deadline, "does not listen");
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
+}
+
+/// Whether somebody has bound that address for datagrams; asking would need an answer of the backends.
+fn takes_datagrams(addr: SocketAddr) -> bool {
+    let SocketAddr::V4(addr) = addr else { return false };
+    let table = std::fs::read_to_string("/proc/net/udp").unwrap_or_default();
+    is_bound(&table, addr)
+}
+
+/// Whether a table of the kernel has this local address.
+fn is_bound(table: &str, addr: SocketAddrV4) -> bool {
+    let local = format!("{:08X}:{:04X}", u32::from_le_bytes(addr.ip().octets()), addr.port());
+    table.lines().any(|line| line.split_whitespace().nth(1) == Some(&local))
 }
 
 fn signal(pid: u32, signal: Signal) {
@@ -169,6 +182,13 @@ mod tests {
     fn cpu_time_is_the_first_number_of_schedstat() {
         assert_eq!(running_nanos("123456 789 10\n"), Some(123_456));
         assert_eq!(running_nanos(""), None);
+    }
+
+    #[test]
+    fn an_address_that_is_bound_is_the_second_word_of_a_line() {
+        let line = "  87: 0100007F:3039 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 1\n";
+        assert!(is_bound(line, "127.0.0.1:12345".parse().unwrap()));
+        assert!(!is_bound(line, "127.0.0.1:12346".parse().unwrap()));
     }
 
     #[test]

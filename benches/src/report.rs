@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::say;
-use crate::scenario::Scenario;
+use crate::scenario::{Front, Scenario};
 use crate::schedule::Slice;
 
 /// All slices of one proxy.
@@ -54,6 +54,12 @@ pub(crate) fn report(scenario: Scenario, floor: &Measured, proxies: &[Measured],
     ));
     for measured in std::iter::once(floor).chain(proxies) {
         say(&row(measured));
+    }
+    if scenario.front() == Front::Udp {
+        for measured in std::iter::once(floor).chain(proxies) {
+            let of_a_second = 1e6 / median(measured.cpu().into_iter());
+            say(&format!("{:<20} {of_a_second:>8.0} datagrams a second of CPU", measured.name));
+        }
     }
     if let Some((peer, ratio)) = ratio_to_best {
         say(&format!("weir ÷ {peer}, the better peer: {ratio:.2} (median of paired rounds)"));

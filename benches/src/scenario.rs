@@ -26,6 +26,12 @@ pub(crate) enum Scenario {
     /// TCP: eight such streams.
     #[value(name = "tcp-bulk-8")]
     TcpBulk8,
+    /// UDP: 64 busy flows, 128 B there and back, two datagrams of each under way.
+    #[value(name = "udp-64")]
+    Udp64,
+    /// UDP: 5,000 sparse flows, 128 B there and back, 64 datagrams under way among all of them.
+    #[value(name = "udp-5000")]
+    Udp5000,
 }
 
 /// What clients speak to a proxy.
@@ -35,6 +41,7 @@ pub(crate) enum Front {
     Http2,
     Https,
     Tcp,
+    Udp,
 }
 
 impl Scenario {
@@ -50,6 +57,8 @@ impl Scenario {
             Self::TcpShort => "tcp-short",
             Self::TcpBulk1 => "tcp-bulk-1",
             Self::TcpBulk8 => "tcp-bulk-8",
+            Self::Udp64 => "udp-64",
+            Self::Udp5000 => "udp-5000",
         }
     }
 
@@ -60,6 +69,7 @@ impl Scenario {
             Self::H2 => Front::Http2,
             Self::Https128 | Self::TlsHandshake => Front::Https,
             Self::TcpShort | Self::TcpBulk1 | Self::TcpBulk8 => Front::Tcp,
+            Self::Udp64 | Self::Udp5000 => Front::Udp,
         }
     }
 
@@ -72,14 +82,20 @@ impl Scenario {
         }
     }
 
-    /// Client connections at a time.
+    /// Client connections at a time, or flows of datagrams.
     pub(crate) fn connections(self) -> usize {
         match self {
-            Self::Http128 | Self::Http4k | Self::Https128 => 64,
+            Self::Http128 | Self::Http4k | Self::Https128 | Self::Udp64 => 64,
             Self::HttpShort | Self::TlsHandshake | Self::TcpShort => 32,
             Self::H2 | Self::TcpBulk8 => 8,
             Self::TcpBulk1 => 1,
+            Self::Udp5000 => 5_000,
         }
+    }
+
+    /// Datagrams under way among all flows: half of what a socket's buffer holds by default, so that none is lost.
+    pub(crate) fn datagrams_under_way(self) -> usize {
+        if self == Self::Udp64 { 128 } else { 64 }
     }
 
     /// Whether bytes come without end, and are counted instead of requests.
@@ -89,7 +105,11 @@ impl Scenario {
 
     /// What CPU time is divided by. Microseconds for each megabyte are milliseconds for each gigabyte.
     pub(crate) fn unit(self) -> &'static str {
-        if self.is_bulk() { "MB" } else { "request" }
+        match self.front() {
+            Front::Udp => "datagram",
+            Front::Tcp if self.is_bulk() => "MB",
+            Front::Tcp | Front::Http | Front::Http2 | Front::Https => "request",
+        }
     }
 
     /// Requests under way on a connection.
@@ -102,15 +122,15 @@ impl Scenario {
         matches!(self, Self::HttpShort | Self::TlsHandshake | Self::TcpShort)
     }
 
-    /// Bytes of a response's body, and of what is sent each way over plain TCP.
+    /// Bytes of a response's body, and of what is sent each way over plain TCP and UDP.
     pub(crate) fn body_bytes(self) -> usize {
         if self == Self::Http4k { 4096 } else { 128 }
     }
 
-    /// What a client sends in plain TCP or HTTP/1.1.
+    /// What a client sends in plain TCP, UDP or HTTP/1.1.
     pub(crate) fn request(self) -> Vec<u8> {
         match self.front() {
-            Front::Tcp => vec![b'x'; self.body_bytes()],
+            Front::Tcp | Front::Udp => vec![b'x'; self.body_bytes()],
             Front::Http | Front::Http2 | Front::Https => {
                 b"GET /item?id=42 HTTP/1.1\r\nHost: bench.localhost\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n".to_vec()
             }
@@ -120,7 +140,7 @@ impl Scenario {
     /// What a backend answers.
     pub(crate) fn response(self) -> Vec<u8> {
         let body = vec![b'y'; self.body_bytes()];
-        if self.front() == Front::Tcp {
+        if matches!(self.front(), Front::Tcp | Front::Udp) {
             return body;
         }
         let length = body.len();
@@ -131,7 +151,7 @@ impl Scenario {
     /// Whether what has come to a backend ends a request.
     pub(crate) fn is_request(self, message: &[u8]) -> bool {
         match self.front() {
-            Front::Tcp => message.len() >= self.body_bytes(),
+            Front::Tcp | Front::Udp => message.len() >= self.body_bytes(),
             Front::Http | Front::Http2 | Front::Https => message.ends_with(b"\r\n\r\n"),
         }
     }
@@ -154,7 +174,7 @@ mod tests {
     fn the_floor_relay_is_loaded_with_what_backends_understand() {
         for scenario in Scenario::value_variants() {
             let plain = scenario.plain();
-            assert!(matches!(plain.front(), Front::Http | Front::Tcp));
+            assert!(matches!(plain.front(), Front::Http | Front::Tcp | Front::Udp));
             assert_eq!(plain.response(), scenario.response());
             assert_eq!(plain.is_short(), scenario.is_short());
         }

@@ -11,12 +11,14 @@ use crate::peers::Bench;
 use crate::proxy::Proxy;
 use crate::report::{Measured, report};
 use crate::scenario::Scenario;
+use crate::sockets::allow_files;
 use crate::transport::write_certificate;
 use crate::{Comparison, in_folder, progress, say};
 
 /// Runs every scenario and prints its report.
 pub(crate) fn compare(comparison: &Comparison) -> anyhow::Result<()> {
     ask_for_priority();
+    allow_files()?;
     in_folder("compare", |folder| {
         write_certificate(folder)?;
         comparison.scenario.iter().try_for_each(|scenario| run(comparison, *scenario, folder))

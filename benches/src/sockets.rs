@@ -1,10 +1,11 @@
 //! Non-blocking sockets and level-triggered epoll, shared by the floor relay and the generator.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// A level-triggered epoll.
@@ -49,6 +50,13 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
+/// A socket of datagrams that never blocks.
+pub(crate) fn bind_datagrams(addr: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(addr)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
 /// A connection that never blocks once it is made, and sends small writes at once.
 pub(crate) fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(addr)?;
@@ -60,6 +68,13 @@ pub(crate) fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
 pub(crate) fn ready(stream: &TcpStream) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     stream.set_nodelay(true)
+}
+
+/// As many open files as this process may have, and thus every proxy.
+pub(crate) fn allow_files() -> io::Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
 /// Keeps this process on one core.

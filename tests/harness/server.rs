@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Client, Folder, Reply, free_port, loopback, wait_at_most};
 
@@ -48,6 +49,13 @@ impl Running {
             has_ended || is_ready()
         });
         !has_ended
+    }
+
+    /// Ends it with a signal that lets it tidy up, and waits.
+    pub(crate) fn end_by(&mut self, signal: Signal) {
+        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).expect("a process has an id");
+        // Gone already is as good.
+        let _ = (kill_process(pid, signal), self.0.wait());
     }
 }
 

@@ -52,6 +52,7 @@ fn test() -> Result<(), Failed> {
     let mut promises = conformance::Promises::read()?;
     needs::engine()?;
     needs::sources()?;
+    needs::servers()?;
     needs::clients()?;
     needs::moto()?;
     needs::canaille()?;

@@ -41,6 +41,14 @@ pub(crate) fn sources() -> Result<(), Failed> {
     if missing.is_empty() { Ok(()) } else { install(&missing, "the tests with real sources") }
 }
 
+/// Postgres and iperf3, for the tests of network listeners. Without one those tests fail, and say what to install.
+pub(crate) fn servers() -> Result<(), Failed> {
+    // The server itself lies in a folder of its version; this program comes with it, and not with its client.
+    let servers = [("pg_ctlcluster", "postgresql"), ("iperf3", "iperf3")];
+    let missing: Vec<_> = servers.into_iter().filter(|(program, _)| !has(program)).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing, "the tests with real servers") }
+}
+
 /// Moto, a server that speaks AWS's APIs, in a Python environment in the target folder. Without it the tests of Amazon ECS
 /// fail, and say what to do.
 pub(crate) fn moto() -> Result<(), Failed> {

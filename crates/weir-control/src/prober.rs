@@ -16,6 +16,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use weir_core::address::TargetAddr;
+use weir_core::definition::ProxyVersion;
 use weir_core::definition::TargetGroup;
 use weir_core::health::{Health, HealthCheck, Probe, Verdict};
 use weir_core::snapshot::{Group, Member, Snapshot};
@@ -66,7 +67,7 @@ struct Plan {
     addr: TargetAddr,
     check: HealthCheck,
     /// Whether a connection begins with a header of the PROXY protocol.
-    proxy_protocol: bool,
+    begins_with_header: bool,
     tls: TargetSide,
 }
 
@@ -139,7 +140,12 @@ impl Prober {
             Some(port) => TargetAddr(SocketAddr::new(member.target.addr.ip(), port)),
             None => member.target.addr,
         };
-        Plan { addr, check, proxy_protocol: group.settings.flows.proxy_protocol, tls: self.tls.clone() }
+        Plan {
+            addr,
+            check,
+            begins_with_header: group.settings.flows.proxy_protocol == Some(ProxyVersion::V2),
+            tls: self.tls.clone(),
+        }
     }
 }
 

@@ -65,6 +65,16 @@ pub enum StartError {
     /// A file that a listener speaks TLS with cannot be used.
     #[error(transparent)]
     Certificate(#[from] LoadError),
+    /// A target group would speak to its targets from addresses of clients, and this process may not.
+    #[error(
+        "target group {group}: `preserve_client_ip` takes the capability CAP_NET_RAW ({source}); run weir as root or give it that (`setcap cap_net_raw+ep`), or tell targets by `proxy_protocol_v2`"
+    )]
+    Transparent {
+        /// The group.
+        group: GroupName,
+        /// What the kernel says.
+        source: std::io::Error,
+    },
 }
 
 /// Owns the state and the writer. Runs on the control thread.

@@ -11,7 +11,7 @@ mod proxies;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-pub use self::flows::{FlowSettings, OfUnhealthy};
+pub use self::flows::{FlowSettings, OfUnhealthy, ProxyVersion};
 pub use self::http::{DesyncMitigationMode, ForwardedForMode, HttpSettings};
 pub use self::listener::{Listener, ListenerKind};
 pub use self::network::{AlpnPolicy, NetworkListener, NetworkProtocol};

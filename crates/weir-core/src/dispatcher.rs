@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::address::ClientAddr;
 use crate::balance::{PickContext, WorkerState};
 use crate::decide::{Acted, Decision, Outcome, act, decide, forward};
-use crate::definition::{ProtocolVersion, TargetProtocol};
+use crate::definition::{ProtocolVersion, ProxyVersion, TargetProtocol};
 use crate::flow_key::FlowKey;
 use crate::head::Head;
 use crate::lease::Lease;
@@ -27,8 +27,10 @@ pub struct Speech {
     pub protocol: TargetProtocol,
     /// Which HTTP.
     pub version: ProtocolVersion,
-    /// Whether a connection begins with a header of the PROXY protocol.
-    pub proxy_protocol: bool,
+    /// The header of the PROXY protocol that a connection begins with, if it does.
+    pub proxy_protocol: Option<ProxyVersion>,
+    /// Whether it comes from the client's address.
+    pub preserves_client_ip: bool,
 }
 
 /// Decides for one worker. Every call reads the snapshot that is current at that moment.
@@ -105,6 +107,7 @@ impl Dispatcher {
             protocol: settings.protocol,
             version: settings.protocol_version,
             proxy_protocol: settings.flows.proxy_protocol,
+            preserves_client_ip: settings.flows.preserves_client_ip,
         };
         Some((speech, settings.retries))
     }

@@ -105,7 +105,9 @@ impl Exchange {
             record.dispatched(&target, at);
             let attempted = self.attempt(request, speech, lease).await;
             match attempted.as_ref().err().map(|unanswered| &unanswered.error) {
-                Some(RequestError::DialFailed(_)) => record.shard().target_dial_failed(),
+                Some(RequestError::DialFailed(error)) => {
+                    record.shard().target_dial_failed(error.has_no_port());
+                }
                 Some(RequestError::TargetHandshakeFailed(_)) => record.shard().target_tls_failed(),
                 _ => {}
             }

@@ -5,9 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use rustix::net::sockopt;
+use socket2::Type;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use weir_core::address::{ClientAddr, TargetAddr};
+
+use crate::transparent;
 
 /// Bytes of the longest datagram, and of as many as the kernel gives in one piece.
 pub const DATAGRAM_BYTES_MAX: usize = 65_535;
@@ -120,7 +123,22 @@ impl DatagramSocket {
 /// When there is no descriptor or no port left.
 pub async fn dial(target: TargetAddr) -> io::Result<UdpSocket> {
     let any = if target.0.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0_u16; 8]) };
-    let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
+    connected(UdpSocket::bind(SocketAddr::new(any, 0)).await?, target).await
+}
+
+/// The same in the name of a client, whose address the target sees; of weir's own where one of the two has IPv4 and the other
+/// IPv6.
+///
+/// # Errors
+/// When the kernel has no descriptor left, the client's port is in use for that target, or there is no way to it.
+pub async fn dial_as(client: ClientAddr, target: TargetAddr) -> io::Result<UdpSocket> {
+    let Some(bound) = transparent::bound_to(client.0, target.0, Type::DGRAM)? else {
+        return dial(target).await;
+    };
+    connected(UdpSocket::from_std(bound.into())?, target).await
+}
+
+async fn connected(socket: UdpSocket, target: TargetAddr) -> io::Result<UdpSocket> {
     socket.connect(target.0).await?;
     // Nothing can be sent by a socket of which the runtime has not heard yet.
     socket.writable().await?;

@@ -4,14 +4,24 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-use weir_core::address::TargetAddr;
+use socket2::Type;
+use tokio::net::{TcpSocket, TcpStream};
+use weir_core::address::{ClientAddr, TargetAddr};
+
+use crate::transparent;
 
 /// Longest time a connection to a target may take to be established.
 ///
 /// Source: Application Load Balancer, HTTP 504: "failed to establish a connection … before the connection timeout
 /// expired (10 seconds)".
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl DialError {
+    /// Whether no port is left to speak to the target from.
+    pub fn has_no_port(&self) -> bool {
+        matches!(self, Self::Failed(error) if error.kind() == io::ErrorKind::AddrNotAvailable)
+    }
+}
 
 /// Why a target was not reached.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +46,26 @@ pub enum DialError {
 /// # Errors
 /// [`DialError`], by step.
 pub async fn dial(addr: TargetAddr) -> Result<TcpStream, DialError> {
-    let connected = tokio::time::timeout(DIAL_TIMEOUT, TcpStream::connect(addr.0)).await;
+    within_time(addr, TcpStream::connect(addr.0)).await
+}
+
+/// The same in the name of a client, whose address the target sees; of weir's own where one of the two has IPv4 and the other
+/// IPv6.
+///
+/// # Errors
+/// [`DialError`], by step.
+pub async fn dial_as(client: ClientAddr, addr: TargetAddr) -> Result<TcpStream, DialError> {
+    match transparent::bound_to(client.0, addr.0, Type::STREAM).map_err(DialError::Failed)? {
+        Some(socket) => within_time(addr, TcpSocket::from_std_stream(socket.into()).connect(addr.0)).await,
+        None => dial(addr).await,
+    }
+}
+
+async fn within_time(
+    addr: TargetAddr,
+    connecting: impl Future<Output = io::Result<TcpStream>>,
+) -> Result<TcpStream, DialError> {
+    let connected = tokio::time::timeout(DIAL_TIMEOUT, connecting).await;
     let stream = connected.map_err(|_| DialError::TimedOut)?.map_err(DialError::Failed)?;
     if addr.ip().is_loopback() && is_self_connected(stream.local_addr().map_err(DialError::Failed)?, addr) {
         // A reset leaves no TIME_WAIT behind that would keep the port from its next owner.

@@ -18,5 +18,6 @@ pub mod inherited;
 pub mod pipes;
 pub mod proxy_header;
 pub mod relay;
+pub mod transparent;
 pub mod waiting_room;
 pub mod worker;

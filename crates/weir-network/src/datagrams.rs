@@ -24,7 +24,7 @@ use weir_core::time::Timestamp;
 use weir_net::accept::Admission;
 use weir_net::activity::Activity;
 use weir_net::clock::Clock;
-use weir_net::datagrams::{Batch, DATAGRAM_BYTES_MAX, DatagramSocket, Received, dial};
+use weir_net::datagrams::{Batch, DATAGRAM_BYTES_MAX, DatagramSocket, Received, dial, dial_as};
 use weir_net::dial::DialError;
 use weir_net::drain::Drain;
 
@@ -195,13 +195,18 @@ impl Flows {
         let local = ListenAddr((local, table.addr.port()).into());
         let mut placing =
             self.place(listener, &FlowKey { protocol: Protocol::Udp, client, listener: local })?;
+        let speech = self.dispatcher.borrow_mut().speech(placing.group());
+        let (speech, _) = speech.ok_or(FlowError::NoTarget)?;
         if let Some(target) = avoided {
             placing.avoid(target);
         }
         loop {
             // A client of UDP never says that it has left.
             let lease = placing.lease(pending()).await?;
-            match dial(lease.target().addr).await {
+            let addr = lease.target().addr;
+            let dialled =
+                if speech.preserves_client_ip { dial_as(client, addr).await } else { dial(addr).await };
+            match dialled {
                 Ok(socket) => return Ok((socket, placing.placed(lease))),
                 Err(error) => placing.failed(&lease, FlowError::DialFailed(DialError::Failed(error)))?,
             }

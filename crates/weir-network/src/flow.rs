@@ -9,14 +9,14 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use weir_core::address::{ClientAddr, ListenAddr};
 use weir_core::definition::{ListenerKind, TargetProtocol};
-use weir_core::dispatcher::Dispatcher;
+use weir_core::dispatcher::{Dispatcher, Speech};
 use weir_core::flow_key::{FlowKey, Protocol};
 use weir_core::logs::LogFormat;
-use weir_core::snapshot::{GroupIndex, Listener, ListenerIndex};
+use weir_core::snapshot::{Listener, ListenerIndex};
 use weir_core::target::Target;
 use weir_core::time::Timestamp;
 use weir_net::accept::Accepted;
-use weir_net::dial::{DialError, dial};
+use weir_net::dial::{DialError, dial, dial_as};
 use weir_net::proxy_header;
 use weir_net::relay::{Relay, RelaySummary};
 use weir_net::worker::Worker;
@@ -191,10 +191,15 @@ impl Flows {
     async fn connect(&self, client: &Socket, flow: &mut Flow<'_>) -> Result<(Socket, Placed), FlowError> {
         let key = FlowKey { protocol: Protocol::Tcp, client: flow.client, listener: flow.local };
         let mut placing = self.place(flow.listener, &key)?;
+        let speech = self.dispatcher.borrow_mut().speech(placing.group());
+        let (speech, _) = speech.ok_or(FlowError::NoTarget)?;
         loop {
             let lease = placing.lease(abandoned(client.tcp())).await?;
-            let connected = match dial(lease.target().addr).await {
-                Ok(stream) => self.prepare_target(stream, placing.group(), flow).await,
+            let addr = lease.target().addr;
+            let dialled =
+                if speech.preserves_client_ip { dial_as(flow.client, addr).await } else { dial(addr).await };
+            let connected = match dialled {
+                Ok(stream) => self.prepare_target(stream, speech, flow).await,
                 Err(error) => Err(FlowError::DialFailed(error)),
             };
             match connected {
@@ -212,14 +217,11 @@ impl Flows {
     async fn prepare_target(
         &self,
         mut stream: TcpStream,
-        group: GroupIndex,
+        speech: Speech,
         flow: &mut Flow<'_>,
     ) -> Result<Socket, FlowError> {
-        let Some((speech, _)) = self.dispatcher.borrow_mut().speech(group) else {
-            return Ok(Socket::Plain(stream));
-        };
-        if speech.proxy_protocol {
-            let header = proxy_header::of_client(flow.client, flow.local.0);
+        if let Some(version) = speech.proxy_protocol {
+            let header = proxy_header::of_client(version, flow.client, flow.local.0);
             let written = stream.write_all(&header).await;
             written.map_err(|error| FlowError::DialFailed(DialError::Failed(error)))?;
         }
@@ -236,10 +238,7 @@ impl Flows {
                 }
                 Ok(Socket::Target(Box::new(stream)))
             }
-            Err(error) => {
-                self.shard.target_tls_failed();
-                Err(FlowError::TargetHandshakeFailed(error))
-            }
+            Err(error) => Err(FlowError::TargetHandshakeFailed(error)),
         }
     }
 

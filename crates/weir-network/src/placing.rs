@@ -160,6 +160,11 @@ impl Placing<'_> {
     /// The leased target was not reached: another one may be leased, unless that has been done too often.
     pub(crate) fn failed(&mut self, lease: &Lease, error: FlowError) -> Result<(), FlowError> {
         lease.target().tally.count_failed();
+        match &error {
+            FlowError::DialFailed(error) => self.shard.target_dial_failed(error.has_no_port()),
+            FlowError::TargetHandshakeFailed(_) => self.shard.target_tls_failed(),
+            _ => {}
+        }
         self.failed.push(lease.target().serial);
         if self.failed.len() >= ATTEMPTS_MAX {
             return Err(error);

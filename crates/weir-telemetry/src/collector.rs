@@ -199,7 +199,7 @@ impl Telemetry {
 type Count = fn(&ListenerShard) -> u64;
 
 /// Counters of a listener that are split in two: name, label, its value, and the count.
-const SPLIT: [(Named, &str, &str, Count); 8] = [
+const SPLIT: [(Named, &str, &str, Count); 9] = [
     (names::FLOW_BYTES, "side", "client", |s| read(&s.flow_bytes_of_client)),
     (names::FLOW_BYTES, "side", "target", |s| read(&s.flow_bytes_of_target)),
     (names::REQUEST_BYTES, "side", "client", |s| read(&s.request_bytes_of_client)),
@@ -207,6 +207,7 @@ const SPLIT: [(Named, &str, &str, Count); 8] = [
     (names::REQUESTS_INVALID_NAMES, "fields", "dropped", |s| read(&s.invalid_names_dropped)),
     (names::REQUESTS_INVALID_NAMES, "fields", "forwarded", |s| read(&s.invalid_names_forwarded)),
     (names::TARGET_CONNECTION_ERRORS, "step", "dial", |s| read(&s.target_dial_errors)),
+    (names::TARGET_CONNECTION_ERRORS, "step", "port", |s| read(&s.target_port_errors)),
     (names::TARGET_CONNECTION_ERRORS, "step", "tls", |s| read(&s.target_tls_errors)),
 ];
 

@@ -46,7 +46,7 @@ names! {
     RETRIES = "weir_retries_total", "Attempts on another target after a failed one, by listener.";
     RETRIES_REFUSED = "weir_retries_refused_total", "Retries that the budget did not allow, by listener.";
     SNAPSHOT_GENERATION = "weir_snapshot_generation", "Generation of the current snapshot.";
-    TARGET_CONNECTION_ERRORS = "weir_target_connection_errors_total", "Connections to targets that could not be opened, by listener and step: dial or tls.";
+    TARGET_CONNECTION_ERRORS = "weir_target_connection_errors_total", "Connections to targets that could not be opened, by listener and step: dial, port (none of weir's own was left) or tls.";
     TARGET_FAILURES = "weir_target_failures_total", "Attempts on a target that ended without an answer, by group and target.";
     TARGET_IN_FLIGHT = "weir_target_in_flight", "Requests or flows in flight, by group and target.";
     TARGET_GROUP_UNHEALTHY = "weir_target_group_unhealthy", "Whether a target group has fewer healthy targets than it must have, 1 or 0, by group and what follows: dns or routing.";

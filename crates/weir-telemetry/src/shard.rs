@@ -29,6 +29,7 @@ pub struct ListenerShard {
     pub(crate) request_bytes_of_client: AtomicU64,
     pub(crate) request_bytes_of_target: AtomicU64,
     pub(crate) target_dial_errors: AtomicU64,
+    pub(crate) target_port_errors: AtomicU64,
     pub(crate) target_tls_errors: AtomicU64,
     pub(crate) requests_non_sticky: AtomicU64,
     pub(crate) responses_of_targets: [AtomicU64; 5],
@@ -99,9 +100,9 @@ impl ListenerShard {
         count(&mut self.lock_reasons().actions, action);
     }
 
-    /// No connection could be opened to a target.
-    pub fn target_dial_failed(&self) {
-        add(&self.target_dial_errors, 1);
+    /// No connection could be opened to a target; whether that is because no port was left for it.
+    pub fn target_dial_failed(&self, has_no_port: bool) {
+        add(if has_no_port { &self.target_port_errors } else { &self.target_dial_errors }, 1);
     }
 
     /// A target and weir could not agree on how to speak TLS.

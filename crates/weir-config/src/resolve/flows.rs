@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir_core::definition::{Algorithm, FlowSettings, OfUnhealthy, TargetProtocol};
+use weir_core::definition::{Algorithm, FlowSettings, OfUnhealthy, ProxyVersion, TargetProtocol};
 use weir_core::ejection::Ejection;
 
 use crate::keys;
@@ -23,6 +23,7 @@ pub(super) fn read(
         // AWS: new groups of UDP drop the flows of a target that has left, or they would be lost for as long as they last.
         connection_termination: connection_termination.unwrap_or(has_udp(protocol)),
         of_unhealthy: of_unhealthy(fields, protocol, reader),
+        preserves_client_ip: preserves_client_ip(fields, protocol, reader),
         sticks_by_source: !protocol.is_http() && sticks_by_source(fields, protocol, algorithm, reader),
         proxy_protocol: proxy_protocol(fields, protocol, reader),
     }
@@ -102,12 +103,27 @@ fn sticks_by_source(
     }
 }
 
+/// Whether targets see the addresses of clients. differs: AWS has this on for targets that are instances, and always for UDP.
+fn preserves_client_ip(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> bool {
+    let Some(node) = fields.get("preserve_client_ip") else { return false };
+    let preserves = reader.boolean(node).unwrap_or(false);
+    if preserves && protocol.is_http() {
+        let cause = "a connection that carries requests of many clients comes from weir";
+        reader.problem(node, cause, Some("take it out: HTTP has X-Forwarded-For"));
+    }
+    preserves
+}
+
 /// Whether connections to targets begin with a header of the PROXY protocol.
-fn proxy_protocol(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> bool {
-    let Some(node) = fields.get("proxy_protocol_v2") else { return false };
+fn proxy_protocol(
+    fields: Fields<'_>,
+    protocol: TargetProtocol,
+    reader: &mut Reader<'_>,
+) -> Option<ProxyVersion> {
+    let node = fields.get("proxy_protocol_v2")?;
     if protocol.is_http() || protocol == TargetProtocol::Udp {
         let cause = format!("targets that speak {} are not told by the PROXY protocol", protocol.as_str());
         reader.problem(node, &cause, Some("take it out: HTTP has X-Forwarded-For"));
     }
-    reader.boolean(node).unwrap_or(false)
+    reader.boolean(node)?.then_some(ProxyVersion::V2)
 }

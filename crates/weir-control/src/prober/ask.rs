@@ -52,7 +52,7 @@ async fn judge(plan: &Plan, seen: &mut Option<u16>) -> Verdict {
         }
     };
     let asked = async {
-        if plan.proxy_protocol {
+        if plan.begins_with_header {
             let written = stream.write_all(&proxy_header::of_our_own()).await;
             written.map_err(|_| UnhealthyReason::FailedHealthChecks)?;
         }

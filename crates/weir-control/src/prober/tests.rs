@@ -17,7 +17,7 @@ fn plan(addr: SocketAddr, probe: Probe) -> Plan {
         timeout: Duration::from_millis(500),
         thresholds: Thresholds { healthy: 5, unhealthy: 2 },
     };
-    Plan { addr: TargetAddr(addr), check, proxy_protocol: false, tls: TargetSide::new() }
+    Plan { addr: TargetAddr(addr), check, begins_with_header: false, tls: TargetSide::new() }
 }
 
 fn http() -> Probe {

@@ -7,10 +7,18 @@ use weir_core::address::ListenAddr;
 use weir_core::definition::Definitions;
 use weir_core::reconcile::Event;
 use weir_discovery::Shared;
+use weir_net::transparent;
 use weir_telemetry::names;
 
 use super::{Origin, Reconciler, StartError};
 use crate::handle::Reloaded;
+
+/// Whether this process may speak from addresses of clients, where a group would have it so.
+fn check_client_addresses(definitions: &Definitions) -> Result<(), StartError> {
+    let mut groups = definitions.target_groups.iter();
+    let Some(group) = groups.find(|group| group.flows.preserves_client_ip) else { return Ok(()) };
+    transparent::check().map_err(|source| StartError::Transparent { group: group.name.clone(), source })
+}
 
 impl Reconciler {
     /// Reads the configuration again: all of it takes effect, or none.
@@ -69,6 +77,7 @@ impl Reconciler {
         &mut self,
         mut definitions: Definitions,
     ) -> Result<(Vec<ListenAddr>, Vec<ListenAddr>), StartError> {
+        check_client_addresses(&definitions)?;
         let prepared = self.listeners.prepare(&mut definitions, &mut self.state)?;
         let certificates = self.certificates.prepare(&definitions, &mut self.state)?;
         if let Origin::Automatic(bind) = &mut self.origin

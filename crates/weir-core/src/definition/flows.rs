@@ -11,8 +11,19 @@ pub struct FlowSettings {
     pub of_unhealthy: OfUnhealthy,
     /// Whether all flows of a client's address go to one target.
     pub sticks_by_source: bool,
-    /// Whether connections to targets, and those of health checks, begin with a header of the PROXY protocol.
-    pub proxy_protocol: bool,
+    /// Whether targets see the addresses of clients; health checks come from weir's own.
+    pub preserves_client_ip: bool,
+    /// The header of the PROXY protocol that connections to targets begin with, if they do.
+    pub proxy_protocol: Option<ProxyVersion>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text. Health checks do not begin with it.
+    V1,
+    /// Binary, with a checksum. Health checks begin with one that names nobody.
+    V2,
 }
 
 /// What becomes of the flows of a target that turns unhealthy. As long as its group fails open they go on in any case.

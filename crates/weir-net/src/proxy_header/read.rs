@@ -188,6 +188,8 @@ fn check(header: &[u8], mut at: usize) -> Result<(), HeaderError> {
 
 #[cfg(test)]
 mod tests {
+    use weir_core::definition::ProxyVersion;
+
     use super::super::{of_client, of_our_own};
     use super::*;
 
@@ -230,15 +232,18 @@ mod tests {
     fn what_weir_writes_it_reads() {
         for client in ["192.0.2.1:4660", "[2001:db8::1]:4660"] {
             let listener = if client.starts_with('[') { "[2001:db8::2]:443" } else { "198.51.100.2:443" };
-            let header = of_client(ClientAddr(addr(client)), addr(listener));
+            let header = of_client(ProxyVersion::V2, ClientAddr(addr(client)), addr(listener));
             assert_eq!(client_of_header(&header).unwrap(), Some(addr(client)));
+            let line = of_client(ProxyVersion::V1, ClientAddr(addr(client)), addr(listener));
+            assert_eq!(client_of_line(&line).unwrap(), Some(addr(client)));
         }
         assert_eq!(client_of_header(&of_our_own()).unwrap(), None);
     }
 
     #[test]
     fn a_bit_that_has_flipped_is_found_wherever_it_is() {
-        let header = of_client(ClientAddr(addr("192.0.2.1:4660")), addr("198.51.100.2:443"));
+        let header =
+            of_client(ProxyVersion::V2, ClientAddr(addr("192.0.2.1:4660")), addr("198.51.100.2:443"));
         for bit in 8 * SIGNATURE.len()..8 * header.len() {
             let mut damaged = header.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
@@ -254,7 +259,7 @@ mod tests {
     fn like_a_header(random: &mut fastrand::Rng) -> Vec<u8> {
         let client = SocketAddr::new(IpAddr::from(random.u32(..).to_be_bytes()), random.u16(..));
         let mut bytes = match random.u8(..3) {
-            0 => of_client(ClientAddr(client), client),
+            0 => of_client(ProxyVersion::V2, ClientAddr(client), client),
             1 => of_our_own(),
             _ => format!("PROXY TCP4 {} {} {} 1\r\n", client.ip(), client.ip(), client.port()).into_bytes(),
         };
