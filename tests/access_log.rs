@@ -150,7 +150,7 @@ fn a_log_that_was_moved_away_is_begun_anew_when_asked() {
     weir.get("/1");
     lines(&path, 1);
     std::fs::rename(&path, folder.path().join("access.log.1")).unwrap();
-    weir.process().reopen_logs();
+    weir.process().log_writer().reopen();
     weir.get("/2");
     assert!(lines(&path, 1)[0].contains("/2"));
     assert_eq!(lines(&folder.path().join("access.log.1"), 1).len(), 1);

@@ -69,6 +69,7 @@ mod real_clients;
 mod real_peers;
 mod refusals;
 mod reload;
+mod restart;
 mod retries;
 mod same_picks;
 mod shared;

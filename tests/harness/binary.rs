@@ -1,6 +1,7 @@
 //! The `weir` program itself, as it was built beside the tests.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
@@ -27,7 +28,12 @@ impl Binary {
 
     /// The program with these arguments, not yet started.
     pub fn command(arguments: &[&str]) -> Command {
-        let mut command = Command::new(Self::path());
+        Self::named(&Self::path(), arguments)
+    }
+
+    /// The same by another name, which is a link to it.
+    pub fn named(path: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(path);
         command.args(arguments).stdin(Stdio::null()).env_remove("WEIR_LOG").env_remove("WEIR_ADMIN");
         command
     }
@@ -49,6 +55,16 @@ impl Binary {
         Self(Some(child.expect("weir can be started")))
     }
 
+    /// Starts a command in the background, with both its outputs into a file, which others may go on writing to.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_into(command: &mut Command, output: &File) -> Self {
+        let output = || output.try_clone().expect("there is a descriptor left");
+        let child = command.stdout(output()).stderr(output()).spawn();
+        Self(Some(child.expect("weir can be started")))
+    }
+
     /// Sends a signal.
     ///
     /// # Panics
@@ -57,7 +73,11 @@ impl Binary {
         kill_process(self.pid(), signal).expect("weir is running");
     }
 
-    fn pid(&self) -> Pid {
+    /// Its process.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn pid(&self) -> Pid {
         let child = self.0.as_ref().expect("weir has not been waited for");
         i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process has an id")
     }

@@ -22,6 +22,7 @@ pub mod http2_target;
 pub mod https;
 pub mod iperf;
 pub mod issuer;
+pub mod lineage;
 pub mod many_targets;
 pub mod moto;
 pub mod namespaces;
@@ -39,8 +40,9 @@ pub mod udp_target;
 pub mod weir;
 pub mod yaml;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -58,6 +60,7 @@ pub use http2_target::Http2Target;
 pub use https::Browser;
 pub use iperf::Iperf;
 pub use issuer::Issuer;
+pub use lineage::Lineage;
 pub use many_targets::ManyTargets;
 pub use moto::Moto;
 pub use namespaces::Namespaces;
@@ -100,6 +103,24 @@ pub fn wait_at_most(longest: Duration, what: &str, mut holds: impl FnMut() -> bo
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// A loopback port that nobody has now, of either transport, and that the kernel gives to no client by itself: under a load
+/// of many connections, one from [`free_port`] is soon some client's.
+///
+/// # Panics
+/// When there is none left.
+pub fn quiet_port() -> u16 {
+    /// Below those that Linux gives to clients.
+    const FIRST: usize = 12_000;
+    const COUNT: usize = 20_000;
+    static TRIED: AtomicUsize = AtomicUsize::new(0);
+    // Several programs of tests that run at a time begin at other places.
+    let place = || std::process::id() as usize * 97 + TRIED.fetch_add(1, Relaxed);
+    let mut ports = (0..COUNT).map(|_| (FIRST + place() % COUNT) as u16);
+    let is_free =
+        |port: &u16| TcpListener::bind(loopback(*port)).is_ok() && UdpSocket::bind(loopback(*port)).is_ok();
+    ports.find(is_free).expect("loopback has a free port")
 }
 
 /// `127.0.0.1` and a port.

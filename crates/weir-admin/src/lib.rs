@@ -24,12 +24,16 @@ use weir_control::Handle;
 pub use explain::{Explained, Question};
 pub use view::{GroupView, ListenerView, TargetView, View};
 
-/// Serves the admin port until the process ends.
+/// Serves the admin port until `end` completes, and then what has been asked already.
 ///
 /// # Errors
 /// When the kernel takes the listening socket away.
-pub async fn serve(listener: TcpListener, handle: Handle) -> std::io::Result<()> {
-    axum::serve(listener, router(handle)).await
+pub async fn serve(
+    listener: TcpListener,
+    handle: Handle,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(handle)).with_graceful_shutdown(end).await
 }
 
 fn router(handle: Handle) -> Router {

@@ -45,6 +45,8 @@ pub struct Admin {
 pub struct Limits {
     /// Client connections at a time, over all listeners.
     pub connections: usize,
+    /// How long a weir that another one has replaced finishes what it has.
+    pub restart_drain: Duration,
 }
 
 /// A key of an etcd cluster whose value is the configuration that several weirs share.

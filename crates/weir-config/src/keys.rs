@@ -34,7 +34,7 @@ objects! {
     SHARED_SOURCE = "shared", ["etcd"], later [];
     SHARED_ETCD = "shared.etcd", ["endpoints", "key"], later ["password", "username"];
     ADMIN = "admin", ["bind"], later ["token"];
-    LIMITS = "limits", ["connections"], later [];
+    LIMITS = "limits", ["connections", "restart_drain"], later [];
     DISCOVERY = "discovery",
         ["confirm_removals", "dns", "docker", "ecs", "etcd", "file", "http", "swarm"],
         later [];

@@ -27,6 +27,7 @@ mod zone;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use weir_core::address::ListenAddr;
 use weir_core::definition::{Definitions, TargetGroup, TargetProtocol};
@@ -43,6 +44,12 @@ const ADMIN_BIND: ([u8; 4], u16) = ([127, 0, 0, 1], 9900);
 
 /// Client connections at a time unless it is said otherwise.
 const CONNECTIONS_MAX: usize = 100_000;
+
+/// How long a weir that another one has replaced finishes what it has, unless it is said otherwise.
+const RESTART_DRAIN: Duration = Duration::from_secs(60 * 60);
+
+/// The longest time for that.
+const RESTART_DRAIN_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Most worker threads.
 const WORKERS_MAX: usize = 1024;
@@ -214,11 +221,21 @@ fn admin(fields: Fields<'_>, reader: &mut Reader<'_>) -> SocketAddr {
 }
 
 fn limits(fields: Fields<'_>, reader: &mut Reader<'_>) -> Limits {
-    let mut read = || {
-        let fields = reader.fields(fields.get("limits")?, &keys::LIMITS)?;
-        reader.number(fields.get("connections")?, 1..=10_000_000)
+    let mut limits = Limits { connections: CONNECTIONS_MAX, restart_drain: RESTART_DRAIN };
+    let Some(fields) = fields.get("limits").and_then(|node| reader.fields(node, &keys::LIMITS)) else {
+        return limits;
     };
-    Limits { connections: read().unwrap_or(CONNECTIONS_MAX) }
+    if let Some(connections) = fields.get("connections").and_then(|node| reader.number(node, 1..=10_000_000))
+    {
+        limits.connections = connections;
+    }
+    let drain = fields.get("restart_drain");
+    if let Some(drain) =
+        drain.and_then(|node| reader.duration(node, Duration::from_secs(1)..=RESTART_DRAIN_MAX))
+    {
+        limits.restart_drain = drain;
+    }
+    limits
 }
 
 /// No two listeners may take the same connections.

@@ -62,7 +62,7 @@ const EXPIRY_WARNING_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug)]
 pub(crate) struct Certificates {
     listeners: Listeners,
-    /// Used where no secret is written: the same for as long as the process lives.
+    /// Used where no secret is written.
     own_tickets: Arc<Tickets>,
     own_secrets: Secrets,
     wanted: Wanted,
@@ -112,9 +112,9 @@ impl Certificates {
         let (files, watched) = cell::channel(Arc::new(Files::new()));
         let (sender, changes) = mpsc::channel(1);
         tokio::task::spawn_local(watch::watch(watched, sender));
-        let (wanted, own_tickets) = (Wanted::default(), Tickets::random());
+        let (wanted, own_tickets) = (Wanted::default(), Tickets::own(listeners.own()));
         let warns_at = Instant::now() + EXPIRY_WARNING_INTERVAL;
-        let own_secrets = listeners.secrets();
+        let own_secrets = Secrets::own(listeners.own());
         Self { listeners, own_tickets, own_secrets, wanted, files, changes, warns_at, telemetry, clock }
     }
 

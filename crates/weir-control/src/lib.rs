@@ -6,6 +6,7 @@
 //! the snapshot.
 
 mod certificates;
+mod duplicates;
 mod handle;
 mod labels;
 mod listeners;
@@ -15,6 +16,7 @@ pub mod sources;
 pub mod timeline;
 
 pub use certificates::unusable_files;
+pub use duplicates::Duplicates;
 pub use handle::{Command, Handle, Readiness, Reloaded};
 pub use listeners::{Assignment, Listeners};
 pub use reconciler::{Origin, Reconciler, StartError};

@@ -10,7 +10,9 @@ use weir_core::address::ListenAddr;
 use weir_core::definition::Definitions;
 use weir_core::reconcile::State;
 use weir_core::snapshot::ListenerIndex;
-use weir_net::bind::{BindError, Sockets, Transports, bind, bind_beside};
+use weir_net::bind::{BindError, Sockets, Transports};
+
+use crate::duplicates::{Bound, Duplicates};
 
 /// What a worker is told to do about a listener.
 #[derive(Debug)]
@@ -31,25 +33,26 @@ pub enum Assignment {
 pub struct Listeners {
     workers: Vec<UnboundedSender<Assignment>>,
     open: BTreeMap<ListenerIndex, ListenAddr>,
+    duplicates: Duplicates,
 }
 
 /// Sockets that are bound and not yet handed over.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    new: Vec<(ListenerIndex, ListenAddr, Vec<Sockets>)>,
+    new: Vec<(ListenerIndex, Bound)>,
     gone: Vec<(ListenerIndex, ListenAddr)>,
 }
 
 impl Listeners {
-    /// Listeners for these workers, none open yet.
-    pub fn new(workers: Vec<UnboundedSender<Assignment>>) -> Self {
-        Self { workers, open: BTreeMap::new() }
+    /// Listeners for these workers, none open yet. Of what is opened, copies go to `duplicates`.
+    pub fn new(workers: Vec<UnboundedSender<Assignment>>, duplicates: Duplicates) -> Self {
+        Self { workers, open: BTreeMap::new(), duplicates }
     }
 
     /// Binds every listener of `definitions` that is not open. A listener with port 0 gets its real port written in.
     ///
     /// A listener that moves to another load balancer at the same address needs the old sockets closed first, so its
-    /// port is bound again beside them.
+    /// port is bound again beside them. What another weir has handed over is not bound, but taken.
     ///
     /// # Errors
     /// [`BindError`]; nothing has changed then.
@@ -65,21 +68,16 @@ impl Listeners {
                 let (protocol, count) = (listener.kind.protocol(), self.workers.len());
                 let transports = Transports { tcp: listener.kind.has_tcp(), udp: listener.kind.has_udp() };
                 let index = if listener.bind.port() == 0 {
-                    let (bound, sockets) = bind(listener.bind, transports, count)?;
-                    listener.bind = bound;
+                    let bound = self.duplicates.bind(listener.bind, transports, false, count)?;
+                    listener.bind = bound.addr;
                     let index = state.listener_index(&load_balancer.name, listener.bind, protocol);
-                    new.push((index, listener.bind, sockets));
+                    new.push((index, bound));
                     index
                 } else {
                     let index = state.listener_index(&load_balancer.name, listener.bind, protocol);
                     if !self.open.contains_key(&index) {
                         let is_ours = self.open.values().any(|open| *open == listener.bind);
-                        let sockets = if is_ours {
-                            bind_beside(listener.bind, transports, count)?
-                        } else {
-                            bind(listener.bind, transports, count)?.1
-                        };
-                        new.push((index, listener.bind, sockets));
+                        new.push((index, self.duplicates.bind(listener.bind, transports, is_ours, count)?));
                     }
                     index
                 };
@@ -93,10 +91,11 @@ impl Listeners {
 
     /// Hands the new sockets to the workers and closes the ones that are gone; the addresses of both.
     pub(crate) fn commit(&mut self, prepared: Prepared) -> (Vec<ListenAddr>, Vec<ListenAddr>) {
-        let opened = prepared.new.iter().map(|(_, addr, _)| *addr).collect();
+        let opened = prepared.new.iter().map(|(_, bound)| bound.addr).collect();
         let closed = prepared.gone.iter().map(|(_, addr)| *addr).collect();
-        for (listener, addr, sockets) in prepared.new {
+        for (listener, Bound { addr, sockets, copies }) in prepared.new {
             self.open.insert(listener, addr);
+            self.duplicates.keep(listener, copies);
             for (worker, sockets) in self.workers.iter().zip(sockets) {
                 // A worker that is gone has ended with the process.
                 let _ = worker.send(Assignment::Serve { listener, sockets });
@@ -104,6 +103,8 @@ impl Listeners {
         }
         for (listener, _) in prepared.gone {
             self.open.remove(&listener);
+            // Before the workers close theirs: theirs shall be the last.
+            self.duplicates.close(listener);
             for worker in &self.workers {
                 let _ = worker.send(Assignment::Close(listener));
             }

@@ -215,7 +215,8 @@ fn write_file(path: &Path, value: &impl serde::Serialize) -> Result<(), String> 
 
 /// Writes a file whole or not at all, whatever ends weir or the machine meanwhile.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
+    // A name of its own: while one weir takes another's place, both write.
+    let new = path.with_extension(format!("{}.new", std::process::id()));
     let mut file = File::create(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;

@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use weir_core::address::ClientAddr;
 
+use crate::bind::BACKLOG;
+
 /// Pause before accepting again when descriptors or connections have run out. Arbitrary: long enough to cost nothing,
 /// short enough that a freed place is taken at once.
 const BACK_OFF: Duration = Duration::from_millis(20);
@@ -65,16 +67,22 @@ pub struct Accepted {
 /// At the limit one connection waits here for its place, so that no idle listener keeps a place from a busy one, and
 /// further ones wait in the kernel's queue, as they do without descriptors; existing ones go on unharmed. What
 /// happened is logged once per stretch. When `stop` completes, what already waits in the queue is still served,
-/// so that closing the socket resets nobody.
+/// so that closing the socket resets nobody. When it `is_shared` with another process by then, whose share never ends, that is
+/// no more than can have waited.
 pub async fn accept(
     listener: TcpListener,
     limit: ConnectionLimit,
     stop: impl Future<Output = ()>,
+    is_shared: impl Fn() -> bool,
     mut serve: impl FnMut(Accepted),
 ) {
     let mut is_short = false;
     tokio::pin!(stop);
-    loop {
+    let mut waiting = BACKLOG;
+    while waiting > 0 {
+        if is_shared() {
+            waiting -= 1;
+        }
         let accepted = tokio::select! {
             biased;
             accepted = listener.accept() => accepted,
@@ -132,10 +140,16 @@ mod tests {
         let held = RefCell::new(Vec::new());
         let limit = ConnectionLimit::new(1);
         let (served, mut serving) = tokio::sync::mpsc::unbounded_channel();
-        let loops = accept(listener, limit.clone(), std::future::pending(), |accepted| {
-            held.borrow_mut().push(accepted);
-            served.send(()).unwrap();
-        });
+        let loops = accept(
+            listener,
+            limit.clone(),
+            std::future::pending(),
+            || false,
+            |accepted| {
+                held.borrow_mut().push(accepted);
+                served.send(()).unwrap();
+            },
+        );
         let story = async {
             let _first = TcpStream::connect(addr).await.unwrap();
             serving.recv().await.unwrap();

@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use weir_core::address::ListenAddr;
 
 /// Connections that may wait to be accepted, per socket.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// Bytes of datagrams that may wait to be received, per socket, with what the kernel needs for them.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
@@ -43,13 +43,27 @@ pub struct Transports {
     pub udp: bool,
 }
 
-/// The sockets of one listener in one worker.
-#[derive(Debug)]
+/// The sockets of one listener in one worker: one of each wanted transport, unless they were inherited from a weir that
+/// had another number of workers.
+#[derive(Debug, Default)]
 pub struct Sockets {
     /// Where connections come.
-    pub tcp: Option<TcpListener>,
+    pub tcp: Vec<TcpListener>,
     /// Where datagrams come.
-    pub udp: Option<UdpSocket>,
+    pub udp: Vec<UdpSocket>,
+}
+
+impl Sockets {
+    /// Other descriptors of the same sockets.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            tcp: self.tcp.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?,
+            udp: self.udp.iter().map(UdpSocket::try_clone).collect::<io::Result<_>>()?,
+        })
+    }
 }
 
 /// Binds sockets to one address for `count` workers to share it with `SO_REUSEPORT`; the address, and a set for each worker.
@@ -85,8 +99,20 @@ pub fn bind_beside(
 ) -> Result<Vec<Sockets>, BindError> {
     let sockets = || {
         Ok(Sockets {
-            tcp: transports.tcp.then(|| share(addr, Kind::Tcp)).transpose()?.map(Into::into),
-            udp: transports.udp.then(|| share(addr, Kind::Udp)).transpose()?.map(Into::into),
+            tcp: transports
+                .tcp
+                .then(|| share(addr, Kind::Tcp))
+                .transpose()?
+                .into_iter()
+                .map(Into::into)
+                .collect(),
+            udp: transports
+                .udp
+                .then(|| share(addr, Kind::Udp))
+                .transpose()?
+                .into_iter()
+                .map(Into::into)
+                .collect(),
         })
     };
     let all = (0..count).map(|_| sockets()).collect::<io::Result<_>>();
@@ -199,8 +225,8 @@ mod tests {
         let (addr, sockets) = bind(any_port(), BOTH, 3).unwrap();
         assert!(addr.port() != 0 && sockets.len() == 3);
         for Sockets { tcp, udp } in sockets {
-            assert_eq!(tcp.unwrap().local_addr().unwrap(), addr.0);
-            assert_eq!(udp.unwrap().local_addr().unwrap(), addr.0);
+            assert_eq!(tcp.iter().map(|tcp| tcp.local_addr().unwrap()).collect::<Vec<_>>(), [addr.0]);
+            assert_eq!(udp.iter().map(|udp| udp.local_addr().unwrap()).collect::<Vec<_>>(), [addr.0]);
         }
     }
 

@@ -13,6 +13,8 @@ pub mod datagrams;
 pub mod departures;
 pub mod dial;
 pub mod drain;
+pub mod handover;
+pub mod inherited;
 pub mod pipes;
 pub mod proxy_header;
 pub mod relay;

@@ -34,7 +34,7 @@ pub use files::Files;
 pub use handshake::{Alpn, AlpnOffer, Handshake};
 pub use listeners::Listeners;
 pub use load::{LoadError, LoadProblem, load, load_secrets, load_tickets};
-pub use secrets::Secrets;
+pub use secrets::{OwnSecret, Secrets};
 pub use server_side::{ServerSettings, ServerSide};
 pub use signing::SigningKey;
 pub use socket::Socket;

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use weir_core::snapshot::ListenerIndex;
 
-use crate::secrets::Secrets;
+use crate::secrets::{OwnSecret, Secrets};
 use crate::server_side::{ServerSettings, ServerSide};
 
 /// Where workers find what a listener serves with. Cloning gives another handle to the same.
@@ -14,16 +14,27 @@ use crate::server_side::{ServerSettings, ServerSide};
 pub struct Listeners {
     sides: Arc<RwLock<BTreeMap<ListenerIndex, ServerSide>>>,
     secrets: Arc<RwLock<Secrets>>,
+    own: OwnSecret,
 }
 
 impl Default for Listeners {
     /// No listener, and secrets that nobody else knows.
     fn default() -> Self {
-        Self { sides: Arc::default(), secrets: Arc::new(RwLock::new(Secrets::random())) }
+        Self::new(OwnSecret::random())
     }
 }
 
 impl Listeners {
+    /// No listener, and this secret where no other is written.
+    pub fn new(own: OwnSecret) -> Self {
+        Self { sides: Arc::default(), secrets: Arc::new(RwLock::new(Secrets::own(&own))), own }
+    }
+
+    /// The secret that is used where no other is written.
+    pub fn own(&self) -> &OwnSecret {
+        &self.own
+    }
+
     /// What a listener serves with; `None` when it does not speak TLS. A worker may keep it: what is new comes into it.
     pub fn get(&self, listener: ListenerIndex) -> Option<ServerSide> {
         self.sides.read().unwrap_or_else(PoisonError::into_inner).get(&listener).cloned()

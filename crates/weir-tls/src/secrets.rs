@@ -12,6 +12,11 @@ use weir_core::tls::NamedFile;
 
 use crate::signing::SigningKey;
 
+/// A secret that stands in no file: a process makes it up, and hands it to the one that takes its place. It is used where no
+/// other is written.
+#[derive(Clone)]
+pub struct OwnSecret([u8; SECRET_BYTES_MIN]);
+
 /// What workers know that nobody else may. Cloning gives another handle to the same.
 #[derive(Clone)]
 pub struct Secrets {
@@ -21,6 +26,32 @@ pub struct Secrets {
     signing: Arc<[SigningKey]>,
     /// By the file that has it.
     clients: BTreeMap<PathBuf, Arc<str>>,
+}
+
+impl OwnSecret {
+    /// One that nobody else knows.
+    pub fn random() -> Self {
+        let mut secret = [0; SECRET_BYTES_MIN];
+        rand::fill(&mut secret).expect("the system has random numbers");
+        Self(secret)
+    }
+
+    /// One that another process has handed over; `None` when it is none.
+    pub fn handed_over(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// Itself, to be handed over.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for OwnSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A log must not have it.
+        f.debug_struct("OwnSecret").finish_non_exhaustive()
+    }
 }
 
 impl Secrets {
@@ -33,11 +64,14 @@ impl Secrets {
         }
     }
 
-    /// What this process alone knows.
+    /// Made of what stands in no file.
+    pub fn own(secret: &OwnSecret) -> Self {
+        Self::of(&[secret.as_bytes()])
+    }
+
+    /// What nobody else knows.
     pub fn random() -> Self {
-        let mut secret = [0; SECRET_BYTES_MIN];
-        rand::fill(&mut secret).expect("the system has random numbers");
-        Self::of(&[&secret])
+        Self::own(&OwnSecret::random())
     }
 
     /// The same, with these secrets of clients in place of others.

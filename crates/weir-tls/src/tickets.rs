@@ -13,7 +13,8 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use aws_lc_rs::rand;
 use rustls::server::ProducesTickets;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
-use weir_core::seal::SECRET_BYTES_MIN;
+
+use crate::secrets::OwnSecret;
 
 /// How long a key makes tickets; they are good for one period more. rustls's own choice.
 const PERIOD_SECONDS: u64 = 6 * 3600;
@@ -32,15 +33,18 @@ pub struct Tickets {
 }
 
 impl Tickets {
-    /// Tickets that only this process can open.
+    /// Tickets of what stands in no file.
+    pub fn own(secret: &OwnSecret) -> Arc<Self> {
+        Self::of(&[secret.as_bytes()], Arc::new(DefaultTimeProvider))
+    }
+
+    /// Tickets that nobody else can open.
     pub fn random() -> Arc<Self> {
-        let mut secret = [0; SECRET_BYTES_MIN];
-        rand::fill(&mut secret).expect("the system has random numbers");
-        Self::of(&[&secret], Arc::new(DefaultTimeProvider))
+        Self::own(&OwnSecret::random())
     }
 
     /// Tickets that whoever has the first of `secrets` can open. There must be one, and none shorter than
-    /// [`SECRET_BYTES_MIN`].
+    /// [`weir_core::seal::SECRET_BYTES_MIN`].
     pub(crate) fn of(secrets: &[&[u8]], clock: Arc<dyn TimeProvider>) -> Arc<Self> {
         let salt = Salt::new(HKDF_SHA256, PURPOSE);
         Arc::new(Self { secrets: secrets.iter().map(|secret| salt.extract(secret)).collect(), clock })

@@ -9,5 +9,6 @@ compile_error!("weir runs on Linux only: it needs SO_REUSEPORT, epoll and /proc"
 
 pub mod image;
 pub mod process;
+mod setup;
 mod sources;
 mod worker;

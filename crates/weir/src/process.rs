@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,52 +13,29 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_local;
-use weir_config::{Config, Discovery, SharedSource};
 use weir_control::reconciler::Parts;
-use weir_control::{Handle, Listeners, Origin, Reconciler, StartError};
+use weir_control::{Duplicates, Handle, Listeners, Reconciler, StartError};
 use weir_core::address::ListenAddr;
 use weir_core::dispatcher::Dispatcher;
+use weir_core::health::Health;
 use weir_core::snapshot::Snapshot;
 use weir_core::table;
 use weir_discovery::docker::EndpointError;
-use weir_discovery::ecs;
+use weir_discovery::ecs::CredentialsError;
 use weir_discovery::memory::{Memory, MemoryError};
 use weir_net::accept::ConnectionLimit;
-use weir_net::bind::{BindError, Transports, bind};
+use weir_net::bind::{BindError, Transports};
 use weir_net::clock::Clock;
 use weir_net::drain::Drain;
+use weir_net::inherited::Inherited;
 use weir_net::worker::{Publications, Worker, spawn};
 use weir_telemetry::Telemetry;
 use weir_telemetry::access_log::LogWriter;
+use weir_tls::OwnSecret;
 
+pub use crate::setup::Setup;
 use crate::sources::{REPORTS_MAX, Sources};
 use crate::worker::{DRAIN_DEADLINE, Serving};
-
-/// Client connections of a process whose configuration sets no limit.
-const CONNECTIONS_MAX: usize = 100_000;
-
-/// What to start.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// Where definitions come from.
-    pub origin: Origin,
-    /// Where the admin port listens; `None` for none.
-    pub admin: Option<SocketAddr>,
-    /// Worker threads; `None` for one per core.
-    pub workers: Option<NonZeroUsize>,
-    /// Client connections at a time.
-    pub connections_max: usize,
-    /// Which tasks to follow.
-    pub discovery: Discovery,
-    /// Where definitions are read that several weirs share.
-    pub shared: Option<SharedSource>,
-    /// The folder that keeps what they were for the next start.
-    pub remember: Option<PathBuf>,
-    /// What requests to AWS are signed with; `None` takes what the environment says, where it is needed.
-    pub aws_credentials: Option<ecs::Credentials>,
-    /// The seed of the workers' random streams, for tests; `None` draws one.
-    pub seed: Option<u64>,
-}
 
 /// Why weir could not start.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +45,7 @@ pub enum ProcessError {
     Admin(#[source] BindError),
     /// No credentials for the source that needs them.
     #[error("discovery of ecs: {0}")]
-    Credentials(#[from] ecs::CredentialsError),
+    Credentials(#[from] CredentialsError),
     /// The folder for what is remembered cannot be used.
     #[error("remember: {0}")]
     Memory(#[from] MemoryError),
@@ -88,43 +65,19 @@ pub enum ProcessError {
 pub struct Process {
     handle: Handle,
     admin: Option<SocketAddr>,
+    /// Copies of what is listened on, for a successor.
+    duplicates: Duplicates,
+    admin_duplicate: Option<std::net::TcpListener>,
     log_writer: LogWriter,
+    /// Becomes true when anything may be accepted.
+    opened: watch::Sender<bool>,
+    /// When another process has taken this one's place: how long this one may finish what it has.
+    succession: watch::Sender<Option<Duration>>,
     drain: watch::Sender<bool>,
+    restart_drain: Duration,
     workers: Vec<JoinHandle<()>>,
     control: JoinHandle<()>,
     stop_control: oneshot::Sender<()>,
-}
-
-impl Setup {
-    /// What a configuration asks for.
-    pub fn configured(config: Config, path: Option<PathBuf>) -> Self {
-        Self {
-            admin: Some(config.admin.bind),
-            workers: config.workers,
-            connections_max: config.limits.connections,
-            discovery: config.discovery.clone(),
-            shared: config.shared.clone(),
-            remember: config.remember.clone(),
-            aws_credentials: None,
-            seed: None,
-            origin: Origin::Configuration { path, config: Arc::new(config) },
-        }
-    }
-
-    /// Every service of the Docker engine, served at `listener`.
-    pub fn automatic(listener: ListenAddr, admin: SocketAddr, discovery: Discovery) -> Self {
-        Self {
-            origin: Origin::Automatic(listener),
-            admin: Some(admin),
-            workers: None,
-            connections_max: CONNECTIONS_MAX,
-            discovery,
-            shared: None,
-            remember: None,
-            aws_credentials: None,
-            seed: None,
-        }
-    }
 }
 
 /// What the control thread needs from the thread that starts it.
@@ -140,31 +93,48 @@ struct ControlParts {
     log_writer: LogWriter,
     telemetry: Telemetry,
     clock: Clock,
+    opened: watch::Receiver<bool>,
+    succession: watch::Receiver<Option<Duration>>,
 }
 
 impl Process {
-    /// Starts workers and control; every listener is bound when this returns.
+    /// Starts workers and control; every listener is bound and accepts when this returns.
     ///
     /// # Errors
     /// [`ProcessError`]; nothing runs then.
     pub fn start(setup: Setup) -> Result<Self, ProcessError> {
+        let process = Self::prepare(setup, Inherited::default(), OwnSecret::random())?;
+        process.open();
+        Ok(process)
+    }
+
+    /// Starts workers and control, with the sockets that another process has handed over where they are listened on, and
+    /// its secret where none is written.
+    /// Discovery and health checks begin; nothing is accepted before [`Process::open`].
+    ///
+    /// # Errors
+    /// [`ProcessError`]; nothing runs then.
+    pub fn prepare(setup: Setup, mut inherited: Inherited, own: OwnSecret) -> Result<Self, ProcessError> {
         let clock = Clock::start();
         let telemetry = Telemetry::default();
         let log_writer = LogWriter::start(telemetry.clone())?;
         let (writer, reader) = table::new(Snapshot::default());
         let (publications, publication_listener) = Publications::new();
         let (drain, drain_listener) = Drain::new();
+        let (opened, succession) = (watch::Sender::new(false), watch::Sender::new(None));
+        let restart_drain = setup.restart_drain;
         let sources = Sources::find(&setup)?;
         let memory = match &setup.remember {
             Some(folder) => Some(Memory::open(folder, sources.settings(), sources.shared_settings())?),
             None => None,
         };
-        let admin = setup.admin.map(bind_admin).transpose()?;
+        let admin = setup.admin.map(|addr| bind_admin(addr, &mut inherited)).transpose()?;
+        let admin_duplicate = admin.as_ref().map(std::net::TcpListener::try_clone).transpose()?;
         let admin_addr = admin.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
 
         let count = setup.workers.map_or_else(core_count, NonZeroUsize::get);
         let limit = ConnectionLimit::new(setup.connections_max);
-        let tls = weir_tls::Listeners::default();
+        let tls = weir_tls::Listeners::new(own);
         let mut assignment_senders = Vec::new();
         let mut workers = Vec::new();
         for number in 0..count {
@@ -175,31 +145,79 @@ impl Process {
                 (reader.clone(), limit.clone(), telemetry.clone(), log_writer.clone());
             let (publications, drain, tls) =
                 (publication_listener.clone(), drain_listener.clone(), tls.clone());
+            let (opened, succession) = (opened.subscribe(), succession.subscribe());
             workers.push(spawn(format!("worker-{number}"), move || {
                 let worker = Worker::new(clock, publications, drain, limit);
                 let dispatcher = Rc::new(RefCell::new(Dispatcher::new(reader, seed)));
-                Serving { worker, dispatcher, telemetry, log_writer, tls }.run(assignments)
+                Serving { worker, dispatcher, telemetry, log_writer, tls, opened, succession }
+                    .run(assignments)
             })?);
         }
+        let duplicates = Duplicates::new(inherited);
         let parts = ControlParts {
             setup,
             sources,
             memory,
             admin,
-            listeners: Listeners::new(assignment_senders),
+            listeners: Listeners::new(assignment_senders, duplicates.clone()),
             tls,
             table: (writer, reader),
             publications,
             log_writer: log_writer.clone(),
             telemetry,
             clock,
+            opened: opened.subscribe(),
+            succession: succession.subscribe(),
         };
         let (stop_control, stopped) = oneshot::channel();
         let (started, start) = std::sync::mpsc::sync_channel(1);
         let control = spawn("control".to_owned(), move || control(parts, started, stopped))?;
         let handle =
             start.recv().unwrap_or_else(|_| Err(io::Error::other("the control thread ended").into()))?;
-        Ok(Self { handle, admin: admin_addr, log_writer, drain, workers, control, stop_control })
+        Ok(Self {
+            handle,
+            admin: admin_addr,
+            duplicates,
+            admin_duplicate,
+            log_writer,
+            opened,
+            succession,
+            drain,
+            restart_drain,
+            workers,
+            control,
+            stop_control,
+        })
+    }
+
+    /// Whether it would serve as one that has run for long: every source has been heard, and every target probed. A flow is
+    /// placed among the healthy targets, so that one too few would move it.
+    pub fn is_settled(&self) -> bool {
+        let is_initial = |health| matches!(health, Health::Initial(_));
+        self.has_heard() && !self.handle.snapshot().members().any(|(_, member)| is_initial(member.health))
+    }
+
+    /// Whether every source has been heard.
+    pub fn has_heard(&self) -> bool {
+        self.handle.readiness.is_ready()
+    }
+
+    /// Begins to accept. Sockets that were handed over and are not wanted are closed.
+    pub fn open(&self) {
+        self.duplicates.settle();
+        self.opened.send_replace(true);
+    }
+
+    /// One more descriptor of every socket that is listened on, to be handed over.
+    ///
+    /// # Errors
+    /// When there are none left.
+    pub fn listening_sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        let mut descriptors = self.duplicates.descriptors()?;
+        if let Some(admin) = &self.admin_duplicate {
+            descriptors.push(admin.try_clone()?.into());
+        }
+        Ok(descriptors)
     }
 
     /// What may be seen and asked.
@@ -212,6 +230,11 @@ impl Process {
         self.admin
     }
 
+    /// The secret that is used where none is written, to be handed over.
+    pub fn own_secret(&self) -> &OwnSecret {
+        self.handle.tls.own()
+    }
+
     /// Where each listener accepts connections, with its load balancer's name and type, in order.
     pub fn listeners(&self) -> Vec<(String, &'static str, &'static str, ListenAddr)> {
         let of = |listener: &Arc<weir_core::snapshot::Listener>| {
@@ -221,14 +244,16 @@ impl Process {
         self.handle.snapshot().listeners().map(of).collect()
     }
 
-    /// Begins access-log files anew, after a rotation.
-    pub fn reopen_logs(&self) {
-        self.log_writer.reopen();
+    /// Writes the access logs.
+    pub fn log_writer(&self) -> &LogWriter {
+        &self.log_writer
     }
 
-    /// Ends in order: accepts no more, finishes what is under way, at most for `DRAIN_DEADLINE`, and leaves.
+    /// Ends in order: accepts no more, finishes what is under way, at most for [`Process::drain_deadline`], and leaves.
     pub fn stop(self) {
         self.handle.readiness.end();
+        self.duplicates.retire();
+        drop(self.admin_duplicate);
         self.drain.send_replace(true);
         for worker in self.workers {
             // A worker that panicked has reported it.
@@ -239,9 +264,20 @@ impl Process {
         let _ = self.control.join();
     }
 
-    /// The longest time that [`Process::stop`] takes.
+    /// Another process listens on the same sockets: leaves them, the admin port and the folder of what is remembered to
+    /// it. [`Process::stop`], which is to be called now, lets what is under way take as long as [`Process::restart_drain`].
+    pub fn be_succeeded(&self) {
+        self.succession.send_replace(Some(self.restart_drain));
+    }
+
+    /// The longest time that [`Process::stop`] takes, unless another process has taken this one's place.
     pub fn drain_deadline() -> Duration {
         DRAIN_DEADLINE
+    }
+
+    /// The longest time that it takes then.
+    pub fn restart_drain(&self) -> Duration {
+        self.restart_drain
     }
 }
 
@@ -264,8 +300,20 @@ async fn control(
         log_writer,
         telemetry,
         clock,
+        mut opened,
+        mut succession,
     } = parts;
-    let remembering = memory.as_ref().map(|memory| spawn_local(memory.writing()));
+    let remembering = memory.as_ref().map(|memory| {
+        let writing = memory.writing();
+        let mut succession = succession.clone();
+        spawn_local(async move {
+            tokio::select! {
+                () = writing => {}
+                // The folder is the successor's, who has read and heard it all itself.
+                () = becomes(&mut succession, Option::is_some) => {}
+            }
+        })
+    });
     let lookups = watch::Sender::new(BTreeSet::new());
     let parts = Parts {
         origin: setup.origin,
@@ -290,8 +338,10 @@ async fn control(
     if let Some(admin) = admin {
         let handle = handle.clone();
         spawn_local(async move {
+            becomes(&mut opened, |is_open| *is_open).await;
+            let end = async move { becomes(&mut succession, Option::is_some).await };
             let served = match tokio::net::TcpListener::from_std(admin) {
-                Ok(listener) => weir_admin::serve(listener, handle).await,
+                Ok(listener) => weir_admin::serve(listener, handle, end).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = served {
@@ -311,10 +361,18 @@ async fn control(
     }
 }
 
-fn bind_admin(addr: SocketAddr) -> Result<std::net::TcpListener, ProcessError> {
+/// Completes when `holds`; never when it is not going to.
+async fn becomes<T>(value: &mut watch::Receiver<T>, holds: impl FnMut(&T) -> bool) {
+    if value.wait_for(holds).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn bind_admin(addr: SocketAddr, inherited: &mut Inherited) -> Result<std::net::TcpListener, ProcessError> {
     let transports = Transports { tcp: true, udp: false };
-    let (_, mut sockets) = bind(ListenAddr(addr), transports, 1).map_err(ProcessError::Admin)?;
-    Ok(sockets.pop().and_then(|sockets| sockets.tcp).expect("one socket of TCP was asked for"))
+    let sockets = inherited.take(ListenAddr(addr), transports, 1).map_err(ProcessError::Admin)?;
+    let mut sockets = sockets.into_iter().flat_map(|sockets| sockets.tcp);
+    Ok(sockets.next().expect("a socket of TCP was asked for"))
 }
 
 fn core_count() -> usize {

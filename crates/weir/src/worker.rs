@@ -2,12 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio::task::spawn_local;
 use weir_application::Application;
 use weir_auth::Authenticator;
@@ -31,7 +34,7 @@ use weir_telemetry::{ListenerShard, Telemetry};
 /// How often access-log lines are handed over, however few they are.
 const LOG_FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Longest time that a worker takes to end: what is under way then is cut.
+/// Longest time that a worker takes to end, unless another weir has taken its place: what is under way then is cut.
 pub(crate) const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 
 /// One worker, with what its listeners need.
@@ -41,6 +44,10 @@ pub(crate) struct Serving {
     pub(crate) telemetry: Telemetry,
     pub(crate) log_writer: LogWriter,
     pub(crate) tls: weir_tls::Listeners,
+    /// Whether anything may be accepted yet.
+    pub(crate) opened: watch::Receiver<bool>,
+    /// When another process has taken this one's place: what [`DRAIN_DEADLINE`] is then.
+    pub(crate) succession: watch::Receiver<Option<Duration>>,
 }
 
 /// Where the connections of one listener come in: proxies say there who their client is.
@@ -60,12 +67,17 @@ enum Server {
 
 impl Serving {
     /// Serves what the control thread assigns, until the process ends.
-    pub(crate) async fn run(self, mut assignments: UnboundedReceiver<Assignment>) {
+    pub(crate) async fn run(mut self, mut assignments: UnboundedReceiver<Assignment>) {
         let exchange = Exchange::start(self.worker.clone(), self.dispatcher.clone());
         let authenticator = Authenticator::new();
         spawn_local(announce_departures(exchange.clone()));
         // What is dropped here ends the listener's loops.
         let mut open = BTreeMap::new();
+        tokio::select! {
+            // A process that is gone will not open: what it has told then ends this worker.
+            _ = self.opened.wait_for(|is_open| *is_open) => {}
+            () = self.worker.drain.begun() => {}
+        }
         loop {
             let assignment = tokio::select! {
                 assignment = assignments.recv() => assignment,
@@ -84,7 +96,8 @@ impl Serving {
         }
         // Nothing new comes any more; connections finish what they have.
         drop(open);
-        if tokio::time::timeout(DRAIN_DEADLINE, self.worker.tasks.all_ended()).await.is_err() {
+        let deadline = self.succession.borrow().unwrap_or(DRAIN_DEADLINE);
+        if tokio::time::timeout(deadline, self.worker.tasks.all_ended()).await.is_err() {
             tracing::warn!(
                 cut = self.worker.tasks.running(),
                 "the drain deadline is over; connections are cut"
@@ -101,8 +114,9 @@ impl Serving {
         closing: Drain,
     ) -> bool {
         let Some(listener) = self.dispatcher.borrow_mut().listener(index) else { return false };
-        let (tcp, udp) = (sockets.tcp.map(TcpListener::from_std), sockets.udp.map(DatagramSocket::new));
-        let (tcp, udp) = match (tcp.transpose(), udp.transpose()) {
+        let tcp: io::Result<Vec<_>> = sockets.tcp.into_iter().map(TcpListener::from_std).collect();
+        let udp: io::Result<Vec<_>> = sockets.udp.into_iter().map(DatagramSocket::new).collect();
+        let (tcp, udp) = match (tcp, udp) {
             (Ok(tcp), Ok(udp)) => (tcp, udp),
             (Err(error), _) | (_, Err(error)) => {
                 tracing::error!(listener = %listener.bind, "cannot listen: {error}");
@@ -116,26 +130,27 @@ impl Serving {
             shard: self.telemetry.listener_shard(&listener),
         });
         let (tasks, limit) = (self.worker.tasks.clone(), self.worker.limit.clone());
+        let succession = self.succession.clone();
+        let is_shared = move || succession.borrow().is_some();
         let listening = tasks.begin();
         spawn_local(async move {
-            let _listening = listening;
-            let flusher = spawn_local(server.clone().flush_forever()).abort_handle();
-            let follower = spawn_local(server.clone().follow_forever()).abort_handle();
-            let connections = async {
-                let Some(socket) = tcp else { return };
-                accept(socket, limit, closing.begun(), |accepted| {
+            let housekeeping = spawn_local(server.clone().keep_house()).abort_handle();
+            let connections = tcp.into_iter().map(|socket| {
+                accept(socket, limit.clone(), closing.begun(), &is_shared, |accepted| {
                     server.clone().begin(accepted, door.clone(), tasks.begin());
                 })
-                .await;
-            };
-            let datagrams = async {
-                if let (Some(socket), Server::Flows(flows)) = (udp, &server) {
-                    flows.clone().receive(socket, listener.bind, closing.clone()).await;
-                }
-            };
-            tokio::join!(connections, datagrams);
-            flusher.abort();
-            follower.abort();
+            });
+            let datagrams = udp.into_iter().filter_map(|socket| match &server {
+                Server::Flows(flows) => Some(flows.clone().receive(socket, listener.bind, closing.clone())),
+                Server::Application(_) | Server::Classic(_) => None,
+            });
+            tokio::join!(join_all(connections), join_all(datagrams));
+            drop(listening);
+            // What goes on after that may take long, and has lines for the log.
+            while server.serves_others() {
+                tokio::time::sleep(LOG_FLUSH_INTERVAL).await;
+            }
+            housekeeping.abort();
         });
         true
     }
@@ -219,18 +234,33 @@ impl Server {
         };
     }
 
+    /// Whether anybody but the listener's own task and its housekeeping has it: a connection, or a flow.
+    fn serves_others(&self) -> bool {
+        let holders = match self {
+            Self::Application(application) => Rc::strong_count(application),
+            Self::Classic(classic) => Rc::strong_count(classic),
+            Self::Flows(flows) => Rc::strong_count(flows),
+        };
+        holders > 2
+    }
+
+    /// What is to be done for everything that is under way.
+    async fn keep_house(self) {
+        tokio::join!(self.flush_forever(), self.follow_forever());
+    }
+
     /// Follows what a reload makes of the listener, where something that is under way must know.
-    async fn follow_forever(self) {
+    async fn follow_forever(&self) {
         if let Self::Flows(flows) = self {
             flows.follow_listener().await;
         }
     }
 
-    async fn flush_forever(self) {
+    async fn flush_forever(&self) {
         let mut ticks = tokio::time::interval(LOG_FLUSH_INTERVAL);
         loop {
             ticks.tick().await;
-            match &self {
+            match self {
                 Self::Application(application) => application.observer.flush(),
                 Self::Classic(classic) => classic.observer.flush(),
                 Self::Flows(flows) => flows.flush(),

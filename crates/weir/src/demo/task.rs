@@ -83,35 +83,47 @@ async fn work(options: Options) -> anyhow::Result<()> {
     let http_server = worker.clone();
     let text = Rc::new(Text(answer.clone()));
     let limit = worker.limit.clone();
-    spawn_local(accept(http, limit.clone(), std::future::pending(), move |accepted| {
-        let (worker, text) = (http_server.clone(), text.clone());
-        let running = worker.tasks.begin();
-        let connection = Connection {
-            id: ConnectionId::default(),
-            headers: Arc::default(),
-            client: accepted.client,
-            listener,
-            settings: HttpSettings::default(),
-            idle_timeout: Duration::from_secs(75),
-        };
-        spawn_local(async move {
-            serve(Client::Plain(accepted.stream), connection, &worker, text).await;
-            drop(running);
-        });
-    }));
+    spawn_local(accept(
+        http,
+        limit.clone(),
+        std::future::pending(),
+        || false,
+        move |accepted| {
+            let (worker, text) = (http_server.clone(), text.clone());
+            let running = worker.tasks.begin();
+            let connection = Connection {
+                id: ConnectionId::default(),
+                headers: Arc::default(),
+                client: accepted.client,
+                listener,
+                settings: HttpSettings::default(),
+                idle_timeout: Duration::from_secs(75),
+            };
+            spawn_local(async move {
+                serve(Client::Plain(accepted.stream), connection, &worker, text).await;
+                drop(running);
+            });
+        },
+    ));
     let tasks = worker.tasks.clone();
-    spawn_local(accept(tcp, limit, std::future::pending(), move |accepted| {
-        let (answer, running) = (answer.clone(), tasks.begin());
-        spawn_local(async move {
-            if is_http(&accepted.stream).await {
-                // A client that goes away, or is none of a WebSocket's, ends its own connection.
-                let _ = echo_messages(accepted.stream, &answer).await;
-            } else {
-                let _ = echo(accepted.stream, &answer).await;
-            }
-            drop(running);
-        });
-    }));
+    spawn_local(accept(
+        tcp,
+        limit,
+        std::future::pending(),
+        || false,
+        move |accepted| {
+            let (answer, running) = (answer.clone(), tasks.begin());
+            spawn_local(async move {
+                if is_http(&accepted.stream).await {
+                    // A client that goes away, or is none of a WebSocket's, ends its own connection.
+                    let _ = echo_messages(accepted.stream, &answer).await;
+                } else {
+                    let _ = echo(accepted.stream, &answer).await;
+                }
+                drop(running);
+            });
+        },
+    ));
 
     terminate.recv().await;
     if options.exit_at_once {

@@ -1,0 +1,103 @@
+//! Copies of listening sockets, for the weir that takes this one's place.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use weir_core::address::ListenAddr;
+use weir_core::snapshot::ListenerIndex;
+use weir_net::bind::{BindError, Sockets, Transports, bind, bind_beside};
+use weir_net::inherited::Inherited;
+
+/// Copies of every listening socket, beside those that the workers have; and sockets of the weir before this one that no
+/// listener has asked for yet. Clones are handles to the same.
+#[derive(Clone, Debug, Default)]
+pub struct Duplicates(Arc<Mutex<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    open: BTreeMap<ListenerIndex, Vec<Sockets>>,
+    inherited: Inherited,
+    is_retired: bool,
+}
+
+impl Duplicates {
+    /// None yet, but for the sockets that another weir has handed over.
+    pub fn new(inherited: Inherited) -> Self {
+        Self(Arc::new(Mutex::new(Held { inherited, ..Held::default() })))
+    }
+
+    /// One more descriptor of every listening socket.
+    ///
+    /// # Errors
+    /// When there are none left.
+    pub fn descriptors(&self) -> io::Result<Vec<OwnedFd>> {
+        let mut descriptors = Vec::new();
+        for sockets in self.held().open.values().flatten() {
+            let Sockets { tcp, udp } = sockets.try_clone()?;
+            descriptors.extend(tcp.into_iter().map(OwnedFd::from));
+            descriptors.extend(udp.into_iter().map(OwnedFd::from));
+        }
+        Ok(descriptors)
+    }
+
+    /// Closes what was handed over and no listener wants: this weir serves all that it is going to.
+    pub fn settle(&self) {
+        self.held().inherited = Inherited::default();
+    }
+
+    /// Closes every copy, and has nothing bound any more: this weir ends, and what it listened on may be another's.
+    pub fn retire(&self) {
+        *self.held() = Held { is_retired: true, ..Held::default() };
+    }
+
+    /// Sockets for `count` workers, where this weir does not listen yet or, for another load balancer, does.
+    pub(crate) fn bind(
+        &self,
+        addr: ListenAddr,
+        transports: Transports,
+        is_ours: bool,
+        count: usize,
+    ) -> Result<Bound, BindError> {
+        let mut held = self.held();
+        let (addr, sockets) = if held.is_retired {
+            (addr, Vec::new())
+        } else if addr.port() == 0 {
+            bind(addr, transports, count)?
+        } else if is_ours {
+            (addr, bind_beside(addr, transports, count)?)
+        } else {
+            (addr, held.inherited.take(addr, transports, count)?)
+        };
+        let copies = sockets.iter().map(Sockets::try_clone).collect::<io::Result<_>>();
+        let copies = copies.map_err(|source| BindError::Failed { addr, source })?;
+        Ok(Bound { addr, sockets, copies })
+    }
+
+    pub(crate) fn keep(&self, listener: ListenerIndex, copies: Vec<Sockets>) {
+        let mut held = self.held();
+        if !held.is_retired {
+            held.open.insert(listener, copies);
+        }
+    }
+
+    pub(crate) fn close(&self, listener: ListenerIndex) {
+        self.held().open.remove(&listener);
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The sockets of one listener, and copies of them.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    /// Where they listen: never port 0.
+    pub(crate) addr: ListenAddr,
+    /// A set for each worker.
+    pub(crate) sockets: Vec<Sockets>,
+    /// Copies of the same.
+    pub(crate) copies: Vec<Sockets>,
+}
