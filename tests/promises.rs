@@ -14,6 +14,7 @@ mod bad_input;
 mod bounded;
 mod chaos;
 mod classic;
+mod classic_stickiness;
 mod classic_tls;
 mod client_addresses;
 mod concurrency;

@@ -68,7 +68,7 @@ impl Jar {
 }
 
 /// Every `Set-Cookie` of a reply.
-fn set_cookies(reply: &Reply) -> Vec<&str> {
+pub(crate) fn set_cookies(reply: &Reply) -> Vec<&str> {
     let lines = reply.headers.iter().filter(|(name, _)| name == "set-cookie");
     lines.map(|(_, value)| value.as_str()).collect()
 }

@@ -181,9 +181,11 @@ impl Explained {
             (Some(_), _) => "its cookie names a target that may not be picked",
             (None, _) if affinity.has_unreadable_group_cookie() => "its cookie can be opened by no key",
             (None, _) => match group.and_then(|group| group.stickiness()).map(|sticky| &sticky.kind) {
-                Some(StickinessKind::LoadBalancerCookie) => {
-                    "no cookie of a target: one is set with the response"
-                }
+                Some(
+                    StickinessKind::LoadBalancerCookie
+                    | StickinessKind::ClassicCookie(_)
+                    | StickinessKind::ClassicApplicationCookie(_),
+                ) => "no cookie of a target: one is set with the response",
                 Some(StickinessKind::ApplicationCookie(_)) => {
                     "no cookies of a target: one is set as soon as the application sets its own"
                 }

@@ -3,13 +3,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use weir_core::decide::Outcome;
+use weir_core::decide::{Decision, Outcome};
 use weir_core::snapshot::ListenerIndex;
 use weir_core::time::Moment;
 use weir_http::record::connection::ConnectionId;
 use weir_http::record::{self, Observer, Record};
 use weir_http::{
     Answer, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve, shake_hands,
+    stickiness,
 };
 use weir_net::accept::Accepted;
 
@@ -57,7 +58,7 @@ impl Classic {
         self.observer.shard().connection_closed();
     }
 
-    /// Head → pick among the healthy instances → header rules → exchange → response. A `Host` passes unchanged, and
+    /// Head → pick among the healthy instances → header rules → exchange → cookies of who sticks → response. A `Host` passes unchanged, and
     /// there is no trace id: Classic Load Balancers have neither.
     async fn respond(&self, mut request: Request, record: &mut Record) -> Result<Response, RequestError> {
         request.check()?;
@@ -65,14 +66,19 @@ impl Classic {
             self.listener,
             &request.head(),
             request.client(),
-            // Nothing depends on wall time: classic listeners read no cookie that ends.
+            // Nothing depends on wall time: their cookies do not end.
             Moment { now: record.began(), wall_seconds: 0 },
         );
-        match decision.ok_or(RequestError::ListenerGone)?.outcome {
+        let Decision { outcome, affinity, .. } = decision.ok_or(RequestError::ListenerGone)?;
+        match outcome {
             Outcome::Forward { group, lease } => {
                 forwarded::default_host(&mut request);
                 forwarded::tell_client(&mut request)?;
-                Ok(self.exchange.forward(request, group, lease, record).await?.0)
+                let (mut response, target) = self.exchange.forward(request, group, lease, record).await?;
+                if let Some(affinity) = &affinity {
+                    stickiness::set_classic_cookies(&self.exchange, &mut response, affinity, group, &target);
+                }
+                Ok(response)
             }
             // No rules, so nothing else can have come of it.
             Outcome::Authenticate(_)

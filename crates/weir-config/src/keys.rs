@@ -142,7 +142,10 @@ objects! {
         ["alpn_policy", "bind", "certificates", "default_action", "protocol", "proxy_protocol", "ssl_policy", "udp_idle_timeout"],
         later ["tcp_idle_timeout"];
     CLASSIC_LISTENER = "classic listener",
-        ["bind", "certificates", "instance_port", "instance_protocol", "protocol", "proxy_protocol", "ssl_policy"],
+        [
+            "bind", "certificates", "instance_port", "instance_protocol", "protocol", "proxy_protocol", "ssl_policy",
+            "stickiness",
+        ],
         later [];
     INSTANCE = "instance", ["address", "zone"], later [];
     INSTANCE_PORT = "instance port", ["port", "proxy_protocol", "public_keys"], later [];

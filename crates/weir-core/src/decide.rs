@@ -13,7 +13,7 @@ use crate::head::Head;
 use crate::lease::Lease;
 use crate::rule::{Action, FixedResponse, Priority, Transforms};
 use crate::snapshot::{GroupIndex, Listener, Snapshot, Unavailable};
-use crate::sticky::{self, Affinity};
+use crate::sticky::{self, Affinity, Fingerprint};
 use crate::time::Moment;
 
 /// What is to be done with a request.
@@ -109,9 +109,13 @@ pub fn decide(
             }
         }
         ListenerKind::Classic(classic) => {
-            let context = PickContext { key: 0, now: moment.now, avoid: &[], pinned: None };
+            let mut affinity = None;
+            let request =
+                sticky::Request { snapshot, headers: head.headers, wall_seconds: moment.wall_seconds };
+            let pinned = pin(snapshot, classic.group, request, &mut affinity);
+            let context = PickContext { key: 0, now: moment.now, avoid: &[], pinned };
             let outcome = forward(snapshot, classic.group, worker, &context);
-            return Decision { rule: None, outcome, transforms: None, affinity: None, tells_identity };
+            return Decision { rule: None, outcome, transforms: None, affinity, tells_identity };
         }
         // A flow has no request; see [`crate::route`].
         ListenerKind::Network(_) => {
@@ -144,13 +148,9 @@ pub fn act(
                 None => groups.draw(&mut worker.random).copied(),
                 Some(time) => sticky::draw(groups, time, request, &mut worker.random, &mut affinity),
             };
-            let group = drawn.and_then(|group| snapshot.group(group));
-            let pinned = match group.and_then(|group| Some((group.stickiness()?, group))) {
-                None => None,
-                Some((stickiness, group)) => sticky::pinned(stickiness, group, request, &mut affinity),
-            };
             match drawn {
                 Some(group) => {
+                    let pinned = pin(snapshot, group, request, &mut affinity);
                     forward(snapshot, group, worker, &PickContext { key: 0, now, avoid: &[], pinned })
                 }
                 None => Outcome::Unavailable { group: None, why: Unavailable::NoTarget },
@@ -158,6 +158,17 @@ pub fn act(
         }
     };
     Acted { outcome, affinity }
+}
+
+/// The target of `group` that a request sticks to, if its clients do.
+fn pin(
+    snapshot: &Snapshot,
+    group: GroupIndex,
+    request: sticky::Request<'_>,
+    affinity: &mut Option<Affinity>,
+) -> Option<Fingerprint> {
+    let group = snapshot.group(group)?;
+    sticky::pinned(group.stickiness()?, group, request, affinity)
 }
 
 /// Picks a target of `group`: the last step of [`act`], and the whole decision for a flow or another attempt.

@@ -44,11 +44,14 @@ pub enum Purpose {
     Session,
     /// What a client was about when it was sent to log in.
     Login,
+    /// The instance of a client of a classic listener: `AWSELB`.
+    Instance,
 }
 
 impl Purpose {
     /// All, in the order of their keys.
-    const ALL: [Self; 5] = [Self::Target, Self::ApplicationTarget, Self::Group, Self::Session, Self::Login];
+    const ALL: [Self; 6] =
+        [Self::Target, Self::ApplicationTarget, Self::Group, Self::Session, Self::Login, Self::Instance];
 
     /// What its keys are derived with. Never changes: other weirs know it.
     fn info(self) -> &'static [u8] {
@@ -58,6 +61,7 @@ impl Purpose {
             Self::Group => b"target group",
             Self::Session => b"session",
             Self::Login => b"login",
+            Self::Instance => b"instance",
         }
     }
 }

@@ -32,6 +32,9 @@ pub const DURATION_MIN: Duration = Duration::from_secs(1);
 /// Longest time for which a client sticks: 7 days. A browser keeps every cookie for as long.
 pub const DURATION_MAX: Duration = Duration::from_secs(604_800);
 
+/// For how long a cookie of a classic listener counts: its browser alone forgets it. Until 2106, as [`pins`] has it.
+pub const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
+
 /// For how long a client sticks to its target unless it is said otherwise.
 pub const DURATION: Duration = Duration::from_secs(86_400);
 
@@ -46,7 +49,8 @@ pub const COOKIE_NAME_BYTES_MAX: usize = 256;
 pub struct Stickiness {
     /// Which cookie it takes.
     pub kind: StickinessKind,
-    /// For how long after its last request a client sticks: [`DURATION_MIN`] to [`DURATION_MAX`], whole seconds.
+    /// For how long after its last request a client sticks: [`DURATION_MIN`] to [`DURATION_MAX`], whole seconds; behind classic
+    /// listeners [`FOR_EVER`].
     pub duration: Duration,
 }
 
@@ -57,14 +61,18 @@ pub enum StickinessKind {
     ApplicationCookie(Arc<str>),
     /// The load balancer's own.
     LoadBalancerCookie,
+    /// Behind a classic listener: the load balancer's, with the application's cookie of this name.
+    ClassicApplicationCookie(Arc<str>),
+    /// Behind a classic listener: the load balancer's own, which a browser gets once, and keeps for so long or for its session.
+    ClassicCookie(Option<Duration>),
 }
 
 impl StickinessKind {
     /// As AWS and the configuration call it.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::ApplicationCookie(_) => "app_cookie",
-            Self::LoadBalancerCookie => "lb_cookie",
+            Self::ApplicationCookie(_) | Self::ClassicApplicationCookie(_) => "app_cookie",
+            Self::LoadBalancerCookie | Self::ClassicCookie(_) => "lb_cookie",
         }
     }
 
@@ -72,6 +80,7 @@ impl StickinessKind {
         match self {
             Self::ApplicationCookie(_) => Purpose::ApplicationTarget,
             Self::LoadBalancerCookie => Purpose::Target,
+            Self::ClassicApplicationCookie(_) | Self::ClassicCookie(_) => Purpose::Instance,
         }
     }
 
@@ -79,6 +88,7 @@ impl StickinessKind {
         match self {
             Self::ApplicationCookie(_) => &cookie::OF_APPLICATION_TARGETS,
             Self::LoadBalancerCookie => &cookie::OF_TARGETS,
+            Self::ClassicApplicationCookie(_) | Self::ClassicCookie(_) => &cookie::OF_INSTANCES,
         }
     }
 }
@@ -124,8 +134,8 @@ impl Affinity {
         self.group.is_some_and(|affinity| affinity.is_unreadable)
     }
 
-    /// The cookies of a response of `target`, a target of `group`: every response renews them. `sets` tells whether the
-    /// target sets a cookie of that name by itself.
+    /// The cookies of a response of `target`, a target of `group`: every response renews them, but for classic ones. `sets`
+    /// tells whether the target sets a cookie of that name by itself.
     pub fn cookies(
         &self,
         group: &Group,
@@ -145,12 +155,17 @@ impl Affinity {
             let is_issued = match &stickiness.kind {
                 StickinessKind::ApplicationCookie(name) => affinity.pinned.is_some() || sets(name),
                 StickinessKind::LoadBalancerCookie => true,
+                StickinessKind::ClassicApplicationCookie(name) => sets(name),
+                StickinessKind::ClassicCookie(_) => affinity.pinned != Some(target.fingerprint),
             };
             if is_issued {
                 let pin = Pin::new(group.fingerprint, target.fingerprint, *wall_seconds, stickiness.duration);
                 let purpose = stickiness.kind.purpose();
                 let value = Pins::of(pin, affinity.others).seal(keys, purpose, Nonce::draw(nonces));
                 cookies.add(stickiness.kind.names(), &value);
+                if let StickinessKind::ClassicCookie(kept) = stickiness.kind {
+                    cookies.kept = kept;
+                }
             }
         }
         cookies
@@ -194,8 +209,10 @@ pub(crate) fn pinned(
     let found = cookie::find(headers, kind.names(), kind.purpose(), snapshot.cookie_keys());
     let pins = found.pins();
     let counts = match kind {
-        StickinessKind::ApplicationCookie(name) => cookie::has(headers, name),
-        StickinessKind::LoadBalancerCookie => true,
+        StickinessKind::ApplicationCookie(name) | StickinessKind::ClassicApplicationCookie(name) => {
+            cookie::has(headers, name)
+        }
+        StickinessKind::LoadBalancerCookie | StickinessKind::ClassicCookie(_) => true,
     };
     let pin = pins.live(wall_seconds).find(|pin| pin.group == group.fingerprint).filter(|_| counts);
     let pinned = pin.map(|pin| pin.target);

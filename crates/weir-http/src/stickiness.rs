@@ -34,11 +34,61 @@ pub fn set_cookies(
 ) {
     let clock = exchange.worker.clock;
     let wall_seconds = clock.wall_seconds(clock.recent());
-    let sets = |name: &str| response.sets_cookie(name);
+    let sets = |name: &str| response.cookie(name).is_some();
     let cookies = exchange.dispatcher().borrow_mut().cookies(affinity, group, target, sets, wall_seconds);
     for cookie in cookies.iter() {
         response.set_cookie(&line(cookie, wall_seconds + KEPT_SECONDS));
     }
+}
+
+/// Sets the cookies of a response that `target`, an instance of `group`, gave to a client of a classic listener who sticks.
+///
+/// Source: Classic Load Balancer, "Sticky sessions".
+pub fn set_classic_cookies(
+    exchange: &Exchange,
+    response: &mut Response,
+    affinity: &Affinity,
+    group: GroupIndex,
+    target: &Target,
+) {
+    let clock = exchange.worker.clock;
+    let wall_seconds = clock.wall_seconds(clock.recent());
+    let mut application = None;
+    let sets = |name: &str| {
+        // AWS passes over one that ends like this.
+        application = response.cookie(name).filter(|line| !line.ends_with(b";")).map(attributes);
+        application.is_some()
+    };
+    let cookies = exchange.dispatcher().borrow_mut().cookies(affinity, group, target, sets, wall_seconds);
+    let kept = cookies.kept.map(|kept| format!("; Max-Age={}", kept.as_secs())).unwrap_or_default();
+    let attributes = application.unwrap_or_else(|| format!("; Path=/{kept}"));
+    for cookie in cookies.iter() {
+        let mut line = format!("{}={}{attributes}", cookie.name, cookie.value());
+        if cookie.is_cross_site() {
+            line.push_str("; SameSite=None");
+            if !attributes.to_ascii_lowercase().contains("; secure") {
+                line.push_str("; Secure");
+            }
+        }
+        response.set_cookie(&line);
+    }
+}
+
+/// What an application says of its cookie that is to be said of ours, too: for where, for how long, and for whom it is.
+fn attributes(line: &[u8]) -> String {
+    let line = String::from_utf8_lossy(line);
+    let mut attributes = String::new();
+    for attribute in line.split(';').skip(1).map(str::trim) {
+        let (name, value) = attribute.split_once('=').unwrap_or((attribute, ""));
+        let value = match name.to_ascii_lowercase().as_str() {
+            "path" => value.replace('_', "%5F"),
+            "domain" | "expires" | "max-age" | "secure" | "httponly" => value.to_owned(),
+            _ => continue,
+        };
+        let equals = if attribute.contains('=') { "=" } else { "" };
+        attributes.extend(["; ", name, equals, &value]);
+    }
+    attributes
 }
 
 /// A cookie with its attributes, as AWS writes them.
@@ -59,4 +109,25 @@ fn line(cookie: &Cookie, ends_at: u64) -> String {
         line.push_str("; SameSite=None; Secure");
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Conformance: C4.2
+    #[test]
+    fn an_application_s_attributes_are_said_of_ours_too() {
+        for (line, expected) in [
+            ("session=1", ""),
+            ("session=1; Path=/a_b; HttpOnly", "; Path=/a%5Fb; HttpOnly"),
+            (
+                "session=1;domain=shop.example; Max-Age=60;Secure; SameSite=Lax",
+                "; domain=shop.example; Max-Age=60; Secure",
+            ),
+            ("session=a=b; Expires=Thu, 26 Nov 2026 19:00:00 GMT", "; Expires=Thu, 26 Nov 2026 19:00:00 GMT"),
+        ] {
+            assert_eq!(attributes(line.as_bytes()), expected, "{line}");
+        }
+    }
 }

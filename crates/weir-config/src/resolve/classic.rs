@@ -16,12 +16,13 @@ use weir_core::definition::{
 use weir_core::health::HealthCheck;
 use weir_core::name::{GroupName, LoadBalancerName};
 use weir_core::ssl_policy::{SslPolicy, TlsVersion};
+use weir_core::sticky::Stickiness;
 use weir_core::target::Weight;
 use weir_core::tls::{TargetTls, Tls};
 
 use self::backend::InstancePort;
 use super::load_balancer::speaks;
-use super::{Groups, Named, tls};
+use super::{Groups, Named, stickiness, tls};
 use crate::keys;
 use crate::read::{Fields, Reader, items};
 use crate::tree::{Node, Value};
@@ -88,13 +89,20 @@ impl<'n> Instances<'n> {
             return None;
         };
         self.check_shared_port(port_node, load_balancer, (port, back), groups, reader);
+        let stickiness = stickiness(fields, protocol, reader);
         match groups.named.get(&name) {
             Some(taken) if !std::ptr::eq(taken.node, self.node) => {
                 let cause = format!("a target group is called {name}, the name of this listener's own");
                 reader.problem(taken.node, &cause, Some("rename the target group"));
                 return None;
             }
-            Some(_) => {}
+            Some(_) => {
+                let shared = groups.resolved.iter().find(|group| group.name == name);
+                if shared.is_some_and(|group| group.stickiness != stickiness) {
+                    let cause = format!("another listener of instance port {port} has other `stickiness`");
+                    reader.problem(port_node, &cause, Some("write the same for both"));
+                }
+            }
             None => {
                 groups.named.insert(
                     name.clone(),
@@ -106,7 +114,8 @@ impl<'n> Instances<'n> {
                         is_used: true,
                     },
                 );
-                groups.resolved.push(self.target_group(name.clone(), back, port, reader)?);
+                let group = self.target_group(name.clone(), back, port, reader)?;
+                groups.resolved.push(TargetGroup { stickiness, ..group });
             }
         }
         Some(ListenerKind::Classic(ClassicListener { protocol, tls, group: name }))
@@ -237,6 +246,16 @@ fn secured(fields: Fields<'_>, spoken: Option<&str>, reader: &mut Reader<'_>) ->
         Some(_) => {}
     }
     Some(Arc::new(tls))
+}
+
+/// How clients of a listener stick to instances, if they do.
+fn stickiness(fields: Fields<'_>, protocol: ClassicProtocol, reader: &mut Reader<'_>) -> Option<Stickiness> {
+    let node = fields.get("stickiness")?;
+    if !protocol.is_http() {
+        let cause = format!("clients that speak {} bring no cookies", protocol.as_str());
+        reader.problem(node, &cause, Some("take it out"));
+    }
+    stickiness::of_classic(node, reader)
 }
 
 /// What the instances speak: something of the same layer, what clients speak unless it is written.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use weir_core::definition::Algorithm;
 use weir_core::name::GroupName;
 use weir_core::sticky::{
-    COOKIE_NAME_BYTES_MAX, DURATION, DURATION_MAX, DURATION_MIN, RESERVED, Stickiness, StickinessKind,
+    COOKIE_NAME_BYTES_MAX, DURATION, DURATION_MAX, DURATION_MIN, FOR_EVER, RESERVED, Stickiness,
+    StickinessKind,
 };
 
 use super::Groups;
@@ -13,12 +14,44 @@ use crate::keys;
 use crate::read::{Fields, Reader};
 use crate::tree::Node;
 
+/// How clients of a classic listener stick to its instances.
+pub(super) fn of_classic(node: &Node, reader: &mut Reader<'_>) -> Option<Stickiness> {
+    let fields = reader.fields(node, &keys::STICKINESS)?;
+    let types = [("lb_cookie", Type::LoadBalancer), ("app_cookie", Type::Application)];
+    let kind = match fields.get("type") {
+        Some(node) => reader.choice(node, &types),
+        None => Some(Type::LoadBalancer),
+    };
+    let (duration, name) = (fields.get("duration"), fields.get("cookie_name"));
+    let kind = match kind? {
+        Type::Application => {
+            if let Some(node) = duration {
+                let cause = "a cookie that accompanies the application's lasts as long as that";
+                reader.problem(node, cause, Some("take it out"));
+            }
+            let node = name.or_else(|| fields.require(reader, "cookie_name", "session"))?;
+            StickinessKind::ClassicApplicationCookie(cookie_name(node, reader)?.into())
+        }
+        Type::LoadBalancer => {
+            if let Some(node) = name {
+                reader.problem(node, COOKIE_NAME_IS_OF_APPLICATIONS, Some(WRITE_APP_COOKIE));
+            }
+            let kept = duration.and_then(|node| reader.duration(node, Duration::ZERO..=FOR_EVER));
+            StickinessKind::ClassicCookie(kept.filter(|kept| !kept.is_zero()))
+        }
+    };
+    Some(Stickiness { kind, duration: FOR_EVER })
+}
+
 /// The two types as they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Type {
     Application,
     LoadBalancer,
 }
+
+const COOKIE_NAME_IS_OF_APPLICATIONS: &str = "`cookie_name` goes with `type: app_cookie`";
+const WRITE_APP_COOKIE: &str = "write `type: app_cookie`, or take it out";
 
 /// How clients stick to the targets of a group that speaks HTTP and picks by `algorithm`.
 pub(super) fn of_group(node: &Node, algorithm: Algorithm, reader: &mut Reader<'_>) -> Option<Stickiness> {
@@ -40,8 +73,7 @@ pub(super) fn of_group(node: &Node, algorithm: Algorithm, reader: &mut Reader<'_
         }
         Type::LoadBalancer => {
             if let Some(node) = fields.get("cookie_name") {
-                let cause = "`cookie_name` goes with `type: app_cookie`";
-                reader.problem(node, cause, Some("write `type: app_cookie`, or take it out"));
+                reader.problem(node, COOKIE_NAME_IS_OF_APPLICATIONS, Some(WRITE_APP_COOKIE));
             }
             StickinessKind::LoadBalancerCookie
         }
@@ -117,6 +149,8 @@ pub(super) fn of_action(
                 );
             }
             StickinessKind::LoadBalancerCookie => {}
+            // Nobody else names the groups of classic listeners.
+            StickinessKind::ClassicApplicationCookie(_) | StickinessKind::ClassicCookie(_) => {}
         }
     }
     time

@@ -1,5 +1,7 @@
 //! Cookies of a request and of its response: their names, and where they are in a head.
 
+use std::time::Duration;
+
 use super::pins::Pins;
 use crate::head::HeaderLines;
 use crate::seal::{CookieKeys, Purpose};
@@ -15,6 +17,9 @@ pub(super) const OF_GROUPS: [&str; 2] = ["AWSALBTGCORS", "AWSALBTG"];
 
 /// Cookies of targets, the one that counts first.
 pub(super) const OF_TARGETS: [&str; 2] = ["AWSALBCORS", "AWSALB"];
+
+/// Cookies of instances behind a classic listener, the one that counts first.
+pub(super) const OF_INSTANCES: [&str; 2] = ["AWSELBCORS", "AWSELB"];
 
 /// The cookie that accompanies an application's. AWS has four, for what one cannot hold; ours holds all there is.
 pub(super) const OF_APPLICATION_TARGETS: [&str; 1] = ["AWSALBAPP-0"];
@@ -32,7 +37,11 @@ pub struct Cookie {
 
 /// The cookies that a response sets.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Cookies([Option<Cookie>; OF_GROUPS.len() + OF_TARGETS.len()]);
+pub struct Cookies {
+    cookies: [Option<Cookie>; OF_GROUPS.len() + OF_TARGETS.len()],
+    /// How long browsers keep those of classic listeners, if longer than their session.
+    pub kept: Option<Duration>,
+}
 
 impl Cookie {
     /// Its value: [`VALUE_CHARS`] characters of base64.
@@ -49,7 +58,7 @@ impl Cookie {
 impl Cookies {
     /// Sets a value under every one of `names`: the plain one first, as AWS does.
     pub(super) fn add(&mut self, names: &[&'static str], value: &Value) {
-        let places = self.0.iter_mut().filter(|place| place.is_none());
+        let places = self.cookies.iter_mut().filter(|place| place.is_none());
         for (place, name) in places.zip(names.iter().rev()) {
             *place = Some(Cookie { name, value: *value });
         }
@@ -57,7 +66,7 @@ impl Cookies {
 
     /// Each cookie, in the order in which they are set.
     pub fn iter(&self) -> impl Iterator<Item = &Cookie> {
-        self.0.iter().flatten()
+        self.cookies.iter().flatten()
     }
 }
 

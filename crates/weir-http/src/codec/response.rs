@@ -144,12 +144,13 @@ impl Response {
         self.0.source
     }
 
-    /// Whether the target sets a cookie of this name. Source: RFC 6265 section 5.2.
-    pub(crate) fn sets_cookie(&self, name: &str) -> bool {
-        let lines = self.0.head.iter().flat_map(|head| head.fields().named("set-cookie"));
-        lines
-            .filter_map(|line| line.split(|byte| matches!(byte, b'=' | b';')).next())
-            .any(|named| named.trim_ascii() == name.as_bytes())
+    /// The line by which the target sets a cookie of this name, if it does. Source: RFC 6265 section 5.2.
+    pub(crate) fn cookie(&self, name: &str) -> Option<&[u8]> {
+        let mut lines = self.0.head.iter().flat_map(|head| head.fields().named("set-cookie"));
+        lines.find(|line| {
+            let named = line.split(|byte| matches!(byte, b'=' | b';')).next();
+            named.is_some_and(|named| named.trim_ascii() == name.as_bytes())
+        })
     }
 
     /// Has the client keep a cookie, beside those that a target sets. One with bytes that a field may not have is left out.
