@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use weir_core::decide::{Decision, Outcome};
-use weir_core::snapshot::ListenerIndex;
+use weir_core::snapshot::{ListenerIndex, Unavailable};
 use weir_core::time::Moment;
 use weir_http::record::connection::ConnectionId;
 use weir_http::record::{self, Observer, Record};
@@ -13,6 +13,9 @@ use weir_http::{
     stickiness,
 };
 use weir_net::accept::Accepted;
+
+/// Longest method. Source: Classic Load Balancer, "HTTP 405: METHOD_NOT_ALLOWED".
+const METHOD_CHARS_MAX: usize = 127;
 
 /// A classic HTTP listener in one worker.
 #[derive(Debug)]
@@ -58,9 +61,12 @@ impl Classic {
         self.observer.shard().connection_closed();
     }
 
-    /// Head → pick among the healthy instances → header rules → exchange → cookies of who sticks → response. A `Host` passes unchanged, and
+    /// Head → pick among the healthy instances, or wait until one has room → header rules → exchange → cookies of who sticks → response. A `Host` passes unchanged, and
     /// there is no trace id: Classic Load Balancers have neither.
     async fn respond(&self, mut request: Request, record: &mut Record) -> Result<Response, RequestError> {
+        if request.head().method.len() > METHOD_CHARS_MAX {
+            return Err(RequestError::MethodTooLong);
+        }
         request.check()?;
         let decision = self.exchange.dispatcher().borrow_mut().decide(
             self.listener,
@@ -70,22 +76,27 @@ impl Classic {
             Moment { now: record.began(), wall_seconds: 0 },
         );
         let Decision { outcome, affinity, .. } = decision.ok_or(RequestError::ListenerGone)?;
-        match outcome {
-            Outcome::Forward { group, lease } => {
-                forwarded::default_host(&mut request);
-                forwarded::tell_client(&mut request)?;
-                let (mut response, target) = self.exchange.forward(request, group, lease, record).await?;
-                if let Some(affinity) = &affinity {
-                    stickiness::set_classic_cookies(&self.exchange, &mut response, affinity, group, &target);
-                }
-                Ok(response)
+        let (group, lease) = match outcome {
+            Outcome::Forward { group, lease } => (group, lease),
+            Outcome::Unavailable { group: Some(group), why: Unavailable::Busy } => {
+                let pinned = affinity.and_then(|affinity| affinity.pinned());
+                // As long as the client's connection may be silent.
+                let limit = request.idle_timeout();
+                (group, self.exchange.queue(group, limit, pinned, record).await?)
             }
             // No rules, so nothing else can have come of it.
             Outcome::Authenticate(_)
             | Outcome::Callback(_)
             | Outcome::Redirect { .. }
             | Outcome::Respond(_)
-            | Outcome::Unavailable { .. } => Err(RequestError::NoTarget),
+            | Outcome::Unavailable { .. } => return Err(RequestError::NoTarget),
+        };
+        forwarded::default_host(&mut request);
+        forwarded::tell_client(&mut request)?;
+        let (mut response, target) = self.exchange.forward(request, group, lease, record).await?;
+        if let Some(affinity) = &affinity {
+            stickiness::set_classic_cookies(&self.exchange, &mut response, affinity, group, &target);
         }
+        Ok(response)
     }
 }

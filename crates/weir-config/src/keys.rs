@@ -89,7 +89,7 @@ objects! {
         later [];
     CLASSIC = "classic load balancer",
         [
-            "access_log", "connection_draining", "cross_zone", "desync_mitigation_mode", "health_check", "idle_timeout",
+            "access_log", "concurrency_limits", "connection_draining", "cross_zone", "desync_mitigation_mode", "health_check", "idle_timeout",
             "instance_ports", "instances",
             "listeners", "name", "type",
         ],

@@ -55,6 +55,9 @@ pub enum RequestError {
     /// CONNECT or TRACE.
     #[error("the method is not allowed")]
     MethodNotAllowed,
+    /// A method of more characters than a classic listener takes.
+    #[error("the method is too long")]
+    MethodTooLong,
     /// The group has no target that may be picked.
     #[error("no target may be picked")]
     NoTarget,
@@ -134,7 +137,7 @@ impl RequestError {
         match self {
             Self::Authentication(error) => error.status(),
             Self::BodyTimedOut | Self::HeadTimedOut => 408,
-            Self::MethodNotAllowed => 405,
+            Self::MethodNotAllowed | Self::MethodTooLong => 405,
             Self::TooManyForwarders => 463,
             Self::ExpectationUnknown => 417,
             Self::HeadInvalid(HeadError::RequestLineTooLong) => 414,
@@ -165,6 +168,18 @@ impl RequestError {
         }
     }
 
+    /// The status that a client of a classic listener gets.
+    ///
+    /// Source: Classic Load Balancer, "Troubleshoot": HTTP 400, 405, 408, 502, 503, 504.
+    pub fn classic_status(&self) -> u16 {
+        match self {
+            Self::MethodNotAllowed => 400,
+            Self::DialFailed(DialError::Failed(_) | DialError::SelfConnected) => 503,
+            Self::DeregisteredMidRequest | Self::TargetClosedEarly => 504,
+            _ => self.status(),
+        }
+    }
+
     /// Whose fault it is.
     pub fn culprit(&self) -> Culprit {
         match self {
@@ -177,6 +192,7 @@ impl RequestError {
             | Self::HeadInvalid(_)
             | Self::HostInvalid
             | Self::MethodNotAllowed
+            | Self::MethodTooLong
             | Self::ProtocolMismatch
             | Self::RedirectTooLong
             | Self::TargetInvalid
@@ -224,6 +240,7 @@ impl RequestError {
             Self::HostInvalid => "host_invalid",
             Self::ListenerGone => "listener_gone",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::MethodTooLong => "method_too_long",
             Self::NoTarget => "no_target",
             Self::TargetsBusy => "targets_busy",
             Self::ProtocolMismatch => "protocol_mismatch",

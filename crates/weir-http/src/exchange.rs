@@ -13,7 +13,7 @@ use weir_core::lease::Lease;
 use weir_core::snapshot::{GroupIndex, Unavailable};
 use weir_core::sticky::Fingerprint;
 use weir_core::target::{Target, TargetSerial};
-use weir_net::waiting_room::{NEWS_WAIT, WaitError};
+use weir_net::waiting_room::{Awaited, NEWS_WAIT, WaitError};
 use weir_net::worker::Worker;
 
 use crate::codec::h1::target::Unanswered;
@@ -218,15 +218,49 @@ impl Exchange {
         pinned: Option<Fingerprint>,
         record: &mut Record,
     ) -> Result<Lease, RequestError> {
+        let busy = || ControlFlow::Break(Err(RequestError::TargetsBusy));
+        match self.wait(group, limit, pinned, record, busy).await {
+            Some(answer) => answer,
+            None => self.dispatcher.borrow_mut().lease_unproven(group, &[]).ok_or(RequestError::HoldExpired),
+        }
+    }
+
+    /// Waits until a target of `group` has room for one more request, at most for `limit`. A client that leaves meanwhile ends
+    /// the wait. Source: Classic Load Balancer, `SurgeQueueLength`.
+    ///
+    /// # Errors
+    /// [`RequestError::TargetsBusy`], [`RequestError::HoldQueueFull`], or [`RequestError::NoTarget`] when waiting
+    /// has become pointless.
+    pub async fn queue(
+        &self,
+        group: GroupIndex,
+        limit: Duration,
+        pinned: Option<Fingerprint>,
+        record: &mut Record,
+    ) -> Result<Lease, RequestError> {
+        let busy = || ControlFlow::Continue(Awaited::Room);
+        let waited = self.wait(group, limit, pinned, record, busy).await;
+        waited.unwrap_or(Err(RequestError::TargetsBusy))
+    }
+
+    /// Waits for a lease, for want of which `busy` says what to do when targets have no room; `None` when the time is over.
+    async fn wait(
+        &self,
+        group: GroupIndex,
+        limit: Duration,
+        pinned: Option<Fingerprint>,
+        record: &mut Record,
+        busy: impl Fn() -> ControlFlow<Result<Lease, RequestError>, Awaited>,
+    ) -> Option<Result<Lease, RequestError>> {
         let hold = record.hold();
         let ask = || {
             let context = PickContext { key: 0, now: self.worker.clock.now(), avoid: &[], pinned };
             match self.dispatcher.borrow_mut().forward(group, &context) {
                 Outcome::Forward { lease, .. } => ControlFlow::Break(Ok(lease)),
-                Outcome::Unavailable { why: Unavailable::Hold(_), .. } => ControlFlow::Continue(()),
-                Outcome::Unavailable { why: Unavailable::Busy, .. } => {
-                    ControlFlow::Break(Err(RequestError::TargetsBusy))
+                Outcome::Unavailable { why: Unavailable::Hold(_), .. } => {
+                    ControlFlow::Continue(Awaited::News)
                 }
+                Outcome::Unavailable { why: Unavailable::Busy, .. } => busy(),
                 _ => ControlFlow::Break(Err(RequestError::NoTarget)),
             }
         };
@@ -234,11 +268,9 @@ impl Exchange {
         drop(hold);
         record.held();
         match waited {
-            Ok(answer) => answer,
-            Err(WaitError::Full) => Err(RequestError::HoldQueueFull),
-            Err(WaitError::TimeUp) => {
-                self.dispatcher.borrow_mut().lease_unproven(group, &[]).ok_or(RequestError::HoldExpired)
-            }
+            Ok(answer) => Some(answer),
+            Err(WaitError::Full) => Some(Err(RequestError::HoldQueueFull)),
+            Err(WaitError::TimeUp) => None,
         }
     }
 

@@ -298,13 +298,10 @@ pub async fn recorded(
         Err(error) => {
             record.failed(&error);
             // Of a 401 clients of gRPC know by themselves what it means for a call.
-            let is_unavailable =
-                is_call && error.culprit() != Culprit::Client && error.status() != UNAUTHORIZED;
-            let mut response = if is_unavailable {
-                Response::unavailable(error.status())
-            } else {
-                Response::error(error.status())
-            };
+            let status = observer.status_of(&error);
+            let is_unavailable = is_call && error.culprit() != Culprit::Client && status != UNAUTHORIZED;
+            let mut response =
+                if is_unavailable { Response::unavailable(status) } else { Response::error(status) };
             // What a client sends after a request that could not be understood cannot be trusted to be a request.
             if error.culprit() == Culprit::Client {
                 response.close_connection();
@@ -320,7 +317,7 @@ pub async fn recorded(
 pub fn refused(observer: &Rc<Observer>, origin: &Origin, error: &RequestError) -> Response {
     let mut record = Record::begin_refused(observer, origin);
     record.failed(error);
-    let mut response = Response::error(error.status());
+    let mut response = Response::error(observer.status_of(error));
     response.close_connection();
     record.answered(&response);
     response.finish_with(record)

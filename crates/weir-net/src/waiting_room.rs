@@ -21,6 +21,9 @@ const PLACES_MAX: usize = 1024;
 /// Time between two of one group that leave one worker: 1,000 a second, where as many may have gathered.
 const RELEASE_INTERVAL: Duration = Duration::from_millis(1);
 
+/// How often whoever is first in line asks whether a target has room. Ours: whoever ends elsewhere tells nobody.
+const ROOM_INTERVAL: Duration = Duration::from_millis(2);
+
 /// How long another attempt waits for news when everyone who is left has failed already: discovery usually says within
 /// milliseconds that a target is gone.
 pub const NEWS_WAIT: Duration = Duration::from_millis(200);
@@ -32,6 +35,15 @@ pub struct WaitingRoom {
     taken: Rc<Cell<usize>>,
     /// By group index: whose turn it is, and when the next may leave.
     turns: Rc<RefCell<Vec<Rc<Mutex<Instant>>>>>,
+}
+
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// A publication: a target that may be picked.
+    News,
+    /// Room at a target that has as much to do as it may have.
+    Room,
 }
 
 /// Why somebody left without an answer.
@@ -51,8 +63,8 @@ impl WaitingRoom {
         Self { publications, taken: Rc::default(), turns: Rc::default() }
     }
 
-    /// Waits, at most for `limit`, until `ask` has an answer. It is asked when the turn comes, and again with every
-    /// publication.
+    /// Waits, at most for `limit`, until `ask` has an answer. It is asked when the turn comes, and again when what it waits for
+    /// may have come.
     ///
     /// # Errors
     /// [`WaitError::Full`] at once, or [`WaitError::TimeUp`].
@@ -60,7 +72,7 @@ impl WaitingRoom {
         &self,
         group: GroupIndex,
         limit: Duration,
-        mut ask: impl FnMut() -> ControlFlow<R>,
+        mut ask: impl FnMut() -> ControlFlow<R, Awaited>,
     ) -> Result<R, WaitError> {
         let _place = Place::take(&self.taken).ok_or(WaitError::Full)?;
         let turn = self.turn(group);
@@ -70,11 +82,14 @@ impl WaitingRoom {
             sleep_until(*next_release).await;
             let mut news = self.publications.from_now();
             loop {
-                if let ControlFlow::Break(answer) = ask() {
-                    *next_release = Instant::now() + RELEASE_INTERVAL;
-                    return answer;
+                match ask() {
+                    ControlFlow::Break(answer) => {
+                        *next_release = Instant::now() + RELEASE_INTERVAL;
+                        return answer;
+                    }
+                    ControlFlow::Continue(Awaited::News) => news.next().await,
+                    ControlFlow::Continue(Awaited::Room) => drop(news.next_within(ROOM_INTERVAL).await),
                 }
-                news.next().await;
             }
         };
         timeout(limit, answered).await.map_err(|_| WaitError::TimeUp)
@@ -135,7 +150,11 @@ mod tests {
                         let (room, is_open, left) = (room.clone(), is_open.clone(), left.clone());
                         spawn_local(async move {
                             let ask = || {
-                                if is_open.get() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                                if is_open.get() {
+                                    ControlFlow::Break(())
+                                } else {
+                                    ControlFlow::Continue(Awaited::News)
+                                }
                             };
                             room.wait(GROUP, LIMIT, ask).await.unwrap();
                             left.borrow_mut().push((number, began.elapsed()));
@@ -158,8 +177,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_waits_leaves_when_its_time_is_over() {
         let (_sender, room) = room();
-        let left = room.wait(GROUP, LIMIT, || ControlFlow::<()>::Continue(())).await;
+        let left = room.wait(GROUP, LIMIT, || ControlFlow::<(), _>::Continue(Awaited::News)).await;
         assert_eq!((left, room.taken.get()), (Err(WaitError::TimeUp), 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_waits_for_room_asks_again_without_news() {
+        let (_sender, room) = room();
+        let mut asked = 0;
+        let ask = || {
+            asked += 1;
+            if asked == 5 { ControlFlow::Break(7) } else { ControlFlow::Continue(Awaited::Room) }
+        };
+        assert_eq!(room.wait(GROUP, LIMIT, ask).await, Ok(7));
     }
 
     #[tokio::test(start_paused = true)]
@@ -173,7 +203,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_gives_up_makes_room_and_passes_its_turn_on() {
         let (_sender, room) = room();
-        let impatient = room.wait(GROUP, LIMIT, || ControlFlow::<()>::Continue(()));
+        let impatient = room.wait(GROUP, LIMIT, || ControlFlow::<(), _>::Continue(Awaited::News));
         assert!(timeout(Duration::from_secs(1), impatient).await.is_err());
         assert_eq!(room.taken.get(), 0);
         assert_eq!(room.wait(GROUP, LIMIT, || ControlFlow::Break(7)).await, Ok(7));

@@ -48,7 +48,7 @@ pub(crate) fn classic(flow: &Flow<'_>, line: &mut Vec<u8>) {
     let connect = flow.connected.map(|at| at.since(flow.began).as_secs_f64());
     write!(
         line,
-        "{time} {name} {client} {target} {connect} {first} {rest} - - {received} {sent} \"- - - \" \"-\" - -",
+        "{time} {name} {client} {target} {connect} {first} {rest} - - {received} {sent} \"- - - \" \"-\" {suite} {version}",
         time = humantime::format_rfc3339_micros(wall_time()),
         name = flow.listener.load_balancer,
         client = flow.client,
@@ -58,6 +58,8 @@ pub(crate) fn classic(flow: &Flow<'_>, line: &mut Vec<u8>) {
         rest = if connect.is_some() { "0.000000" } else { "-1" },
         received = flow.from_client_bytes,
         sent = flow.from_target_bytes,
+        suite = flow.secured.as_ref().map_or("-", |secured| secured.handshake.suite),
+        version = flow.secured.as_ref().map_or("-", |secured| secured.handshake.version.as_str()),
     )
     .expect("writing to memory succeeds");
 }

@@ -3,9 +3,11 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use weir_core::balance::PickContext;
 use weir_core::decide::Outcome;
+use weir_core::definition::ListenerKind;
 use weir_core::dispatcher::Dispatcher;
 use weir_core::flow_key::FlowKey;
 use weir_core::lease::Lease;
@@ -14,7 +16,7 @@ use weir_core::snapshot::{GroupIndex, Listener, Unavailable};
 use weir_core::target::TargetSerial;
 use weir_core::time::Timestamp;
 use weir_net::dial::DialError;
-use weir_net::waiting_room::{NEWS_WAIT, WaitError};
+use weir_net::waiting_room::{Awaited, NEWS_WAIT, WaitError};
 use weir_net::worker::Worker;
 use weir_telemetry::ListenerShard;
 use weir_tls::HandshakeError;
@@ -51,6 +53,9 @@ pub enum FlowError {
     /// The group has no target that may be picked.
     #[error("no target may be picked")]
     NoTarget,
+    /// Every target has as much to do as it may have.
+    #[error("no target has room")]
+    TargetsBusy,
 }
 
 impl FlowError {
@@ -65,6 +70,7 @@ impl FlowError {
             Self::HoldQueueFull => "hold_queue_full",
             Self::ListenerGone => "listener_gone",
             Self::NoTarget => "no_target",
+            Self::TargetsBusy => "targets_busy",
         }
     }
 }
@@ -82,6 +88,8 @@ pub(crate) struct Placing<'a> {
     dispatcher: &'a RefCell<Dispatcher>,
     shard: &'a ListenerShard,
     route: Route,
+    /// How long the flow waits where targets have no room, if it does. Source: Classic Load Balancer, `SurgeQueueLength`.
+    queues: Option<Duration>,
     failed: Vec<TargetSerial>,
     error: Option<FlowError>,
     /// However often it has to wait, the flow is held no longer than this.
@@ -97,6 +105,7 @@ impl Flows {
             dispatcher: &self.dispatcher,
             shard: &self.shard,
             route: route.ok_or(FlowError::NoTarget)?,
+            queues: matches!(listener.kind, ListenerKind::Classic(_)).then_some(listener.idle_timeout),
             failed: Vec::new(),
             error: None,
             held_until: None,
@@ -200,12 +209,19 @@ impl Placing<'_> {
         let limit = match outcome {
             Outcome::Forward { lease, .. } => return Ok(lease),
             Outcome::Unavailable { why: Unavailable::Hold(limit), .. } => limit,
+            Outcome::Unavailable { why: Unavailable::Busy, .. } => {
+                self.queues.ok_or(FlowError::TargetsBusy)?
+            }
             _ => return Err(FlowError::NoTarget),
         };
         let _hold = self.shard.hold();
         let ask = || match pick() {
             Outcome::Forward { lease, .. } => ControlFlow::Break(Ok(lease)),
-            Outcome::Unavailable { why: Unavailable::Hold(_), .. } => ControlFlow::Continue(()),
+            Outcome::Unavailable { why: Unavailable::Hold(_), .. } => ControlFlow::Continue(Awaited::News),
+            Outcome::Unavailable { why: Unavailable::Busy, .. } => match self.queues {
+                Some(_) => ControlFlow::Continue(Awaited::Room),
+                None => ControlFlow::Break(Err(FlowError::TargetsBusy)),
+            },
             _ => ControlFlow::Break(Err(FlowError::NoTarget)),
         };
         let now = worker.clock.now();
@@ -217,6 +233,7 @@ impl Placing<'_> {
         self.held_until = Some(held_until);
         waited.unwrap_or_else(|why| match why {
             WaitError::Full => Err(FlowError::HoldQueueFull),
+            WaitError::TimeUp if self.queues.is_some() => Err(FlowError::TargetsBusy),
             WaitError::TimeUp => {
                 let unproven = dispatcher.borrow_mut().lease_unproven(group, &self.failed);
                 unproven.ok_or(FlowError::HoldExpired)

@@ -14,6 +14,7 @@ use weir_core::definition::{
     TargetProtocol, TargetSelector,
 };
 use weir_core::health::HealthCheck;
+use weir_core::limits::ConcurrencyLimits;
 use weir_core::name::{GroupName, LoadBalancerName};
 use weir_core::ssl_policy::{SslPolicy, TlsVersion};
 use weir_core::sticky::Stickiness;
@@ -22,7 +23,7 @@ use weir_core::tls::{TargetTls, Tls};
 
 use self::backend::InstancePort;
 use super::load_balancer::speaks;
-use super::{Groups, Named, stickiness, tls};
+use super::{Groups, Named, limits, stickiness, tls};
 use crate::keys;
 use crate::read::{Fields, Reader, items};
 use crate::tree::{Node, Value};
@@ -39,6 +40,7 @@ pub(super) struct Instances<'n> {
     addrs: Vec<(IpAddr, Option<String>)>,
     ports: BTreeMap<u16, InstancePort<'n>>,
     health_check: Option<HealthCheck>,
+    concurrency: ConcurrencyLimits,
     deregistration_delay: Duration,
 }
 
@@ -53,6 +55,7 @@ impl<'n> Instances<'n> {
             }
             addrs.push((addr, zone));
         }
+        let limits = fields.get("concurrency_limits").and_then(|node| limits::concurrency(node, reader));
         let check = fields.require(reader, "health_check", "{ target: \"HTTP:8081/healthz\" }");
         Self {
             node: fields.node(),
@@ -60,6 +63,7 @@ impl<'n> Instances<'n> {
             ports: backend::read(fields, reader),
             health_check: check.and_then(|node| health::read(node, reader)),
             deregistration_delay: draining(fields, reader),
+            concurrency: limits.unwrap_or_default(),
         }
     }
 
@@ -206,7 +210,7 @@ impl<'n> Instances<'n> {
             // Never fails open.
             thresholds: weir_core::thresholds::Thresholds::CLASSIC,
             mitigates_anomalies: false,
-            concurrency: weir_core::limits::ConcurrencyLimits::default(),
+            concurrency: self.concurrency,
             retries: weir_core::limits::RetryBudget::default(),
             ejection: None,
             health_check: self.health_check.clone()?,

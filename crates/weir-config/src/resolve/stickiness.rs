@@ -148,9 +148,10 @@ pub(super) fn of_action(
                     Some("add `stickiness: { duration: 1h }` to the action"),
                 );
             }
-            StickinessKind::LoadBalancerCookie => {}
             // Nobody else names the groups of classic listeners.
-            StickinessKind::ClassicApplicationCookie(_) | StickinessKind::ClassicCookie(_) => {}
+            StickinessKind::LoadBalancerCookie
+            | StickinessKind::ClassicApplicationCookie(_)
+            | StickinessKind::ClassicCookie(_) => {}
         }
     }
     time

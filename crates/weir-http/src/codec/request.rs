@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use weir_core::address::{ClientAddr, ListenAddr};
 use weir_core::definition::{HttpSettings, ProtocolVersion};
@@ -221,6 +222,11 @@ impl Request {
             Target::Resource { authority: Some(authority), .. } => parts.head.bytes(authority),
             _ => parts.head.first(Known::Host).unwrap_or(b""),
         }
+    }
+
+    /// How long its client's connection may be silent.
+    pub fn idle_timeout(&self) -> Duration {
+        self.parts().connection.idle_timeout()
     }
 
     /// The client's address.

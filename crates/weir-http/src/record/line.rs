@@ -79,8 +79,8 @@ pub(super) fn classic(record: &Inner, details: &Details, now: Timestamp, line: &
         &record.sent_bytes,
         &Quoted(&details.request_line),
         &Quoted(cut(&details.user_agent)),
-        &"-",
-        &"-",
+        &details.handshake.as_ref().map_or("-", |handshake| handshake.suite),
+        &details.handshake.as_ref().map_or("-", |handshake| handshake.version.as_str()),
     ];
     write_fields(line, &fields);
 }

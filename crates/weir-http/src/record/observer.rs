@@ -8,6 +8,8 @@ use weir_net::clock::Clock;
 use weir_telemetry::access_log::{LogBuffer, LogWriter};
 use weir_telemetry::{ListenerShard, Telemetry};
 
+use crate::RequestError;
+
 /// What one worker observes of one listener: its counts, and its logs if it has any.
 #[derive(Debug)]
 pub struct Observer {
@@ -31,6 +33,11 @@ impl Observer {
             is_classic: listener.kind.load_balancer_type() == "classic",
             clock,
         }
+    }
+
+    /// The status that a client gets for an error.
+    pub(super) fn status_of(&self, error: &RequestError) -> u16 {
+        if self.is_classic { error.classic_status() } else { error.status() }
     }
 
     /// The counts.
