@@ -14,7 +14,7 @@ use weir_http::{
 };
 use weir_net::accept::Accepted;
 
-/// Longest method. Source: Classic Load Balancer, "HTTP 405: METHOD_NOT_ALLOWED".
+/// Longest method. Source: Classic Load Balancer, "HTTP 405".
 const METHOD_CHARS_MAX: usize = 127;
 
 /// A classic HTTP listener in one worker.
