@@ -141,7 +141,7 @@ mod tests {
 
     /// A value that pins to a target whose group is its number, until the second 10.
     fn value(group: u64) -> String {
-        let pin = Pin::new(Fingerprint::number(group), Fingerprint::number(7), 10, std::time::Duration::ZERO);
+        let pin = Pin::new(Fingerprint::number(group), Fingerprint::number(7), 10, Duration::ZERO);
         let value = Pins::of(pin, [None; 2]).seal(&keys(), Purpose::Target, Nonce([9; 12]));
         String::from_utf8(value.to_vec()).unwrap()
     }
