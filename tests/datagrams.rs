@@ -93,35 +93,53 @@ fn datagrams_that_a_target_refuses_go_to_another_one() {
     });
 }
 
+/// A weir whose group of two targets follows a file, a client of each, and what writes that file.
+fn following(settings: &str, targets: &[UdpTarget; 2]) -> (Weir, [UdpClient; 2], impl Fn(&[&UdpTarget])) {
+    let folder = Folder::new();
+    let path = folder.path().to_owned();
+    let list = move |targets: &[&UdpTarget]| {
+        let addrs: Vec<String> = targets.iter().map(|target| format!("\"{}\"", target.addr())).collect();
+        let text = format!(r#"[{{"targets": [{}], "labels": {{"service": "dns"}}}}]"#, addrs.join(", "));
+        folder.write("t.json", &text);
+    };
+    list(&targets.each_ref());
+    let settings = format!("protocol: udp, deregistration_delay: 0s{settings}");
+    let group = group_of("dns", &settings, "{ file: { service: dns } }");
+    let served = network_listener(&[group], "protocol: udp, default_action: { forward: dns }");
+    let discovery = format!("discovery: {{ confirm_removals: 0s, file: {{ path: {} }} }}", path.display());
+    let weir = Weir::start(&format!("{discovery}\n{served}"));
+    for target in targets {
+        weir.wait_for_health(target.addr(), Health::Healthy);
+    }
+    let of = |name: &str| {
+        let mut clients = std::iter::repeat_with(|| UdpClient::of(weir.listener(0)));
+        clients.find(|client| client.ask("?") == name).expect("flows are spread")
+    };
+    let clients = ["a", "b"].map(of);
+    (weir, clients, list)
+}
+
 // Conformance: B8.4
 #[test]
 fn flows_end_with_their_target() {
-    let (folder, targets) = (Folder::new(), ["a", "b"].map(UdpTarget::named));
-    let list = |targets: &[&UdpTarget]| {
-        let addrs: Vec<String> = targets.iter().map(|target| format!("\"{}\"", target.addr())).collect();
-        folder.write(
-            "t.json",
-            &format!(r#"[{{"targets": [{}], "labels": {{"service": "dns"}}}}]"#, addrs.join(", ")),
-        );
-    };
-    list(&targets.each_ref());
-    let group = group_of("dns", "protocol: udp, deregistration_delay: 0s", "{ file: { service: dns } }");
-    let served = network_listener(&[group], "protocol: udp, default_action: { forward: dns }");
-    let weir = Weir::start(&format!(
-        "discovery: {{ confirm_removals: 0s, file: {{ path: {} }} }}\n{served}",
-        folder.path().display()
-    ));
-    for target in &targets {
-        weir.wait_for_health(target.addr(), Health::Healthy);
-    }
-    let clients: Vec<UdpClient> = (0..20).map(|_| UdpClient::of(weir.listener(0))).collect();
-    let names: BTreeSet<String> = clients.iter().map(|client| client.ask("?")).collect();
-    assert_eq!(names.len(), 2);
+    let targets = ["a", "b"].map(UdpTarget::named);
+    let (weir, clients, list) = following("", &targets);
     list(&[&targets[1]]);
     wait_until("its target has left", || weir.member(targets[0].addr()).is_none());
     wait_until("every flow is with the other", || {
         clients.iter().all(|client| client.try_ask("now").as_deref() == Some("b"))
     });
+}
+
+// Conformance: B8.5
+#[test]
+fn flows_outlive_their_target_where_it_is_written() {
+    let targets = ["a", "b"].map(UdpTarget::named);
+    let (weir, [of_a, _], list) = following(", connection_termination: false", &targets);
+    list(&[&targets[1]]);
+    wait_until("its target has left", || weir.member(targets[0].addr()).is_none());
+    assert_eq!(of_a.ask("still"), "a");
+    assert!((0..20).all(|_| UdpClient::of(weir.listener(0)).ask("new") == "b"));
 }
 
 #[test]

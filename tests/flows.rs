@@ -184,6 +184,25 @@ fn a_flow_outlives_its_target_s_deregistration() {
     assert_eq!(weir.client().line().unwrap(), "new", "new flows go to those that are registered");
 }
 
+// Conformance: B8.1
+#[test]
+fn a_target_that_leaves_drains_for_the_delay_with_its_flows_and_gets_no_new_ones() {
+    let targets = echoing(&["old", "new"]);
+    let (weir, folder) = following("protocol: tcp, deregistration_delay: 2s, connection_termination: true");
+    folder.write("targets.json", &entries(&[&targets[0]]));
+    let mut client = weir.client();
+    assert_eq!(client.line().unwrap(), "old");
+    folder.write("targets.json", &entries(&[&targets[1]]));
+    wait_until("it drains", || {
+        weir.member(targets[0].addr()).is_some_and(|member| member.state() == "draining")
+    });
+    talk(&mut client, "still there");
+    weir.wait_for_health(targets[1].addr(), weir_core::health::Health::Healthy);
+    assert!((0..10).all(|_| weir.client().line().as_deref() == Some("new")));
+    assert!(client.is_closed(), "the delay is over");
+    assert!(weir.member(targets[0].addr()).is_none());
+}
+
 // Conformance: B8.3
 #[test]
 fn a_group_that_terminates_connections_ends_flows_with_the_delay() {

@@ -3,6 +3,7 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use weir_tests::example::Example;
+use weir_tests::program::program;
 use weir_tests::target::respond;
 use weir_tests::tls::{Pair, TlsClient};
 use weir_tests::yaml::{application, group, group_of, network_listener};
@@ -156,6 +157,57 @@ fn a_client_that_speaks_no_tls_is_refused_and_counted() {
     assert!(!client.to_end().starts_with(b"db"));
     wait_until("it is counted", || weir.metric("weir_tls_handshake_errors_total{") > 0.5);
     assert_eq!(target.connections(), before, "no target hears of it");
+}
+
+// Conformance: B9.7
+#[test]
+fn a_policy_decides_which_versions_clients_may_speak() {
+    let target = FakeTarget::echoing("db");
+    for (policy, expected) in [
+        ("ELBSecurityPolicy-TLS13-1-2-Res-2021-06", "Some(TLSv1_3)"),
+        ("ELBSecurityPolicy-TLS-1-2-2017-01", "Some(TLSv1_2)"),
+    ] {
+        let weir = weir(&[plain(&target)], &format!("ssl_policy: {policy},"));
+        let version = run(async {
+            let stream = TcpStream::connect(weir.listener(0)).await.unwrap();
+            let (stream, _) = TargetSide::new().connect(stream, Some("shop.example"), &[]).await.unwrap();
+            format!("{:?}", stream.get_ref().1.protocol_version())
+        });
+        assert_eq!(version, expected, "{policy}");
+    }
+}
+
+// Conformance: B9.9
+#[test]
+fn the_alert_of_a_client_that_trusts_nobody_is_in_the_log() {
+    const UNKNOWN_CA: &str = "48";
+    let (folder, target) = (Folder::new(), FakeTarget::echoing("db"));
+    Pair::new(&["shop.example"]).write(&folder, "shop");
+    let yaml = network_listener(
+        &[plain(&target)],
+        "protocol: tls, certificates: { certificate: shop.pem, key: shop.key }, default_action: { forward: db }",
+    )
+    .replace("type: network,", "type: network, access_log: { path: flows.log },");
+    let weir = Weir::start_in(folder, &yaml, |_| {});
+    weir.wait_until_healthy();
+    let url = format!("https://{}/", weir.listener(0));
+    assert!(program("curl", "curl", &["--silent", "--max-time", "20", &url]).status != 0);
+    let line = lines(&weir.folder.path().join("flows.log"), 1).remove(0);
+    assert_eq!(fields(&line)[11], UNKNOWN_CA, "{line}");
+}
+
+// Conformance: B10.7
+#[test]
+fn a_target_that_speaks_no_tls_has_the_flow_reset_and_is_counted() {
+    let target = FakeTarget::echoing("db");
+    let weir = weir(&[group("db", "protocol: tls", &[&target])], "");
+    let heard = run(async {
+        let stream = TcpStream::connect(weir.listener(0)).await.unwrap();
+        let (mut stream, _) = TargetSide::new().connect(stream, Some("shop.example"), &[]).await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await.is_err()
+    });
+    assert!(heard, "an end would pass for an empty answer");
+    assert!(weir.metric("weir_target_connection_errors_total{") >= 1.0);
 }
 
 #[test]

@@ -39,6 +39,7 @@ mod etcd_targets;
 mod examples;
 mod explain;
 mod file_targets;
+mod flow_counts;
 mod flow_health;
 mod flow_routes;
 mod flows;

@@ -50,6 +50,8 @@ pub(crate) struct Flow<'a> {
     pub(crate) local: ListenAddr,
     pub(crate) began: Timestamp,
     pub(crate) secured: Option<Secured>,
+    /// The alert by which the client has ended the handshake.
+    pub(crate) alert: Option<u8>,
     pub(crate) connected: Option<Timestamp>,
     pub(crate) ended: Timestamp,
     pub(crate) target: Option<&'a Target>,
@@ -89,6 +91,7 @@ impl<'a> Flow<'a> {
             local: listener.bind,
             began,
             secured: None,
+            alert: None,
             connected: None,
             ended: began,
             target: None,
@@ -182,6 +185,7 @@ impl Flows {
             }
             Err(error) => {
                 self.shard.handshake_failed(error.reason());
+                flow.alert = error.alert();
                 Err(FlowError::HandshakeFailed(error))
             }
         }

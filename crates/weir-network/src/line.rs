@@ -20,7 +20,7 @@ pub(crate) fn network(flow: &Flow<'_>, line: &mut Vec<u8>) {
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     write!(
         line,
-        "{protocol} 2.0 {time} net/{name} {bind} {client} {target} {millis} {shaken} {received} {sent} - {certificate} - {suite} \
+        "{protocol} 2.0 {time} net/{name} {bind} {client} {target} {millis} {shaken} {received} {sent} {alert} {certificate} - {suite} \
          {version} - {domain} {alpn} {target_alpn} {preferences} {created}",
         protocol = if flow.listener.kind.tls().is_some() { "tls" } else { flow.protocol.as_str() },
         time = seconds(now),
@@ -32,6 +32,7 @@ pub(crate) fn network(flow: &Flow<'_>, line: &mut Vec<u8>) {
         shaken = or_none(secured.map(|secured| secured.at.since(flow.began).as_millis().to_string())),
         received = flow.from_client_bytes,
         sent = flow.from_target_bytes,
+        alert = or_none(flow.alert.map(|alert| alert.to_string())),
         certificate = or_none(handshake.map(|shaken| shaken.certificate.file.display().to_string())),
         suite = handshake.map_or("-", |shaken| shaken.suite),
         version = or_none(handshake.map(|shaken| shaken.version.as_str().to_ascii_lowercase().replace('.', ""))),

@@ -72,6 +72,14 @@ pub enum HandshakeError {
 pub(crate) struct TooDeep;
 
 impl HandshakeError {
+    /// The number of the alert by which the other side refused, if it did. Source: RFC 8446 section 6.
+    pub fn alert(&self) -> Option<u8> {
+        match self {
+            Self::Refused(Error::AlertReceived(alert)) => Some((*alert).into()),
+            _ => None,
+        }
+    }
+
     /// A word for logs and metrics.
     pub fn reason(&self) -> &'static str {
         match self {

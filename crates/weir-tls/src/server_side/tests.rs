@@ -99,6 +99,16 @@ async fn a_policy_decides_versions_and_groups() {
     assert_eq!((cnsa.suite, cnsa.key_exchange), ("TLS_AES_256_GCM_SHA384", Some("secp384r1")));
 }
 
+// Conformance: B9.10
+#[tokio::test]
+async fn what_a_client_would_like_to_speak_is_told_in_256_bytes_at_most() {
+    let server = shop(&Folder::new());
+    let client = Client { alpn: vec![b"h2"; 60], ..Client::default() };
+    let (_, handshake) = client.meet(&server).await.server.unwrap();
+    let told = handshake.alpn_preferences.unwrap();
+    assert!(told.len() == 256 && told.starts_with("\"h2\",\"h2\","), "{told}");
+}
+
 #[tokio::test]
 async fn a_client_without_a_common_protocol_or_signature_is_refused() {
     let server = shop(&Folder::new());
