@@ -1,10 +1,12 @@
 //! Proxies in front of weir that say who their clients are.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 
 use weir_core::address::ClientAddr;
 use weir_core::definition::ProxyVersion;
 use weir_net::proxy_header::{of_client, of_our_own};
+use weir_tests::example::Example;
 use weir_tests::yaml::{application, classic, group, network_listener};
 use weir_tests::{Client, FakeTarget, Weir, loopback, wait_until};
 
@@ -144,4 +146,25 @@ fn a_tls_listener_takes_no_header_from_clients() {
     client.send(LINE);
     assert!(client.to_end().first().is_none_or(|kind| *kind == 21), "nothing but an alert of TLS comes");
     wait_until("it is counted", || weir.metric("weir_tls_handshake_errors_total") >= 1.0);
+}
+
+#[test]
+fn the_example_tells_its_target_of_the_client_that_a_proxy_names() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let weir = Example::read("proxy.yaml").with("port: 32025", &format!("port: {port}")).serve();
+    let mut proxy = weir.client();
+    proxy.send([LINE, "HELO"].concat());
+    let mut told = vec![0; 16];
+    for mut stream in listener.incoming().flatten() {
+        stream.read_exact(&mut told).unwrap();
+        // Health checks name nobody.
+        if told[12] == 0x21 {
+            let mut rest = vec![0; usize::from(u16::from_be_bytes([told[14], told[15]])) + 4];
+            stream.read_exact(&mut rest).unwrap();
+            assert_eq!(rest[..4], [192, 0, 2, 1]);
+            assert!(rest.ends_with(b"HELO"));
+            return;
+        }
+    }
 }
