@@ -144,3 +144,23 @@ fn flows_and_bytes_of_each_protocol_are_counted() {
         is(count(&weir, "weir_flow_bytes_total", tls), 4.0 + 6.0)
     });
 }
+
+#[test]
+fn what_a_change_of_targets_does_to_new_flows_is_measured() {
+    let port = weir_tests::free_port();
+    let text = |count: u16| {
+        let targets: Vec<String> =
+            (1..=count).map(|n| format!("{{ address: 127.0.0.1, port: {} }}", 20_000 + n)).collect();
+        let group = group_of("db", "protocol: tcp, health_check: { interval: 300s }", &targets.join(", "));
+        network_listener(&[group], FORWARD).replace("127.0.0.1:0", &format!("127.0.0.1:{port}"))
+    };
+    let weir = Weir::start(&text(50));
+    assert!(is(weir.metric("weir_flow_table_moved_ratio"), 0.0));
+    weir.reload(&text(45)).unwrap();
+    // Those that drain are registered no more.
+    wait_until("a tenth and little more has moved", || {
+        let moved = weir.metric("weir_flow_table_moved_ratio");
+        let needless = weir.metric("weir_flow_table_moved_needlessly_ratio");
+        (0.08..0.13).contains(&moved) && needless < 0.02
+    });
+}

@@ -14,7 +14,7 @@ mod weighted_random;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use flow_hash::{Maglev, Table};
+pub use flow_hash::{Disruption, Maglev, Table};
 
 use crate::definition::{Algorithm, TargetGroup};
 use crate::snapshot::{GroupIndex, Member};
@@ -91,6 +91,14 @@ impl Picker {
     pub fn unbuilt(&self) -> Option<&Arc<Table>> {
         match &self.law {
             Law::FlowHash(flow_hash) => flow_hash.unbuilt(),
+            _ => None,
+        }
+    }
+
+    /// What the last change of the registered members did to flows, where they are placed by their hash.
+    pub fn disruption(&self) -> Option<Disruption> {
+        match &self.law {
+            Law::FlowHash(flow_hash) => flow_hash.disruption(),
             _ => None,
         }
     }

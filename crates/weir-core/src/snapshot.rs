@@ -4,6 +4,7 @@
 //! instant and health from another. Counts are not: they live in each target's tally.
 
 mod member;
+mod table;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ pub use self::member::{Counts, Member};
 
 use crate::address::ListenAddr;
 use crate::authentication::Oidc;
-use crate::balance::{PickContext, Picker, Table, WorkerState};
+use crate::balance::{PickContext, Picker, WorkerState};
 use crate::definition::{HttpSettings, ListenerKind, Proxies, TargetGroup};
 use crate::health::{Health, UnhealthyReason};
 use crate::lease::Lease;
@@ -203,11 +204,6 @@ impl Group {
         let picker = Picker::build(&settings, &members, eligible, before);
         let fingerprint = Fingerprint::of_group(&settings.name);
         Self { index, settings, members, is_used, fingerprint, counts, picker, fails_open, pinnable }
-    }
-
-    /// The picker's table that somebody is to build. See [`Picker::unbuilt`].
-    pub fn unbuilt(&self) -> Option<&Arc<Table>> {
-        self.picker.unbuilt()
     }
 
     /// How its clients stick to a target, if they do.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use weir_core::anomaly::{Opinion, Share};
+use weir_core::balance::Disruption;
 use weir_core::snapshot::{Group, Listener, Snapshot};
 
 use crate::families::Families;
@@ -250,6 +251,10 @@ fn collect_group(group: &Group, name: &str, families: &mut Families) {
     families.gauge(names::TARGETS_ANOMALOUS, &labels, count(|opinion| opinion.is_anomalous));
     let mitigated = if group.settings.mitigates_anomalies { count(|o| o.share < Share::FULL) } else { 0 };
     families.gauge(names::TARGETS_MITIGATED, &labels, mitigated);
+    if let Some(Disruption { moved, needless }) = group.disruption() {
+        families.ratio(names::FLOWS_MOVED, &labels, moved);
+        families.ratio(names::FLOWS_MOVED_NEEDLESSLY, &labels, needless);
+    }
     let thresholds = group.settings.thresholds;
     for (what, minimum) in [("dns", thresholds.dns), ("routing", thresholds.routing)] {
         let is_unhealthy = !minimum.is_met(group.counts.healthy, group.counts.registered);

@@ -56,8 +56,13 @@ impl Families {
     }
 
     pub(crate) fn gauge(&mut self, named: Named, labels: &[(&'static str, String)], value: u64) {
+        self.ratio(named, labels, value as f64);
+    }
+
+    /// Adds a gauge of something that is not counted.
+    pub(crate) fn ratio(&mut self, named: Named, labels: &[(&'static str, String)], value: f64) {
         let mut gauge = Gauge::default();
-        gauge.set_value(value as f64);
+        gauge.set_value(value);
         self.add(named, MetricType::GAUGE, labels).set_gauge(gauge);
     }
 

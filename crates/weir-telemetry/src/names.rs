@@ -27,6 +27,8 @@ names! {
     DATAGRAMS_DROPPED = "weir_datagrams_dropped_total", "Datagrams of UDP that were not passed on, by listener and reason.";
     FLOW_ENDS = "weir_flow_ends_total", "Flows ended, by listener and reason.";
     FLOWS_OPEN = "weir_flows_open", "Flows relayed now, by listener.";
+    FLOWS_MOVED = "weir_flow_table_moved_ratio", "Part of all new flows that the last change of its registered targets leads to another target, by group; flows that are there stay where they are.";
+    FLOWS_MOVED_NEEDLESSLY = "weir_flow_table_moved_needlessly_ratio", "Part of all new flows that the last change leads from one target to another though both were registered before and are, by group.";
     FLOWS = "weir_flows_total", "Flows begun, by listener.";
     GENERATED_RESPONSES = "weir_generated_responses_total", "Responses that weir made by itself, by listener and status.";
     HANDSHAKE_ERRORS = "weir_tls_handshake_errors_total", "TLS handshakes with clients that failed, by listener and reason.";
