@@ -30,15 +30,17 @@ fn taken(yaml: &str) -> Definitions {
 
 const TLS: &str = "certificates: { certificate: a.pem, key: a.key },";
 
-// Conformance: B1.1, B1.4, B1.5, B1.6, B1.7
+// Conformance: B1.1, B1.2, B1.4, B1.5, B1.6, B1.7
 #[test]
 fn a_listener_forwards_to_groups_that_speak_its_transport() {
-    let all = ["http", "https", "tcp", "tls", "udp", "tcp_udp"];
+    let all = ["http", "https", "tcp", "tls", "udp", "tcp_udp", "quic", "tcp_quic"];
     for (listener, fitting) in [
         ("tcp", &["tcp", "tcp_udp"][..]),
         ("tls", &["tcp", "tls"]),
         ("udp", &["udp", "tcp_udp"]),
         ("tcp_udp", &["tcp_udp"]),
+        ("quic", &["quic", "tcp_quic"]),
+        ("tcp_quic", &["tcp_quic"]),
     ] {
         let tls = if listener == "tls" { TLS } else { "" };
         for group in all {

@@ -60,7 +60,7 @@ const BOUNDARIES: [(&str, &[&str]); 15] = [
     // weir-core seals cookies with it; weir-discovery signs requests.
     ("aws-lc-rs", &["weir-auth", "weir-core", "weir-discovery", "weir-tests", "weir-tls"]),
     // The bench loads proxies over TLS, none of ours alone.
-    ("rustls", &["weir-benches", "weir-fetch", "weir-tls"]),
+    ("rustls", &["weir-benches", "weir-fetch", "weir-tests", "weir-tls"]),
     ("rustls-webpki", &["weir-tls"]),
     ("tokio-rustls", &["weir-fetch", "weir-tls"]),
     ("jsonwebtoken", &["weir-auth"]),

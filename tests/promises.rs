@@ -70,6 +70,7 @@ mod posing;
 mod proxied;
 mod proxy_protocol;
 mod publish;
+mod quic;
 mod real_clients;
 mod real_peers;
 mod refusals;

@@ -73,7 +73,9 @@ objects! {
         ["healthy_threshold", "interval", "matcher", "path", "port", "protocol", "timeout", "unhealthy_threshold"],
         later [];
     ADDRESS_TARGET = "target",
-        ["address", "dns", "docker", "ecs", "etcd", "file", "http", "port", "swarm", "weight", "zone"],
+        [
+            "address", "dns", "docker", "ecs", "etcd", "file", "http", "port", "quic_server_id", "swarm", "weight", "zone",
+        ],
         later [];
     DNS_TARGET = "dns target", ["name", "port", "type", "weight"], later [];
     TASK_TARGET = "tasks", ["container_port", "project", "service", "weight"], later ["network"];

@@ -26,6 +26,7 @@ use crate::limits::{ConcurrencyLimits, RetryBudget};
 use crate::logs::Logs;
 use crate::lookup::Lookup;
 use crate::name::{GroupName, LoadBalancerName};
+use crate::quic::ServerId;
 use crate::sticky::Stickiness;
 use crate::target::Weight;
 use crate::task::{SourceKind, Task};
@@ -122,8 +123,12 @@ pub enum TargetProtocol {
     Http,
     /// HTTP over TLS. Nobody asks whose certificate it is.
     Https,
+    /// QUIC.
+    Quic,
     /// TCP.
     Tcp,
+    /// TCP and QUIC, on one port.
+    TcpQuic,
     /// TCP and UDP, on one port.
     TcpUdp,
     /// TLS over TCP. Nobody asks whose certificate it is.
@@ -138,7 +143,9 @@ impl TargetProtocol {
         match self {
             Self::Http => "http",
             Self::Https => "https",
+            Self::Quic => "quic",
             Self::Tcp => "tcp",
+            Self::TcpQuic => "tcp_quic",
             Self::TcpUdp => "tcp_udp",
             Self::Tls => "tls",
             Self::Udp => "udp",
@@ -149,8 +156,21 @@ impl TargetProtocol {
     pub fn is_http(self) -> bool {
         match self {
             Self::Http | Self::Https => true,
-            Self::Tcp | Self::TcpUdp | Self::Tls | Self::Udp => false,
+            Self::Quic | Self::Tcp | Self::TcpQuic | Self::TcpUdp | Self::Tls | Self::Udp => false,
         }
+    }
+
+    /// Whether datagrams come to them, of QUIC or any others.
+    pub fn has_udp(self) -> bool {
+        match self {
+            Self::Quic | Self::TcpQuic | Self::TcpUdp | Self::Udp => true,
+            Self::Http | Self::Https | Self::Tcp | Self::Tls => false,
+        }
+    }
+
+    /// Whether QUIC is spoken.
+    pub fn has_quic(self) -> bool {
+        matches!(self, Self::Quic | Self::TcpQuic)
     }
 }
 
@@ -202,6 +222,8 @@ pub enum TargetSelector {
         weight: Weight,
         /// The zone that it is in, where that is said.
         zone: Option<String>,
+        /// The id by which connection ids of QUIC name it, if they do.
+        server_id: Option<ServerId>,
     },
     /// Every record that a look-up finds.
     Lookup {

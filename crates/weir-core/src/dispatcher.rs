@@ -12,9 +12,10 @@ use crate::flow_key::FlowKey;
 use crate::head::Head;
 use crate::lease::Lease;
 use crate::limits::RetryBudget;
+use crate::quic::ServerId;
 use crate::route::Route;
 use crate::rule::Action;
-use crate::snapshot::{GroupIndex, Listener, ListenerIndex, Snapshot};
+use crate::snapshot::{Group, GroupIndex, Listener, ListenerIndex, Snapshot};
 use crate::sticky::{Affinity, Cookies, Sealing};
 use crate::table::Reader;
 use crate::target::{Target, TargetSerial};
@@ -116,6 +117,25 @@ impl Dispatcher {
         Some((speech, settings.retries))
     }
 
+    /// Whether a target that `listener` forwards to has that id.
+    pub fn has_server(&mut self, listener: ListenerIndex, id: ServerId) -> bool {
+        let snapshot = self.reader.read();
+        let Some(listener) = snapshot.listener(listener) else { return false };
+        forwarded_to(snapshot, listener).any(|group| group.has_server(id))
+    }
+
+    /// The id by which connection ids of QUIC name a target of `group`, if they do.
+    pub fn server_id(&mut self, group: GroupIndex, target: &Target) -> Option<ServerId> {
+        self.reader.read().group(group)?.member(target.serial)?.server_id
+    }
+
+    /// A lease on the target of that id that `listener` forwards to, with its group; see
+    /// [`crate::snapshot::Group::lease_server`].
+    pub fn lease_server(&mut self, listener: &Listener, id: ServerId) -> Option<(GroupIndex, Lease)> {
+        let snapshot = self.reader.read();
+        forwarded_to(snapshot, listener).find_map(|group| Some((group.index, group.lease_server(id)?)))
+    }
+
     /// Takes any registered target of `group`, whatever its health; see [`crate::snapshot::Group::lease_unproven`].
     pub fn lease_unproven(&mut self, group: GroupIndex, avoid: &[TargetSerial]) -> Option<Lease> {
         let Self { reader, state, .. } = self;
@@ -136,4 +156,10 @@ impl Dispatcher {
     pub fn identifiers(&mut self) -> &mut fastrand::Rng {
         &mut self.identifiers
     }
+}
+
+/// The groups that a network listener has a weight for.
+fn forwarded_to<'s>(snapshot: &'s Snapshot, listener: &'s Listener) -> impl Iterator<Item = &'s Arc<Group>> {
+    let weighted = listener.kind.flow_groups().iter().filter(|(_, weight)| *weight > 0);
+    weighted.filter_map(|(group, _)| snapshot.group(*group))
 }

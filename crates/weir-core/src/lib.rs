@@ -31,6 +31,7 @@ pub mod lookup;
 pub mod name;
 pub mod path;
 pub mod pattern;
+pub mod quic;
 pub mod reconcile;
 pub mod redirect;
 pub mod route;

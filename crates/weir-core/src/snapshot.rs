@@ -4,6 +4,7 @@
 //! instant and health from another. Counts are not: they live in each target's tally.
 
 mod member;
+mod quic;
 mod table;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::health::{Health, UnhealthyReason};
 use crate::lease::Lease;
 use crate::logs::Logs;
 use crate::name::LoadBalancerName;
+use crate::quic::ServerId;
 use crate::rule::RuleIndex;
 use crate::seal::CookieKeys;
 use crate::sticky::{Fingerprint, Stickiness};
@@ -147,6 +149,8 @@ pub struct Group {
     pub counts: Counts,
     picker: Picker,
     fails_open: bool,
+    /// See [`quic`].
+    servers: Box<[(ServerId, u32)]>,
     /// The eligible members of a sticky group, in the order of their fingerprints.
     pinnable: Option<Box<[(Fingerprint, u32)]>>,
 }
@@ -203,7 +207,8 @@ impl Group {
         });
         let picker = Picker::build(&settings, &members, eligible, before);
         let fingerprint = Fingerprint::of_group(&settings.name);
-        Self { index, settings, members, is_used, fingerprint, counts, picker, fails_open, pinnable }
+        let servers = quic::by_server_id(&members);
+        Self { index, settings, members, is_used, fingerprint, counts, picker, fails_open, servers, pinnable }
     }
 
     /// How its clients stick to a target, if they do.

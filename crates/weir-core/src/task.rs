@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::address::TargetAddr;
 use crate::name::GroupName;
+use crate::quic::ServerId;
 use crate::rule::LabelRule;
 use crate::target::Weight;
 
@@ -157,6 +158,8 @@ pub struct TaskLabels {
     pub weight: Option<Weight>,
     /// `weir.zone`: the zone that it is in.
     pub zone: Option<String>,
+    /// `weir.quic_server_id`: the id by which connection ids of QUIC name it.
+    pub server_id: Option<ServerId>,
     /// `weir.health_check.path`: the path of its HTTP probes, in place of the group's.
     pub health_check_path: Option<String>,
     /// `weir.listener` with `weir.priority`, `weir.host` and `weir.path`: the rule that leads to it.
@@ -171,6 +174,7 @@ impl Default for TaskLabels {
             port: None,
             weight: None,
             zone: None,
+            server_id: None,
             health_check_path: None,
             rule: None,
         }

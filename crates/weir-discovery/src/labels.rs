@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use weir_core::name::{GroupName, LoadBalancerName, NameError};
 use weir_core::pattern::{Case, Pattern, PatternError};
+use weir_core::quic::ServerIdError;
 use weir_core::rule::{Condition, LabelRule, Priority};
 use weir_core::target::Weight;
 use weir_core::task::TaskLabels;
 
 /// Every label that weir knows.
-pub const KNOWN: [&str; 12] = [
+pub const KNOWN: [&str; 13] = [
     "weir.enable",
     "weir.health_check.path",
     "weir.host",
@@ -18,6 +19,7 @@ pub const KNOWN: [&str; 12] = [
     "weir.port",
     "weir.priority",
     "weir.project",
+    "weir.quic_server_id",
     "weir.service",
     "weir.target_group",
     "weir.weight",
@@ -59,6 +61,9 @@ pub enum LabelError {
     /// Not a weight.
     #[error("label `weir.weight` is {0:?}; write a number from 1 to 1000")]
     NotAWeight(String),
+    /// Not the id of a server.
+    #[error("label `weir.quic_server_id` is {0:?}; {1}")]
+    NotAServerId(String, #[source] ServerIdError),
     /// Not a zone.
     #[error("label `weir.zone` is {0:?}; write a word, like `eu-central-1a`")]
     NotAZone(String),
@@ -139,6 +144,10 @@ pub fn read(labels: &BTreeMap<String, String>) -> Result<Labels, LabelError> {
                 let weight = value.parse().ok().and_then(Weight::new);
                 read.task.weight = Some(weight.ok_or_else(|| LabelError::NotAWeight(value.clone()))?);
             }
+            "weir.quic_server_id" => {
+                let id = value.parse().map_err(|error| LabelError::NotAServerId(value.clone(), error))?;
+                read.task.server_id = Some(id);
+            }
             "weir.zone" => {
                 if value.is_empty() || value.contains(char::is_whitespace) {
                     return Err(LabelError::NotAZone(value.clone()));
@@ -154,13 +163,14 @@ pub fn read(labels: &BTreeMap<String, String>) -> Result<Labels, LabelError> {
 
 /// The labels that [`read`] understands as these.
 pub fn write(task: &TaskLabels) -> BTreeMap<String, String> {
-    let TaskLabels { enable, target_group, port, weight, zone, health_check_path, rule } = task;
+    let TaskLabels { enable, target_group, port, weight, zone, server_id, health_check_path, rule } = task;
     let texts = [
         ("weir.enable", (!enable).then(|| "false".to_owned())),
         ("weir.target_group", target_group.as_ref().map(ToString::to_string)),
         ("weir.port", port.map(|port| port.to_string())),
         ("weir.weight", weight.map(|weight| weight.get().to_string())),
         ("weir.zone", zone.clone()),
+        ("weir.quic_server_id", server_id.map(|id| id.to_string())),
         ("weir.health_check.path", health_check_path.clone()),
         ("weir.listener", rule.as_ref().map(LabelRule::listener)),
         ("weir.priority", rule.as_ref().map(|rule| rule.priority.get().to_string())),
@@ -308,6 +318,7 @@ mod tests {
             ("weir.host", ""),
             ("weir.priority", "50001"),
             ("weir.zone", "a b"),
+            ("weir.quic_server_id", "1"),
         ] {
             let error = check(label, value).unwrap_err().to_string();
             assert!(error.contains(label), "{error}");

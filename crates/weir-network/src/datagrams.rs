@@ -18,6 +18,7 @@ use tokio::task::{spawn_local, yield_now};
 use weir_core::address::{ClientAddr, ListenAddr};
 use weir_core::definition::ListenerKind;
 use weir_core::flow_key::{FlowKey, Protocol};
+use weir_core::quic::ServerId;
 use weir_core::snapshot::Listener;
 use weir_core::target::TargetSerial;
 use weir_core::time::Timestamp;
@@ -40,14 +41,23 @@ const ANSWERS_AT_A_TIME: usize = 32;
 /// When its listener is being closed, a flow that is silent for this long has ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// Whose datagrams are one flow: a client, and the address of this machine that it sends to.
-type Peer = (ClientAddr, IpAddr);
+/// Whose datagrams are one flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Peer {
+    client: ClientAddr,
+    /// Which address of this machine it sends to.
+    local: IpAddr,
+    /// The server of a connection of QUIC, where the client has one from this address to another server already.
+    beside: Option<ServerId>,
+}
 
 /// The flows of one listener in one worker, and the socket that their clients send to.
 #[derive(Debug)]
 struct Table {
     socket: DatagramSocket,
     addr: ListenAddr,
+    /// Whether datagrams may name the server that they are for.
+    has_quic: bool,
     flows: RefCell<HashMap<Peer, Rc<Datagrams>>>,
     /// Begins when the listener is to be closed.
     closing: Drain,
@@ -59,8 +69,12 @@ struct Datagrams {
     peer: Peer,
     began: Timestamp,
     activity: Activity,
+    /// The server that the first datagram named, if it did.
+    named: Option<ServerId>,
     /// Empty until there is a target.
     target: OnceCell<(UdpSocket, TargetSerial)>,
+    /// The server that the target is, if it is one of QUIC.
+    server: Cell<Option<ServerId>>,
     /// What has come before there was a target.
     waiting: RefCell<Vec<Box<[u8]>>>,
     /// Nobody listens at the target: the next datagram begins another flow.
@@ -83,7 +97,11 @@ enum Passed {
 impl Flows {
     /// Receives datagrams until `closing` begins. Each belongs to a flow that is there, or begins one.
     pub async fn receive(self: Rc<Self>, socket: DatagramSocket, addr: ListenAddr, closing: Drain) {
-        let table = Rc::new(Table { socket, addr, flows: RefCell::default(), closing });
+        let listener = self.dispatcher.borrow_mut().listener(self.listener);
+        let has_quic = listener.is_some_and(|listener| {
+            matches!(&listener.kind, ListenerKind::Network(network) if network.protocol.has_quic())
+        });
+        let table = Rc::new(Table { socket, addr, has_quic, flows: RefCell::default(), closing });
         let mut batch = Batch::default();
         loop {
             let received = tokio::select! {
@@ -102,18 +120,37 @@ impl Flows {
 
     /// Passes datagrams of one client on.
     fn take(self: &Rc<Self>, table: &Rc<Table>, received: Received<'_>) {
-        let peer = (received.client, received.local);
+        let peer = Peer { client: received.client, local: received.local, beside: None };
         for datagram in received.datagrams() {
-            let known = table.flows.borrow().get(&peer).cloned();
+            let named = if table.has_quic { ServerId::of(datagram) } else { None };
+            let (peer, known) = self.find(table, peer, named);
             let passed = match known {
                 Some(flow) => match flow.pass_on(datagram) {
-                    Passed::Refused => self.begin(table, peer, Some(&flow), datagram),
+                    Passed::Refused => self.begin(table, (peer, named), Some(&flow), datagram),
                     passed => passed,
                 },
-                None => self.begin(table, peer, None, datagram),
+                None => self.begin(table, (peer, named), None, datagram),
             };
             if let Passed::Dropped(reason) = passed {
                 self.shard.datagram_dropped(reason);
+            }
+        }
+    }
+
+    /// The flow that a datagram belongs to, and whose flows that is. A client's datagrams are one flow, unless they name another
+    /// server than that has: then they are of another connection, which has a flow of its own beside it.
+    fn find(&self, table: &Table, peer: Peer, named: Option<ServerId>) -> (Peer, Option<Rc<Datagrams>>) {
+        let flows = table.flows.borrow();
+        let first = flows.get(&peer);
+        let is_of_another = |id: ServerId| {
+            first.is_some_and(|first| first.server.get().is_some_and(|server| server != id))
+                && self.dispatcher.borrow_mut().has_server(self.listener, id)
+        };
+        match named.filter(|id| is_of_another(*id)) {
+            None => (peer, first.cloned()),
+            Some(id) => {
+                let peer = Peer { beside: Some(id), ..peer };
+                (peer, flows.get(&peer).cloned())
             }
         }
     }
@@ -122,12 +159,12 @@ impl Flows {
     fn begin(
         self: &Rc<Self>,
         table: &Rc<Table>,
-        peer: Peer,
+        (peer, named): (Peer, Option<ServerId>),
         refused: Option<&Datagrams>,
         datagram: &[u8],
     ) -> Passed {
         let Some(admission) = self.worker.limit.admit() else { return Passed::Dropped("limit") };
-        let flow = Rc::new(Datagrams::new(peer, self.worker.clock));
+        let flow = Rc::new(Datagrams::new(peer, named, self.worker.clock));
         table.flows.borrow_mut().insert(peer, flow.clone());
         let avoided = refused.and_then(|flow| flow.target.get()).map(|(_, serial)| *serial);
         if let Some(flow) = refused {
@@ -154,7 +191,7 @@ impl Flows {
         self.shard.flow_began();
         let listener = self.dispatcher.borrow_mut().listener(self.listener);
         let connected = match &listener {
-            Some(listener) => self.connect_datagrams(listener, table, flow.peer, avoided).await,
+            Some(listener) => self.connect_datagrams(listener, table, flow, avoided).await,
             None => Err(FlowError::ListenerGone),
         };
         let (placed, connected, end) = match (connected, &listener) {
@@ -166,7 +203,7 @@ impl Flows {
                 (Some(placed), Some(connected), end)
             }
             (Err(error), _) => {
-                tracing::debug!(client = %flow.peer.0, listener = %table.addr, "flow not relayed: {error}");
+                tracing::debug!(client = %flow.peer.client, listener = %table.addr, "flow not relayed: {error}");
                 (None, None, error.reason())
             }
             (Ok(_), None) => (None, None, FlowError::ListenerGone.reason()),
@@ -179,7 +216,7 @@ impl Flows {
                 from_client_bytes: flow.from_client_bytes.get(),
                 from_target_bytes: flow.from_target_bytes.get(),
                 end,
-                ..Flow::new(listener, Protocol::Udp, flow.peer.0, flow.began)
+                ..Flow::new(listener, Protocol::Udp, flow.peer.client, flow.began)
             });
         }
     }
@@ -189,25 +226,36 @@ impl Flows {
         &self,
         listener: &Listener,
         table: &Table,
-        (client, local): Peer,
+        flow: &Datagrams,
         avoided: Option<TargetSerial>,
     ) -> Result<(UdpSocket, Placed), FlowError> {
+        let Peer { client, local, .. } = flow.peer;
         let local = ListenAddr((local, table.addr.port()).into());
         let mut placing =
             self.place(listener, &FlowKey { protocol: Protocol::Udp, client, listener: local })?;
-        let speech = self.dispatcher.borrow_mut().speech(placing.group());
-        let (speech, _) = speech.ok_or(FlowError::NoTarget)?;
         if let Some(target) = avoided {
             placing.avoid(target);
         }
+        let mut named =
+            flow.named.filter(|_| avoided.is_none()).and_then(|id| placing.lease_server(listener, id));
         loop {
-            // A client of UDP never says that it has left.
-            let lease = placing.lease(pending()).await?;
+            let lease = match named.take() {
+                Some(lease) => lease,
+                // A client of UDP never says that it has left.
+                None => placing.lease(pending()).await?,
+            };
+            let speech = self.dispatcher.borrow_mut().speech(placing.group());
+            let (speech, _) = speech.ok_or(FlowError::NoTarget)?;
             let addr = lease.target().addr;
             let dialled =
                 if speech.preserves_client_ip { dial_as(client, addr).await } else { dial(addr).await };
             match dialled {
-                Ok(socket) => return Ok((socket, placing.placed(lease))),
+                Ok(socket) => {
+                    if table.has_quic {
+                        flow.server.set(placing.server(lease.target()));
+                    }
+                    return Ok((socket, placing.placed(lease)));
+                }
                 Err(error) => placing.failed(&lease, FlowError::DialFailed(DialError::Failed(error)))?,
             }
         }
@@ -222,7 +270,7 @@ impl Flows {
         placed: &Placed,
         listener: &Listener,
     ) -> &'static str {
-        let (client, local) = flow.peer;
+        let Peer { client, local, .. } = flow.peer;
         let idle_timeout = match &listener.kind {
             ListenerKind::Network(network) => network.udp_idle_timeout,
             _ => listener.idle_timeout,
@@ -277,9 +325,11 @@ impl Table {
 }
 
 impl Datagrams {
-    fn new(peer: Peer, clock: Clock) -> Self {
+    fn new(peer: Peer, named: Option<ServerId>, clock: Clock) -> Self {
         Self {
             peer,
+            named,
+            server: Cell::new(None),
             began: clock.now(),
             activity: Activity::new(clock),
             target: OnceCell::new(),

@@ -11,9 +11,10 @@ use weir_core::definition::ListenerKind;
 use weir_core::dispatcher::Dispatcher;
 use weir_core::flow_key::FlowKey;
 use weir_core::lease::Lease;
+use weir_core::quic::ServerId;
 use weir_core::route::{Route, has_no_weight};
 use weir_core::snapshot::{GroupIndex, Listener, Unavailable};
-use weir_core::target::TargetSerial;
+use weir_core::target::{Target, TargetSerial};
 use weir_core::time::Timestamp;
 use weir_net::dial::DialError;
 use weir_net::waiting_room::{Awaited, NEWS_WAIT, WaitError};
@@ -159,6 +160,18 @@ impl Placing<'_> {
     /// It has a target.
     pub(crate) fn placed(self, lease: Lease) -> Placed {
         Placed { lease, group: self.route.group }
+    }
+
+    /// A lease on the target that a datagram of QUIC names, if the listener forwards to it; its group is the flow's then.
+    pub(crate) fn lease_server(&mut self, listener: &Listener, id: ServerId) -> Option<Lease> {
+        let (group, lease) = self.dispatcher.borrow_mut().lease_server(listener, id)?;
+        self.route.group = group;
+        Some(lease)
+    }
+
+    /// The server of QUIC that a target of the flow's group is, if it is one.
+    pub(crate) fn server(&self, target: &Target) -> Option<ServerId> {
+        self.dispatcher.borrow_mut().server_id(self.route.group, target)
     }
 
     /// Leaves out a target from now on, as long as there is another.

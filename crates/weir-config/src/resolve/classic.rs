@@ -170,6 +170,7 @@ impl<'n> Instances<'n> {
     ) -> Option<TargetGroup> {
         let target = |(ip, zone): &(IpAddr, Option<String>)| TargetSelector::Address {
             zone: zone.clone(),
+            server_id: None,
             addr: TargetAddr(SocketAddr::new(*ip, port)),
             weight: Weight::ONE,
         };

@@ -21,7 +21,7 @@ pub(super) fn read(
     let connection_termination = fields.get("connection_termination").and_then(|node| reader.boolean(node));
     FlowSettings {
         // AWS: new groups of UDP drop the flows of a target that has left, or they would be lost for as long as they last.
-        connection_termination: connection_termination.unwrap_or(has_udp(protocol)),
+        connection_termination: connection_termination.unwrap_or(protocol.has_udp()),
         of_unhealthy: of_unhealthy(fields, protocol, reader),
         preserves_client_ip: preserves_client_ip(fields, protocol, reader),
         sticks_by_source: !protocol.is_http() && sticks_by_source(fields, protocol, algorithm, reader),
@@ -36,10 +36,6 @@ pub(super) fn passive_checks(protocol: TargetProtocol, flows: &FlowSettings) -> 
     (is_watched && !flows.sticks_by_source).then(Ejection::default)
 }
 
-fn has_udp(protocol: TargetProtocol) -> bool {
-    matches!(protocol, TargetProtocol::Udp | TargetProtocol::TcpUdp)
-}
-
 fn of_unhealthy(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> OfUnhealthy {
     let (end, interval) =
         (fields.get("unhealthy_connection_termination"), fields.get("unhealthy_draining_interval"));
@@ -51,11 +47,11 @@ fn of_unhealthy(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reade
         return OfUnhealthy::GoOn;
     }
     let ends = end.and_then(|node| reader.boolean(node));
-    if let (Some(node), Some(true), true) = (end, ends, has_udp(protocol)) {
+    if let (Some(node), Some(true), true) = (end, ends, protocol.has_udp()) {
         let cause = format!("flows of {} are not ended when a target turns unhealthy", protocol.as_str());
         reader.problem(node, &cause, Some("take it out"));
     }
-    let ends = ends.unwrap_or(!has_udp(protocol));
+    let ends = ends.unwrap_or(!protocol.has_udp());
     let kept = interval.and_then(|node| reader.duration(node, Duration::ZERO..=DRAINING_INTERVAL_MAX));
     let kept = kept.unwrap_or_default();
     match (ends, interval) {
@@ -121,7 +117,7 @@ fn proxy_protocol(
     reader: &mut Reader<'_>,
 ) -> Option<ProxyVersion> {
     let node = fields.get("proxy_protocol_v2")?;
-    if protocol.is_http() || protocol == TargetProtocol::Udp {
+    if protocol.is_http() || matches!(protocol, TargetProtocol::Quic | TargetProtocol::Udp) {
         let cause = format!("targets that speak {} are not told by the PROXY protocol", protocol.as_str());
         reader.problem(node, &cause, Some("take it out: HTTP has X-Forwarded-For"));
     }

@@ -215,8 +215,9 @@ pub(super) fn speaks<'s>(fields: Fields<'_>, spoken: &[&'s str], reader: &mut Re
     match reader.text(node) {
         Some(text) if spoken.contains(&text) => spoken.iter().find(|word| **word == text).copied(),
         Some(text @ ("https" | "tls" | "udp" | "tcp_udp" | "quic" | "tcp_quic" | "ssl")) => {
-            let cause = format!("{text} listeners are not supported yet by this version of weir");
-            reader.problem(node, &cause, Some(&format!("write {}", spoken.join(" or "))));
+            let cause = format!("listeners of this type of load balancer do not speak {text}");
+            let remedy = format!("write {}, or another `type`", spoken.join(" or "));
+            reader.problem(node, &cause, Some(&remedy));
             None
         }
         Some(_) => {

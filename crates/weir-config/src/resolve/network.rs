@@ -19,7 +19,7 @@ pub(super) fn read(
     groups: &mut Groups<'_>,
     reader: &mut Reader<'_>,
 ) -> Option<ListenerKind<GroupName>> {
-    let protocol = speaks(fields, &["tcp", "udp", "tcp_udp", "tls"], reader);
+    let protocol = speaks(fields, &["tcp", "udp", "tcp_udp", "tls", "quic", "tcp_quic"], reader);
     let tls = tls::read(fields, protocol, "tls", reader).filter(|_| protocol == Some("tls"));
     let policies = [
         ("None", AlpnPolicy::None),
@@ -32,6 +32,8 @@ pub(super) fn read(
     let (protocol, targets) = match protocol {
         Some("udp") => (NetworkProtocol::Udp, &[TargetProtocol::Udp, TargetProtocol::TcpUdp][..]),
         Some("tls") => (NetworkProtocol::Tls, &[TargetProtocol::Tcp, TargetProtocol::Tls][..]),
+        Some("quic") => (NetworkProtocol::Quic, &[TargetProtocol::Quic, TargetProtocol::TcpQuic][..]),
+        Some("tcp_quic") => (NetworkProtocol::TcpQuic, &[TargetProtocol::TcpQuic][..]),
         Some("tcp_udp") => (NetworkProtocol::TcpUdp, &[TargetProtocol::TcpUdp][..]),
         Some(_) => (NetworkProtocol::Tcp, &[TargetProtocol::Tcp, TargetProtocol::TcpUdp][..]),
         None => return None,
@@ -42,7 +44,7 @@ pub(super) fn read(
     if protocol == NetworkProtocol::Tls {
         check_stickiness(fields, &listener, groups, reader);
     }
-    if let (Some(node), NetworkProtocol::Udp) = (fields.get("proxy_protocol"), protocol) {
+    if let (Some(node), true) = (fields.get("proxy_protocol"), !protocol.has_tcp()) {
         let cause = "datagrams do not begin with a header of the PROXY protocol";
         reader.problem(node, cause, Some("take it out"));
     }

@@ -32,7 +32,10 @@ pub(super) fn read(node: &Node, discovery: &Discovery, reader: &mut Reader<'_>) 
     let port = fields.require(reader, "port", "8080").and_then(|node| reader.number(node, 1..=65_535_u16));
     let weight = weight(fields, reader);
     let zone = fields.get("zone").and_then(|node| reader.text(node)).map(ToOwned::to_owned);
-    Some(TargetSelector::Address { addr: TargetAddr(SocketAddr::new(ip?, port?)), weight, zone })
+    let server_id = fields.get("quic_server_id");
+    let server_id = server_id.and_then(|node| reader.parsed(node, "a server id", "0x0123456789abcdef"));
+    let addr = TargetAddr(SocketAddr::new(ip?, port?));
+    Some(TargetSelector::Address { addr, weight, zone, server_id })
 }
 
 /// Whether a source is followed, and what to write where it is not.

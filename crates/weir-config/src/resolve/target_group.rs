@@ -29,10 +29,12 @@ pub(super) const TIMEOUT_MIN: Duration = Duration::from_millis(50);
 const PATH_BYTES_MAX: usize = 1024;
 
 /// What targets, and checks of them, may speak.
-const PROTOCOLS: [(&str, TargetProtocol); 6] = [
+const PROTOCOLS: [(&str, TargetProtocol); 8] = [
     ("http", TargetProtocol::Http),
     ("https", TargetProtocol::Https),
     ("tcp", TargetProtocol::Tcp),
+    ("quic", TargetProtocol::Quic),
+    ("tcp_quic", TargetProtocol::TcpQuic),
     ("tcp_udp", TargetProtocol::TcpUdp),
     ("tls", TargetProtocol::Tls),
     ("udp", TargetProtocol::Udp),
@@ -80,6 +82,7 @@ pub(super) fn read<'n>(
     let targets: Vec<TargetSelector> =
         list(fields, "targets").iter().filter_map(|node| target::read(node, discovery, reader)).collect();
     check_addresses(fields, &targets, reader);
+    check_server_ids(fields, spoken, &targets, reader);
     let follows_tasks = targets.iter().any(|target| !matches!(target, TargetSelector::Address { .. }));
     let hold = match fields.get("hold") {
         Some(node) => reader.duration(node, Duration::ZERO..=60 * SECOND),
@@ -164,9 +167,7 @@ fn algorithm(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'
     ];
     let (choices, default) = match protocol {
         TargetProtocol::Http | TargetProtocol::Https => (&ANY[..3], Algorithm::RoundRobin),
-        TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Tls | TargetProtocol::Udp => {
-            (&ANY[..], Algorithm::FlowHash)
-        }
+        _ => (&ANY[..], Algorithm::FlowHash),
     };
     fields.get("load_balancing_algorithm").and_then(|node| reader.choice(node, choices)).unwrap_or(default)
 }
@@ -209,6 +210,35 @@ fn check_addresses(fields: Fields<'_>, targets: &[TargetSelector], reader: &mut 
     }
 }
 
+/// Targets of QUIC are told apart by ids of their own, and nobody else has any.
+fn check_server_ids(
+    fields: Fields<'_>,
+    protocol: TargetProtocol,
+    targets: &[TargetSelector],
+    reader: &mut Reader<'_>,
+) {
+    let Some(node) = fields.get("targets") else { return };
+    let mut seen = std::collections::BTreeSet::new();
+    for target in targets {
+        let TargetSelector::Address { addr, server_id, .. } = target else { continue };
+        match (protocol.has_quic(), server_id) {
+            (true, None) => {
+                let cause = format!("the target {addr} has no `quic_server_id`");
+                reader.problem(node, &cause, Some("write one that no other target has: 0x0123456789abcdef"));
+            }
+            (false, Some(_)) => {
+                let cause = format!("targets that speak {} have no `quic_server_id`", protocol.as_str());
+                reader.problem(node, &cause, Some("take it out, or write `protocol: quic`"));
+            }
+            (true, Some(id)) if !seen.insert(*id) => {
+                let cause = format!("two targets have the `quic_server_id` {id}");
+                reader.problem(node, &cause, Some("give each one of its own"));
+            }
+            _ => {}
+        }
+    }
+}
+
 fn health_check(
     fields: Fields<'_>,
     protocol: TargetProtocol,
@@ -234,7 +264,7 @@ fn health_check(
             matcher: matcher(fields, protocol, version, reader),
             user_agent: USER_AGENT,
         },
-        TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Tls | TargetProtocol::Udp => {
+        _ => {
             for name in ["path", "matcher"] {
                 if let Some(node) = fields.get(name) {
                     reader.problem(
@@ -322,9 +352,7 @@ fn matcher(
         }
         (TargetProtocol::Http | TargetProtocol::Https, _) => StatusMatcher::ok(),
         // Network load balancers are content with redirects.
-        (TargetProtocol::Tcp | TargetProtocol::TcpUdp | TargetProtocol::Tls | TargetProtocol::Udp, _) => {
-            StatusMatcher::range(200, 399)
-        }
+        _ => StatusMatcher::range(200, 399),
     };
     let Some(node) = fields.get("matcher") else { return default };
     let Some(text) = reader.text(node) else { return default };

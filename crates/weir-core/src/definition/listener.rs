@@ -61,7 +61,7 @@ impl<G> ListenerKind<G> {
         }
     }
 
-    /// What clients speak: `http`, `https`, `ssl`, `tcp`, `tcp_udp`, `tls` or `udp`.
+    /// What clients speak: `http`, `https`, `quic`, `ssl`, `tcp`, `tcp_quic`, `tcp_udp`, `tls` or `udp`.
     pub fn protocol(&self) -> &'static str {
         match self {
             Self::Application { tls: Some(_), .. } => "https",
@@ -119,6 +119,14 @@ impl<G> ListenerKind<G> {
                 group: resolve(&classic.group),
             }),
             Self::Network(network) => ListenerKind::Network(network.map_groups(resolve)),
+        }
+    }
+
+    /// The weighted groups that take its flows; only network listeners have any.
+    pub fn flow_groups(&self) -> &[(G, u16)] {
+        match self {
+            Self::Network(network) => &network.forward.groups,
+            Self::Application { .. } | Self::Classic(_) => &[],
         }
     }
 

@@ -24,8 +24,12 @@ pub struct NetworkListener<G> {
 /// What clients of a network listener speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkProtocol {
+    /// QUIC.
+    Quic,
     /// TCP.
     Tcp,
+    /// TCP and QUIC, on one port.
+    TcpQuic,
     /// TCP and UDP, on one port.
     TcpUdp,
     /// TLS over TCP.
@@ -84,7 +88,9 @@ impl NetworkProtocol {
     /// The name in configuration and in AWS's API.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Quic => "quic",
             Self::Tcp => "tcp",
+            Self::TcpQuic => "tcp_quic",
             Self::TcpUdp => "tcp_udp",
             Self::Tls => "tls",
             Self::Udp => "udp",
@@ -94,16 +100,21 @@ impl NetworkProtocol {
     /// Whether connections of TCP come with it.
     pub fn has_tcp(self) -> bool {
         match self {
-            Self::Tcp | Self::TcpUdp | Self::Tls => true,
-            Self::Udp => false,
+            Self::Tcp | Self::TcpQuic | Self::TcpUdp | Self::Tls => true,
+            Self::Quic | Self::Udp => false,
         }
     }
 
     /// Whether datagrams of UDP come with it.
     pub fn has_udp(self) -> bool {
         match self {
-            Self::Udp | Self::TcpUdp => true,
+            Self::Quic | Self::TcpQuic | Self::Udp | Self::TcpUdp => true,
             Self::Tcp | Self::Tls => false,
         }
+    }
+
+    /// Whether its datagrams are those of QUIC.
+    pub fn has_quic(self) -> bool {
+        matches!(self, Self::Quic | Self::TcpQuic)
     }
 }

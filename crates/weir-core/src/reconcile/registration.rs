@@ -117,6 +117,7 @@ fn register(
         since: now,
         cause: cause.into(),
         zone: wanted.zone.map(Into::into),
+        server_id: wanted.server_id,
         health_check_path: wanted.health_check_path.map(Into::into),
         keeps_flows_until: None,
         opinion: Opinion::default(),
@@ -169,6 +170,7 @@ fn keep(
     if record.member.zone.as_deref() != wanted.zone {
         record.member.zone = wanted.zone.map(Into::into);
     }
+    record.member.server_id = wanted.server_id;
     record.member.provenance = wanted.provenance();
     let health = record.member.health;
     if wanted.state == TaskState::Stopping {

@@ -268,7 +268,8 @@ fn a_target_taken_out_of_the_configuration_drains_for_its_delay() {
     let mut control = Control::start();
     let addr = TargetAddr("127.0.0.1:9".parse().unwrap());
     control.define(|group| {
-        group.targets = vec![TargetSelector::Address { addr, weight: Weight::ONE, zone: None }];
+        group.targets =
+            vec![TargetSelector::Address { addr, weight: Weight::ONE, zone: None, server_id: None }];
     });
     control.define(|group| group.targets.clear());
     assert_eq!(control.ports(), [(9, "draining")]);

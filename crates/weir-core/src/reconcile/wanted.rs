@@ -6,6 +6,7 @@ use super::seen::Seen;
 use crate::address::TargetAddr;
 use crate::definition::{TargetGroup, TargetSelector};
 use crate::name::GroupName;
+use crate::quic::ServerId;
 use crate::target::{TargetId, Weight};
 use crate::task::{Provenance, SourceKind, Task, TaskState};
 
@@ -17,6 +18,7 @@ pub(super) struct Wanted<'s> {
     pub(super) weight: Weight,
     pub(super) state: TaskState,
     pub(super) zone: Option<&'s str>,
+    pub(super) server_id: Option<ServerId>,
     pub(super) health_check_path: Option<&'s str>,
     origin: Origin<'s>,
 }
@@ -53,8 +55,9 @@ pub(super) fn wanted<'s>(group: &'s TargetGroup, seen: &'s Seen) -> Vec<Wanted<'
     let mut wanted: Vec<Wanted<'s>> = Vec::new();
     for selector in &group.targets {
         match selector {
-            TargetSelector::Address { addr, weight, zone } => {
-                wanted.push(fixed(group, *addr, *weight, zone.as_deref()));
+            TargetSelector::Address { addr, weight, zone, server_id } => {
+                let place = fixed(group, *addr, *weight, zone.as_deref());
+                wanted.push(Wanted { server_id: *server_id, ..place });
             }
             TargetSelector::Lookup { lookup, weight } => {
                 let found = seen.of_service(SourceKind::Dns, lookup.to_string());
@@ -88,6 +91,7 @@ fn of_task(task: &Task, container_port: Option<u16>, weight: Weight) -> Option<W
         weight: task.labels.weight.unwrap_or(weight),
         state: task.state,
         zone: task.labels.zone.as_deref(),
+        server_id: task.labels.server_id,
         health_check_path: task.labels.health_check_path.as_deref(),
         origin: Origin::Task(task),
     })
@@ -100,6 +104,7 @@ fn fixed<'s>(group: &'s TargetGroup, addr: TargetAddr, weight: Weight, zone: Opt
         weight,
         state: TaskState::Running,
         zone,
+        server_id: None,
         health_check_path: None,
         origin: Origin::Configuration(&group.name),
     }

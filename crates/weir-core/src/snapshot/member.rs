@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::anomaly::Opinion;
 use crate::health::Health;
+use crate::quic::ServerId;
 use crate::target::{Target, Weight};
 use crate::task::Provenance;
 use crate::time::Timestamp;
@@ -23,6 +24,8 @@ pub struct Member {
     pub cause: Arc<str>,
     /// The zone that it is in, where that is known.
     pub zone: Option<Arc<str>>,
+    /// The id by which connection ids of QUIC name it, if they do.
+    pub server_id: Option<ServerId>,
     /// The path of its HTTP probes, where its label asks for one of its own.
     pub health_check_path: Option<Arc<str>>,
     /// Until when it keeps its flows though it is unhealthy, if it does for a while.
@@ -56,6 +59,7 @@ impl PartialEq for Member {
             && self.health == other.health
             && self.cause == other.cause
             && self.zone == other.zone
+            && self.server_id == other.server_id
             && self.health_check_path == other.health_check_path
             && self.keeps_flows_until == other.keeps_flows_until
             && self.opinion == other.opinion

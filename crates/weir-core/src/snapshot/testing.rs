@@ -28,6 +28,7 @@ pub(crate) fn members(ports_and_weights: &[(u16, u16)]) -> Vec<Member> {
                 since: Timestamp::default(),
                 cause: "test".into(),
                 zone: None,
+                server_id: None,
                 health_check_path: None,
                 keeps_flows_until: None,
                 opinion: Opinion::default(),
