@@ -17,7 +17,7 @@ use weir_tests::target::respond;
 use weir_tests::tls::Pair;
 use weir_tests::udp_target::{UdpClient, UdpTarget};
 use weir_tests::yaml::{group_of, network_listener};
-use weir_tests::{DEADLINE, FakeTarget, Weir, free_port, loopback, run};
+use weir_tests::{DEADLINE, FakeTarget, Weir, loopback, quiet_port, run, wait_until};
 
 const NAME: &str = "video.example";
 
@@ -61,6 +61,10 @@ impl World {
     }
 
     fn add(&mut self, id: u64) {
+        self.add_at(loopback(0), id);
+    }
+
+    fn add_at(&mut self, addr: SocketAddr, id: u64) {
         let certificate = self.pair.der.clone().into();
         let key = PrivateKeyDer::from_pem_slice(self.pair.key.as_bytes()).unwrap();
         let crypto = rustls::ServerConfig::builder_with_provider(provider())
@@ -72,7 +76,7 @@ impl World {
         let crypto = QuicServerConfig::try_from(crypto).unwrap();
         let mut settings = EndpointConfig::default();
         settings.cid_generator(move || Box::new(Naming(id)));
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = UdpSocket::bind(addr).unwrap();
         let config = ServerConfig::with_crypto(Arc::new(crypto));
         let server = Endpoint::new(settings, Some(config), socket, Arc::new(TokioRuntime)).unwrap();
         self.servers.push((server.clone(), id));
@@ -149,7 +153,7 @@ async fn ask(connection: &Connection, words: &str) -> u64 {
 #[test]
 fn a_client_that_moves_stays_with_its_server() {
     run(async {
-        let (world, listener) = (World::new(&[1, 2, 3]), loopback(free_port()));
+        let (world, listener) = (World::new(&[1, 2, 3]), loopback(quiet_port()));
         let _weir = Weir::start_healthy(&world.yaml(listener, &[1, 2, 3]));
         let mut servers = BTreeSet::new();
         for _ in 0..12 {
@@ -195,9 +199,31 @@ fn datagrams_of_one_client_that_name_several_servers_go_to_each() {
 
 // Conformance: B2.4
 #[test]
+fn a_connection_keeps_its_flow_when_another_of_its_client_has_ended() {
+    let targets = ["a", "b"].map(UdpTarget::named);
+    let members: Vec<String> = ["server-a", "server-b"]
+        .iter()
+        .zip(&targets)
+        .map(|(id, target)| target.yaml().replace(" }", &format!(", quic_server_id: \"{}\" }}", id_of(id))))
+        .collect();
+    let group = group_of("video", "protocol: quic, health_check: { interval: 300s }", &members.join(", "));
+    let listener = "protocol: quic, udp_idle_timeout: 1s, default_action: { forward: video }";
+    let weir = Weir::start_healthy(&network_listener(&[group], listener));
+    let client = UdpClient::of(weir.listener(0));
+    assert_eq!(client.ask("@#server-a goes silent"), "a");
+    wait_until("the flow of the silent connection has ended", || {
+        assert_eq!(client.ask("@#server-b goes on"), "b");
+        weir.metric("weir_flows_open{") < 1.5
+    });
+    assert_eq!(client.ask("@#server-b still"), "b");
+    assert!((weir.metric("weir_flows_total{") - 2.0).abs() < 0.1, "it is the flow that it was");
+}
+
+// Conformance: B2.4
+#[test]
 fn targets_that_come_and_go_move_no_connection_even_when_its_client_moves() {
     run(async {
-        let (mut world, listener) = (World::new(&[1, 2]), loopback(free_port()));
+        let (mut world, listener) = (World::new(&[1, 2]), loopback(quiet_port()));
         let weir = Weir::start_healthy(&world.yaml(listener, &[1, 2]));
         let mut connections = Vec::new();
         for _ in 0..12 {
@@ -244,10 +270,10 @@ fn a_datagram_that_names_nobody_is_placed_as_one_of_udp() {
 fn tcp_and_quic_are_served_at_one_port() {
     run(async {
         let mut world = World::new(&[]);
-        world.add(1);
-        let port = world.servers[0].0.local_addr().unwrap().port();
+        let port = quiet_port();
+        world.add_at(loopback(port), 1);
         let _tcp = FakeTarget::at(loopback(port), |_, stream| respond(stream, 200, "over TCP"));
-        let listener = loopback(free_port());
+        let listener = loopback(quiet_port());
         let text = world.yaml(listener, &[1]).replace("protocol: quic", "protocol: tcp_quic");
         let weir = Weir::start_healthy(&text);
         assert_eq!(ask(&connect(&world.client(), listener).await, "over QUIC").await, 1);

@@ -142,17 +142,18 @@ impl Flows {
     fn find(&self, table: &Table, peer: Peer, named: Option<ServerId>) -> (Peer, Option<Rc<Datagrams>>) {
         let flows = table.flows.borrow();
         let first = flows.get(&peer);
-        let is_of_another = |id: ServerId| {
-            first.is_some_and(|first| first.server.get().is_some_and(|server| server != id))
-                && self.dispatcher.borrow_mut().has_server(self.listener, id)
-        };
-        match named.filter(|id| is_of_another(*id)) {
-            None => (peer, first.cloned()),
-            Some(id) => {
-                let peer = Peer { beside: Some(id), ..peer };
-                (peer, flows.get(&peer).cloned())
+        let Some(id) = named else { return (peer, first.cloned()) };
+        let beside = Peer { beside: Some(id), ..peer };
+        let is_of_another = match first {
+            Some(first) => {
+                first.server.get().is_some_and(|server| server != id)
+                    && self.dispatcher.borrow_mut().has_server(self.listener, id)
             }
-        }
+            // The other connection has ended before this one.
+            None => flows.contains_key(&beside),
+        };
+        let peer = if is_of_another { beside } else { peer };
+        (peer, flows.get(&peer).cloned())
     }
 
     /// Begins a flow with its first datagram, in place of one whose target refuses it.
