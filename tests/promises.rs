@@ -29,6 +29,7 @@ mod deregistration;
 mod dns_targets;
 mod docker;
 mod docker_compose;
+mod docker_datagrams;
 mod docker_engine_restart;
 mod docker_health;
 mod docker_identity;

@@ -12,7 +12,9 @@ use weir_core::health::{HealthCheck, Probe, Thresholds};
 use weir_core::name::GroupName;
 use weir_core::reconcile::{Event, State, reconcile};
 use weir_core::target::Weight;
-use weir_core::task::{Provenance, SourceKind, Task, TaskId, TaskLabels, TaskPort, TaskSet, TaskState};
+use weir_core::task::{
+    Provenance, SourceKind, Task, TaskId, TaskLabels, TaskPort, TaskSet, TaskState, Transports,
+};
 use weir_core::time::Timestamp;
 
 use crate::load::now;
@@ -124,6 +126,7 @@ fn task(group: usize, number: usize) -> Task {
         project: Some("shop".to_owned()),
         ports: vec![TaskPort {
             container_port: 8080,
+            transports: Transports::TCP,
             addr: TargetAddr(([127, high, middle, low], 8080).into()),
         }],
         labels: TaskLabels::default(),

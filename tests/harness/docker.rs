@@ -13,6 +13,9 @@ pub const HTTP_PORT: u16 = 8080;
 /// The container port that echoes flows.
 pub const TCP_PORT: u16 = 9090;
 
+/// The container port that echoes datagrams, where a task is told to.
+pub const UDP_PORT: u16 = 5353;
+
 /// Containers of one test; removed with their image when dropped.
 #[derive(Debug)]
 pub struct Engine {
@@ -141,16 +144,23 @@ impl Engine {
         docker(&arguments).unwrap_or_else(|error| panic!("docker {}: {error}", what.join(" ")));
     }
 
-    /// Where a container's port is published.
+    /// Where a container's port is published for TCP.
     ///
     /// # Panics
     /// When it is not.
     pub fn addr(&self, container: &str, port: u16) -> SocketAddr {
-        let port = format!("{port}/tcp");
+        self.published(container, &format!("{port}/tcp"))
+    }
+
+    /// Where a container's port is published that is named like `53/udp`.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn published(&self, container: &str, port: &str) -> SocketAddr {
         let name = self.name(container);
         let mut addr = None;
         wait_until("the port is published", || {
-            addr = docker(&["port", &name, &port]).ok().and_then(|text| text.lines().next()?.parse().ok());
+            addr = docker(&["port", &name, port]).ok().and_then(|text| text.lines().next()?.parse().ok());
             addr.is_some()
         });
         addr.expect("the wait is over")

@@ -8,6 +8,7 @@ use weir_core::definition::Definitions;
 use weir_core::label_rules::{self, Labelled, Quarantined, Tasks};
 use weir_core::task::{SourceKind, Task, TaskSet};
 use weir_core::time::Timestamp;
+use weir_core::unfit::Unfit;
 
 /// How long a rule outlives its last task: as long as requests wait for the next one in the group that it forwards to.
 const RULE_LINGER: Duration = Duration::from_secs(10);
@@ -23,6 +24,8 @@ pub(crate) struct Labels {
     departed: Vec<(SourceKind, Arc<Task>, Timestamp)>,
     /// Tasks whose labels are left out.
     quarantined: BTreeSet<Quarantined>,
+    /// Tasks that do not fit groups that select them.
+    unfit: BTreeSet<Unfit>,
 }
 
 impl Labels {
@@ -68,9 +71,12 @@ impl Labels {
     }
 
     /// Takes in which tasks are left out now; whether they are others than before.
-    pub(crate) fn leave_out(&mut self, quarantined: &[Quarantined]) -> bool {
-        let now = quarantined.iter().cloned().collect();
-        std::mem::replace(&mut self.quarantined, now) != self.quarantined
+    pub(crate) fn leave_out(&mut self, quarantined: &[Quarantined], unfit: &[Unfit]) -> bool {
+        let quarantined = quarantined.iter().cloned().collect();
+        let unfit = unfit.iter().cloned().collect();
+        let is_news = self.quarantined != quarantined || self.unfit != unfit;
+        (self.quarantined, self.unfit) = (quarantined, unfit);
+        is_news
     }
 
     /// When [`Labels::forget`] is next worth calling.
@@ -101,7 +107,7 @@ mod tests {
     use weir_core::name::LoadBalancerName;
     use weir_core::pattern::{Case, Pattern};
     use weir_core::rule::{Condition, LabelRule, Priority};
-    use weir_core::task::{Provenance, TaskId, TaskLabels, TaskPort, TaskState};
+    use weir_core::task::{Provenance, TaskId, TaskLabels, TaskPort, TaskState, Transports};
 
     use super::*;
 
@@ -112,7 +118,11 @@ mod tests {
             name: name.into(),
             service: Some("api".into()),
             project: None,
-            ports: vec![TaskPort { container_port: 80, addr: TargetAddr(([127, 0, 0, 1], 1).into()) }],
+            ports: vec![TaskPort {
+                container_port: 80,
+                transports: Transports::TCP,
+                addr: TargetAddr(([127, 0, 0, 1], 1).into()),
+            }],
             labels: TaskLabels {
                 rule: Some(LabelRule {
                     load_balancer: LoadBalancerName::parse("edge").unwrap(),
@@ -154,11 +164,11 @@ mod tests {
         see(&mut labels, &[task("a", "a")], 1);
         let quarantined = labels.add().quarantined;
         assert!(matches!(quarantined[0].error, LabelRuleError::ListenerUnknown { .. }));
-        assert!(labels.leave_out(&quarantined));
-        assert!(!labels.leave_out(&quarantined));
+        assert!(labels.leave_out(&quarantined, &[]));
+        assert!(!labels.leave_out(&quarantined, &[]));
         see(&mut labels, &[], 2);
         assert_eq!(labels.next_due(), None);
-        assert!(labels.leave_out(&[]));
-        assert!(labels.leave_out(&quarantined), "it is news when it comes back");
+        assert!(labels.leave_out(&[], &[]));
+        assert!(labels.leave_out(&quarantined, &[]), "it is news when it comes back");
     }
 }

@@ -15,7 +15,7 @@ pub struct Source {
     pub tasks: usize,
     /// What the source itself could not read.
     pub unreadable: BTreeSet<Mistake>,
-    /// Tasks whose labels fit nowhere.
+    /// Tasks whose labels fit nowhere, or that do not fit a group that selects them.
     pub unfit: BTreeSet<Mistake>,
 }
 

@@ -16,7 +16,7 @@ use crate::name::{GroupName, LoadBalancerName};
 use crate::pattern::{Case, Pattern};
 use crate::rule::{Action, Condition, FixedResponse, Forward, Priority, Rule};
 use crate::target::Weight;
-use crate::task::{SourceKind, Task};
+use crate::task::{SourceKind, Task, Transports};
 
 /// The load balancer that serves them.
 const LOAD_BALANCER: &str = "auto";
@@ -35,7 +35,7 @@ struct Service {
 pub fn definitions(tasks: &[Arc<Task>], bind: ListenAddr) -> Definitions {
     let services: BTreeSet<Service> = tasks
         .iter()
-        .filter(|task| task.labels.enable && !task.ports.is_empty())
+        .filter(|task| task.labels.enable && task.port(None, Transports::TCP).is_some())
         .filter_map(|task| Some(Service { project: task.project.clone(), name: task.service.clone()? }))
         .collect();
     let mut projects: BTreeMap<&str, usize> = BTreeMap::new();
@@ -157,6 +157,7 @@ mod tests {
             project: project.map(Into::into),
             ports: vec![TaskPort {
                 container_port: 80,
+                transports: Transports::TCP,
                 addr: TargetAddr("127.0.0.1:32768".parse().unwrap()),
             }],
             labels: TaskLabels::default(),

@@ -29,7 +29,7 @@ use crate::name::{GroupName, LoadBalancerName};
 use crate::quic::ServerId;
 use crate::sticky::Stickiness;
 use crate::target::Weight;
-use crate::task::{SourceKind, Task};
+use crate::task::{SourceKind, Task, Transports};
 use crate::thresholds::Thresholds;
 use crate::tls::{NamedFile, TargetTls};
 
@@ -165,6 +165,15 @@ impl TargetProtocol {
         match self {
             Self::Quic | Self::TcpQuic | Self::TcpUdp | Self::Udp => true,
             Self::Http | Self::Https | Self::Tcp | Self::Tls => false,
+        }
+    }
+
+    /// What ports of targets must take.
+    pub fn transports(self) -> Transports {
+        match self {
+            Self::Http | Self::Https | Self::Tcp | Self::Tls => Transports::TCP,
+            Self::Quic | Self::Udp => Transports::UDP,
+            Self::TcpQuic | Self::TcpUdp => Transports::BOTH,
         }
     }
 

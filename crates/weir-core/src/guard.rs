@@ -162,7 +162,7 @@ fn missing(before: &[Arc<Task>], after: &[Arc<Task>]) -> Vec<Arc<Task>> {
 mod tests {
     use super::*;
     use crate::address::TargetAddr;
-    use crate::task::{Provenance, TaskLabels, TaskPort, TaskState};
+    use crate::task::{Provenance, TaskLabels, TaskPort, TaskState, Transports};
 
     const CONFIRMATION: Duration = Duration::from_secs(10);
 
@@ -178,7 +178,7 @@ mod tests {
                 name: addr.to_string(),
                 service: None,
                 project: None,
-                ports: vec![TaskPort { container_port: *port, addr }],
+                ports: vec![TaskPort { container_port: *port, transports: Transports::BOTH, addr }],
                 labels: TaskLabels::default(),
                 state: TaskState::Running,
                 provenance: Arc::new(Provenance { source: "file", origin: String::new() }),

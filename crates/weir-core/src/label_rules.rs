@@ -11,7 +11,7 @@ use crate::automatic;
 use crate::definition::{Definitions, ListenerKind};
 use crate::name::GroupName;
 use crate::rule::{Action, Forward, LabelRule, Priority, Rule};
-use crate::task::{Provenance, SourceKind, Task, TaskState};
+use crate::task::{Provenance, SourceKind, Task, TaskState, Transports};
 
 /// What each source sees.
 pub type Tasks = BTreeMap<SourceKind, Vec<Arc<Task>>>;
@@ -160,7 +160,7 @@ impl Additions<'_> {
     /// Adds what one task asks for; the group that its labels put it into, if any.
     fn admit(&mut self, source: SourceKind, task: &Task) -> Result<Option<GroupName>, LabelRuleError> {
         let rule = task.labels.rule.as_ref().expect("only tasks with a rule are asked");
-        if task.port(None).is_none() {
+        if task.port(None, Transports::TCP).is_none() {
             return Err(LabelRuleError::PortUnpublished);
         }
         let (load_balancer, listener) = self.listener(rule)?;

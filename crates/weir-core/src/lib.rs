@@ -47,4 +47,5 @@ pub mod task;
 pub mod thresholds;
 pub mod time;
 pub mod tls;
+pub mod unfit;
 pub mod url;

@@ -113,11 +113,22 @@ pub enum TaskState {
     Stopping,
 }
 
+/// What a port takes, or a group needs of one. At least one is true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Transports {
+    /// Connections of TCP.
+    pub tcp: bool,
+    /// Datagrams of UDP.
+    pub udp: bool,
+}
+
 /// One published port of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TaskPort {
     /// The port inside the container; for a source without containers, the target's own port.
     pub container_port: u16,
+    /// What it takes; both where its source knows only an address.
+    pub transports: Transports,
     /// Where that port is reached from here.
     pub addr: TargetAddr,
 }
@@ -133,7 +144,7 @@ pub struct Task {
     pub service: Option<String>,
     /// The Compose project or Swarm stack.
     pub project: Option<String>,
-    /// Published TCP ports, sorted by container port.
+    /// Published ports, sorted by container port.
     pub ports: Vec<TaskPort>,
     /// What its `weir.*` labels ask for.
     pub labels: TaskLabels,
@@ -187,12 +198,45 @@ impl Task {
         self.labels.enable && self.labels.target_group.as_ref() == Some(group)
     }
 
-    /// The port that serves traffic: the one asked for, else the label's, else the only or lowest one.
-    pub fn port(&self, wanted: Option<u16>) -> Option<&TaskPort> {
+    /// The port that serves traffic: the one asked for, else the label's, else the only or lowest one, of those that take
+    /// everything that is `needed`.
+    pub fn port(&self, wanted: Option<u16>, needed: Transports) -> Option<&TaskPort> {
+        let mut fitting = self.ports.iter().filter(|port| port.transports.include(needed));
         match wanted.or(self.labels.port) {
-            Some(port) => self.ports.iter().find(|p| p.container_port == port),
-            None => self.ports.first(),
+            Some(port) => fitting.find(|p| p.container_port == port),
+            None => fitting.next(),
         }
+    }
+}
+
+impl Transports {
+    /// TCP and UDP, at one port.
+    pub const BOTH: Self = Self { tcp: true, udp: true };
+    /// TCP alone.
+    pub const TCP: Self = Self { tcp: true, udp: false };
+    /// UDP alone.
+    pub const UDP: Self = Self { tcp: false, udp: true };
+
+    /// Whether these are `needed` ones, and maybe more.
+    pub fn include(self, needed: Self) -> bool {
+        (self.tcp || !needed.tcp) && (self.udp || !needed.udp)
+    }
+
+    /// What takes one of two takes.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { tcp: self.tcp || other.tcp, udp: self.udp || other.udp }
+    }
+}
+
+/// `tcp`, `udp`, `tcp+udp`: also how weir writes down a port for itself.
+impl fmt::Display for Transports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.tcp, self.udp) {
+            (true, true) => "tcp+udp",
+            (_, true) => "udp",
+            (_, false) => "tcp",
+        })
     }
 }
 

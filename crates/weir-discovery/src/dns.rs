@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use weir_core::address::TargetAddr;
 use weir_core::lookup::{Lookup, Record};
 use weir_core::target::Weight;
-use weir_core::task::{Provenance, SourceKind, Task, TaskLabels, TaskPort, TaskState};
+use weir_core::task::{Provenance, SourceKind, Task, TaskLabels, TaskPort, TaskState, Transports};
 
 use crate::Report;
 use crate::elements::Mistake;
@@ -287,7 +287,11 @@ fn task(lookup: &Lookup, addr: SocketAddr, name: String, weight: Option<Weight>)
         name,
         service: Some(lookup.to_string()),
         project: None,
-        ports: vec![TaskPort { container_port: addr.port(), addr: TargetAddr(addr) }],
+        ports: vec![TaskPort {
+            container_port: addr.port(),
+            transports: Transports::BOTH,
+            addr: TargetAddr(addr),
+        }],
         labels: TaskLabels { weight, ..TaskLabels::default() },
         state: TaskState::Running,
         provenance: Arc::new(Provenance { source: SourceKind::Dns.as_str(), origin: lookup.to_string() }),

@@ -8,11 +8,12 @@
 //! in labels that begin with `__meta_weir_`.
 
 use std::collections::BTreeMap;
+use std::iter::repeat;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weir_core::address::TargetAddr;
-use weir_core::task::{Provenance, SourceKind, Task, TaskId, TaskPort, TaskState};
+use weir_core::task::{Provenance, SourceKind, Task, TaskId, TaskPort, TaskState, Transports};
 
 use crate::labels;
 
@@ -21,6 +22,7 @@ const META_CONTAINER_PORTS: &str = "__meta_weir_container_ports";
 const META_GENERATION: &str = "__meta_weir_generation";
 const META_NAME: &str = "__meta_weir_name";
 const META_ORIGIN: &str = "__meta_weir_origin";
+const META_TRANSPORTS: &str = "__meta_weir_transports";
 
 /// Most targets of one document.
 pub(crate) const TARGETS_MAX: usize = 10_000;
@@ -48,6 +50,9 @@ impl Element {
         label("id", task.id.as_ref().map(|id| &*id.id));
         label(META_GENERATION, task.id.as_ref().map(|id| &*id.generation));
         label(META_CONTAINER_PORTS, Some(&ports.join(" ")));
+        // Apart from the numbers, which weirs of before read too.
+        let transports: Vec<String> = task.ports.iter().map(|port| port.transports.to_string()).collect();
+        label(META_TRANSPORTS, Some(&transports.join(" ")));
         label(META_NAME, Some(&task.name));
         label(META_ORIGIN, Some(&task.provenance.origin));
         Self { targets: task.ports.iter().map(|port| port.addr.0.to_string()).collect(), labels }
@@ -153,7 +158,10 @@ impl Document<'_> {
         let addrs = element.targets.iter().map(|target| addr(target)).collect::<Result<Vec<_>, _>>()?;
         let Some(container_ports) = container_ports else {
             let of_target = |(target, addr): (&String, TargetAddr)| {
-                task(target, vec![TaskPort { container_port: addr.0.port(), addr }])
+                task(
+                    target,
+                    vec![TaskPort { container_port: addr.0.port(), transports: Transports::BOTH, addr }],
+                )
             };
             return Ok(element.targets.iter().zip(addrs).map(of_target).collect());
         };
@@ -162,10 +170,18 @@ impl Document<'_> {
         let numbers = numbers.ok_or_else(|| {
             format!("has {} targets, and `{META_CONTAINER_PORTS}` is {container_ports:?}", addrs.len())
         })?;
-        let of_port = |(container_port, addr)| TaskPort { container_port, addr };
-        let ports = numbers.into_iter().zip(addrs).map(of_port).collect();
+        // Weirs of before did not say.
+        let transports = label(META_TRANSPORTS).unwrap_or_default();
+        let transports = transports.split_whitespace().map(transports_of).chain(repeat(Transports::BOTH));
+        let of_port = |((container_port, addr), transports)| TaskPort { container_port, transports, addr };
+        let ports = numbers.into_iter().zip(addrs).zip(transports).map(of_port).collect();
         Ok(vec![task(&element.targets.join(" "), ports)])
     }
+}
+
+fn transports_of(text: &str) -> Transports {
+    let known = [Transports::TCP, Transports::UDP].into_iter().find(|known| known.to_string() == text);
+    known.unwrap_or(Transports::BOTH)
 }
 
 fn count(elements: &[Element]) -> usize {
@@ -245,8 +261,9 @@ mod tests {
 
     #[test]
     fn a_written_task_is_read_as_it_was() {
-        let port = |container_port, port| TaskPort {
+        let port = |container_port, transports, port| TaskPort {
             container_port,
+            transports,
             addr: TargetAddr(([127, 0, 0, 1], port).into()),
         };
         let labels = [
@@ -267,14 +284,22 @@ mod tests {
             name: "web-1".to_owned(),
             service: Some("web".to_owned()),
             project: Some("shop".to_owned()),
-            ports: vec![port(80, 32768), port(90, 32769)],
+            ports: vec![
+                port(53, Transports::UDP, 32767),
+                port(80, Transports::TCP, 32768),
+                port(90, Transports::BOTH, 32769),
+            ],
             labels: labels::read(&labels).unwrap().task,
             state: TaskState::Running,
             provenance: Arc::new(Provenance { source: "file", origin: "container web-1".to_owned() }),
             cause: "written".to_owned(),
         };
-        let lone =
-            Task { id: None, ports: vec![port(80, 80)], labels: TaskLabels::default(), ..task.clone() };
+        let lone = Task {
+            id: None,
+            ports: vec![port(80, Transports::BOTH, 80)],
+            labels: TaskLabels::default(),
+            ..task.clone()
+        };
         let text = serde_json::to_vec(&[Element::of(&task), Element::of(&lone)]).unwrap();
         let read = DOCUMENT.read(&from_json(&text).unwrap()).unwrap();
         assert_eq!((read.tasks, read.mistakes), (vec![task, lone], vec![]));

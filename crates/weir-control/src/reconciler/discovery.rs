@@ -9,6 +9,7 @@ use weir_core::guard::Judgement;
 use weir_core::label_rules::{Labelled, Quarantined};
 use weir_core::reconcile::Event;
 use weir_core::task::{SourceKind, TaskSet};
+use weir_core::unfit::{Unfit, unfit};
 use weir_discovery::{Mistake, Report};
 use weir_telemetry::names;
 
@@ -165,6 +166,7 @@ impl Reconciler {
             self.labels.write(automatic::definitions(&self.labels.lingering(), *bind));
         }
         let Labelled { definitions, tasks, quarantined } = self.labels.add();
+        let unfit = unfit(&definitions, &tasks);
         // Tasks first: of a service whose last task is gone, the target goes before the group that labels made for it.
         for (source, tasks) in tasks {
             self.reconcile(Event::Tasks(TaskSet { source, tasks }));
@@ -173,17 +175,20 @@ impl Reconciler {
             self.handle.chaos.keep(|name| definitions.target_groups.iter().any(|group| group.name == *name));
             self.reconcile(Event::Definitions(definitions));
         }
-        self.leave_out_unfit(quarantined);
+        self.leave_out_unfit(quarantined, unfit);
     }
 
-    /// Tasks whose labels fit nowhere, of all sources.
-    fn leave_out_unfit(&mut self, quarantined: Vec<Quarantined>) {
-        if !self.labels.leave_out(&quarantined) {
+    /// Tasks whose labels fit nowhere, or that do not fit where they are selected, of all sources.
+    fn leave_out_unfit(&mut self, quarantined: Vec<Quarantined>, unfit: Vec<Unfit>) {
+        if !self.labels.leave_out(&quarantined, &unfit) {
             return;
         }
+        let of_label = |Quarantined { source, owner, error }: Quarantined| (source, owner, error.to_string());
+        let of_group = |Unfit { source, owner, error }: Unfit| (source, owner, error.to_string());
+        let all = quarantined.into_iter().map(of_label).chain(unfit.into_iter().map(of_group));
         let mut unfit: BTreeMap<SourceKind, BTreeSet<Mistake>> = BTreeMap::new();
-        for Quarantined { source, owner, error } in quarantined {
-            unfit.entry(source).or_default().insert(Mistake { owner, problem: error.to_string() });
+        for (source, owner, problem) in all {
+            unfit.entry(source).or_default().insert(Mistake { owner, problem });
         }
         for source in self.handle.sources.all().into_keys() {
             let mistakes = unfit.remove(&source).unwrap_or_default();

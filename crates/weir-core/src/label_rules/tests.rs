@@ -8,7 +8,7 @@ use crate::pattern::{Case, Pattern};
 use crate::rule::{Condition, FixedResponse};
 use crate::snapshot::testing::settings;
 use crate::target::Weight;
-use crate::task::{TaskId, TaskLabels, TaskPort};
+use crate::task::{TaskId, TaskLabels, TaskPort, Transports};
 
 fn path(path: &str) -> Condition {
     Condition::PathPattern(vec![Pattern::parse(path, Case::Sensitive).unwrap()])
@@ -71,7 +71,11 @@ fn task(service: &str, started: u8, priority: u16, pattern: &str) -> Task {
         name: id.clone(),
         service: Some(service.into()),
         project: Some("shop".into()),
-        ports: vec![TaskPort { container_port: 80, addr: TargetAddr(([127, 0, 0, 1], 32768).into()) }],
+        ports: vec![TaskPort {
+            container_port: 80,
+            transports: Transports::TCP,
+            addr: TargetAddr(([127, 0, 0, 1], 32768).into()),
+        }],
         labels: TaskLabels {
             rule: Some(LabelRule {
                 load_balancer: LoadBalancerName::parse("edge").unwrap(),

@@ -11,7 +11,7 @@ use crate::definition::{
 use crate::rule::Forward;
 use crate::snapshot::testing::settings;
 use crate::target::Weight;
-use crate::task::{Provenance, SourceKind, Task, TaskId, TaskLabels, TaskPort, TaskState};
+use crate::task::{Provenance, SourceKind, Task, TaskId, TaskLabels, TaskPort, TaskState, Transports};
 
 const SICK: Verdict = Err(UnhealthyReason::Timeout);
 
@@ -111,7 +111,11 @@ pub(super) fn task(id: &str, generation: &str, port: u16) -> Task {
         name: format!("shop-{id}"),
         service: Some("api".into()),
         project: Some("shop".into()),
-        ports: vec![TaskPort { container_port: 8080, addr: TargetAddr(([127, 0, 0, 1], port).into()) }],
+        ports: vec![TaskPort {
+            container_port: 8080,
+            transports: Transports::TCP,
+            addr: TargetAddr(([127, 0, 0, 1], port).into()),
+        }],
         labels: TaskLabels::default(),
         state: TaskState::Running,
         provenance: Arc::new(Provenance { source: "docker", origin: format!("container shop-{id}") }),

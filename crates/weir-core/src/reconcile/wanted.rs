@@ -8,7 +8,7 @@ use crate::definition::{TargetGroup, TargetSelector};
 use crate::name::GroupName;
 use crate::quic::ServerId;
 use crate::target::{TargetId, Weight};
-use crate::task::{Provenance, SourceKind, Task, TaskState};
+use crate::task::{Provenance, SourceKind, Task, TaskState, Transports};
 
 /// A target that a group should have.
 #[derive(Clone, Debug)]
@@ -52,6 +52,7 @@ impl Wanted<'_> {
 
 /// Every target that `group` should have, in the order of its selectors. Of two with one identity the first counts.
 pub(super) fn wanted<'s>(group: &'s TargetGroup, seen: &'s Seen) -> Vec<Wanted<'s>> {
+    let needed = group.protocol.transports();
     let mut wanted: Vec<Wanted<'s>> = Vec::new();
     for selector in &group.targets {
         match selector {
@@ -61,15 +62,15 @@ pub(super) fn wanted<'s>(group: &'s TargetGroup, seen: &'s Seen) -> Vec<Wanted<'
             }
             TargetSelector::Lookup { lookup, weight } => {
                 let found = seen.of_service(SourceKind::Dns, lookup.to_string());
-                wanted.extend(found.filter_map(|task| of_task(task, None, *weight)));
+                wanted.extend(found.filter_map(|task| of_task(task, None, *weight, needed)));
             }
             TargetSelector::Tasks(selector) => wanted.extend(
                 seen.selected(selector)
-                    .filter_map(|task| of_task(task, selector.container_port, selector.weight)),
+                    .filter_map(|task| of_task(task, selector.container_port, selector.weight, needed)),
             ),
         }
     }
-    wanted.extend(seen.labelled(&group.name).filter_map(|task| of_task(task, None, Weight::ONE)));
+    wanted.extend(seen.labelled(&group.name).filter_map(|task| of_task(task, None, Weight::ONE, needed)));
     wanted
 }
 
@@ -78,9 +79,14 @@ pub(super) fn concerns(group: &TargetGroup, source: SourceKind, task: &Task) -> 
     task.names(&group.name) || group.selects(source, task)
 }
 
-/// The target that a task becomes; `None` while the port is not published.
-fn of_task(task: &Task, container_port: Option<u16>, weight: Weight) -> Option<Wanted<'_>> {
-    let port = task.port(container_port)?;
+/// The target that a task becomes; `None` while no port that takes what is `needed` is published.
+fn of_task(
+    task: &Task,
+    container_port: Option<u16>,
+    weight: Weight,
+    needed: Transports,
+) -> Option<Wanted<'_>> {
+    let port = task.port(container_port, needed)?;
     let id = match &task.id {
         Some(id) => TargetId::Task { task: id.clone(), container_port: port.container_port },
         None => TargetId::Address(port.addr),

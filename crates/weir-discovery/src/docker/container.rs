@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bollard::models::{ContainerInspectResponse, ContainerState, Health, HealthStatusEnum, PortBinding};
 use weir_core::address::TargetAddr;
-use weir_core::task::{Provenance, Task, TaskId, TaskPort, TaskState};
+use weir_core::task::{Provenance, Task, TaskId, TaskPort, TaskState, Transports};
 
 use crate::labels::{self, LabelError};
 
@@ -136,39 +136,53 @@ fn failure(health: &Health) -> String {
     text
 }
 
-/// Where a container's TCP ports are reached from here.
+/// Where a container's ports are reached from here. One that is published for both transports at one address is one port.
 fn ports(inspected: &ContainerInspectResponse, host: IpAddr, asked: Option<u16>) -> Vec<TaskPort> {
+    let mut found = Found::new();
     let published = inspected.network_settings.as_ref().and_then(|settings| settings.ports.as_ref());
-    let mut ports: Vec<TaskPort> = published
-        .into_iter()
-        .flatten()
-        .filter_map(|(name, bindings)| {
-            let container_port = tcp_port(name)?;
-            let addr = bindings
-                .iter()
-                .flatten()
-                .filter_map(|binding| reached_at(binding, host))
-                .min_by_key(preference)?;
-            Some(TaskPort { container_port, addr: TargetAddr(addr) })
-        })
-        .collect();
+    for (name, bindings) in published.into_iter().flatten() {
+        let Some((port, transports)) = port_of(name) else { continue };
+        let reached = bindings.iter().flatten().filter_map(|binding| reached_at(binding, host));
+        if let Some(addr) = reached.min_by_key(preference) {
+            add(&mut found, port, addr, transports);
+        }
+    }
     let network_mode = inspected.host_config.as_ref().and_then(|config| config.network_mode.as_deref());
-    if ports.is_empty() && network_mode == Some("host") {
+    if found.is_empty() && network_mode == Some("host") {
         // The container has the host's network: its ports are the host's own.
         let exposed = inspected.config.iter().flat_map(|config| config.exposed_ports.iter().flatten());
-        let own = exposed.filter_map(|name| tcp_port(name)).chain(asked);
-        ports = own
-            .map(|port| TaskPort { container_port: port, addr: TargetAddr((host, port).into()) })
-            .collect();
+        let mut own: Vec<_> = exposed.filter_map(|name| port_of(name)).collect();
+        // What the image does not say of a port that is named, the group says that takes it.
+        own.extend(
+            asked
+                .filter(|asked| own.iter().all(|(port, _)| port != asked))
+                .map(|port| (port, Transports::BOTH)),
+        );
+        for (port, transports) in own {
+            add(&mut found, port, (host, port).into(), transports);
+        }
     }
-    ports.sort_unstable();
-    ports.dedup();
-    ports
+    let port = |((container_port, addr), transports)| TaskPort { container_port, transports, addr };
+    found.into_iter().map(port).collect()
 }
 
-/// The port of a name like `8080/tcp`.
-fn tcp_port(name: &str) -> Option<u16> {
-    name.strip_suffix("/tcp")?.parse().ok()
+/// Container ports, where each is reached, and what it takes there.
+type Found = BTreeMap<(u16, TargetAddr), Transports>;
+
+fn add(found: &mut Found, port: u16, addr: std::net::SocketAddr, transports: Transports) {
+    let known = found.entry((port, TargetAddr(addr))).or_insert(transports);
+    *known = known.and(transports);
+}
+
+/// The port of a name like `8080/tcp` or `53/udp`.
+fn port_of(name: &str) -> Option<(u16, Transports)> {
+    let (port, transport) = name.split_once('/')?;
+    let transports = match transport {
+        "tcp" => Transports::TCP,
+        "udp" => Transports::UDP,
+        _ => return None,
+    };
+    Some((port.parse().ok()?, transports))
 }
 
 /// Where a binding is reached: a binding to all addresses at the engine's host.
@@ -259,15 +273,19 @@ mod tests {
         let inspected: ContainerInspectResponse = serde_json::from_str(&document).unwrap();
         let container = Container::read(&inspected, "127.0.0.1".parse().unwrap(), "start").unwrap();
         let ports = container.task.unwrap().ports;
-        ports.iter().map(|port| format!("{} at {}", port.container_port, port.addr)).collect()
+        ports
+            .iter()
+            .map(|port| format!("{}/{} at {}", port.container_port, port.transports, port.addr))
+            .collect()
     }
 
     #[test]
     fn a_container_in_the_host_s_network_is_reached_at_the_ports_that_it_exposes_or_names() {
-        assert_eq!(ports_of("", "host", ""), ["9000 at 127.0.0.1:9000"]);
-        let named = ["8080 at 127.0.0.1:8080", "9000 at 127.0.0.1:9000"];
+        let exposed = ["53/udp at 127.0.0.1:53", "9000/tcp at 127.0.0.1:9000"];
+        assert_eq!(ports_of("", "host", ""), exposed);
+        let named = [exposed[0], "8080/tcp+udp at 127.0.0.1:8080", exposed[1]];
         assert_eq!(ports_of(r#""weir.port": "8080""#, "host", ""), named);
-        assert_eq!(ports_of(r#""weir.port": "9000""#, "host", ""), ["9000 at 127.0.0.1:9000"]);
+        assert_eq!(ports_of(r#""weir.port": "9000""#, "host", ""), exposed);
     }
 
     #[test]
@@ -275,9 +293,21 @@ mod tests {
         let published = r#""9000/tcp": [ { "HostIp": "0.0.0.0", "HostPort": "32768" },
                                          { "HostIp": "::", "HostPort": "32768" } ], "8080/tcp": null"#;
         for network in ["bridge", "shop_default"] {
-            assert_eq!(ports_of("", network, published), ["9000 at 127.0.0.1:32768"]);
+            assert_eq!(ports_of("", network, published), ["9000/tcp at 127.0.0.1:32768"]);
             assert_eq!(ports_of("", network, ""), [""; 0]);
         }
+    }
+
+    #[test]
+    fn a_port_that_is_published_for_both_transports_is_one_where_it_is_at_one_address() {
+        let published = |tcp: u16, udp: u16| {
+            format!(
+                r#""53/tcp": [{{ "HostPort": "{tcp}" }}], "53/udp": [{{ "HostPort": "{udp}" }}], "9/sctp": null"#
+            )
+        };
+        assert_eq!(ports_of("", "bridge", &published(5300, 5300)), ["53/tcp+udp at 127.0.0.1:5300"]);
+        let apart = ["53/tcp at 127.0.0.1:5300", "53/udp at 127.0.0.1:5301"];
+        assert_eq!(ports_of("", "bridge", &published(5300, 5301)), apart);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 use weir_core::address::TargetAddr;
-use weir_core::task::{Provenance, SourceKind, Task, TaskId, TaskPort, TaskState};
+use weir_core::task::{Provenance, SourceKind, Task, TaskId, TaskPort, TaskState, Transports};
 
 use super::api::Api;
 use super::{Answer, Asker};
@@ -108,7 +108,11 @@ impl Instance {
             name: self.instance_id.clone(),
             service: Some(read.service.unwrap_or_else(|| service.to_owned())),
             project: read.project.or_else(|| attribute("ECS_CLUSTER_NAME").cloned()),
-            ports: vec![TaskPort { container_port: number, addr: TargetAddr(addr) }],
+            ports: vec![TaskPort {
+                container_port: number,
+                transports: Transports::BOTH,
+                addr: TargetAddr(addr),
+            }],
             labels: read.task,
             state: TaskState::Running,
             provenance: Arc::new(Provenance {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use weir_core::address::TargetAddr;
-use weir_core::task::TaskPort;
+use weir_core::task::{TaskPort, Transports};
 
 /// Most ports of one container: ECS allows 100 mappings, each of which may be a range.
 pub(super) const PORTS_MAX: usize = 1_000;
@@ -91,6 +91,7 @@ pub(super) fn ports(bindings: &[Binding], address: IpAddr) -> Result<Vec<TaskPor
     }
     let port = |(container_port, host_port)| TaskPort {
         container_port,
+        transports: Transports::TCP,
         addr: TargetAddr(SocketAddr::new(address, host_port)),
     };
     Ok(by_container_port.into_iter().map(port).collect())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_core::address::TargetAddr;
-use weir_core::task::{Provenance, Task, TaskId, TaskLabels, TaskPort};
+use weir_core::task::{Provenance, Task, TaskId, TaskLabels, TaskPort, Transports};
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn task(id: &str, state: TaskState) -> Arc<Task> {
         name: id.to_owned(),
         service: Some("web".to_owned()),
         project: None,
-        ports: vec![TaskPort { container_port: 80, addr }],
+        ports: vec![TaskPort { container_port: 80, transports: Transports::UDP, addr }],
         labels: TaskLabels::default(),
         state,
         provenance: Arc::new(Provenance { source: "docker", origin: format!("container {id}") }),

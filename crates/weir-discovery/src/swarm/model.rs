@@ -9,7 +9,7 @@ use bollard::models::{
     EndpointPortConfigPublishModeEnum as PublishMode, Node, Service, Task as Document, TaskState as Doing,
 };
 use weir_core::address::TargetAddr;
-use weir_core::task::{Provenance, SourceKind, Task, TaskId, TaskPort, TaskState};
+use weir_core::task::{Provenance, SourceKind, Task, TaskId, TaskPort, TaskState, Transports};
 
 use crate::docker::{STACK, in_stack};
 use crate::elements::Mistake;
@@ -108,6 +108,7 @@ impl Model {
         let (node_name, address) = self.reached_at(node)?;
         let reach = |(container_port, port)| TaskPort {
             container_port,
+            transports: Transports::TCP,
             addr: TargetAddr(SocketAddr::new(address, port)),
         };
         let short = id.get(..12).unwrap_or(id);

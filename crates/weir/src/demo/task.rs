@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_local;
 use tokio_tungstenite::accept_async;
@@ -53,6 +53,9 @@ pub(crate) struct Options {
     /// Where it echoes flows, and WebSockets.
     #[arg(long)]
     tcp: SocketAddr,
+    /// Where it echoes datagrams, if it does.
+    #[arg(long)]
+    udp: Option<SocketAddr>,
     /// Exit at the first signal, whatever is under way.
     #[arg(long)]
     exit_at_once: bool,
@@ -80,6 +83,9 @@ async fn work(options: Options) -> anyhow::Result<()> {
     let (drain_sender, drain) = Drain::new();
     let worker = Worker::new(Clock::start(), Publications::new().1, drain, ConnectionLimit::new(10_000));
     let answer: Arc<str> = format!("{} {}", options.service, options.name).into();
+    if let Some(udp) = options.udp {
+        spawn_local(echo_datagrams(UdpSocket::bind(udp).await?, answer.clone()));
+    }
     let http_server = worker.clone();
     let text = Rc::new(Text(answer.clone()));
     let limit = worker.limit.clone();
@@ -159,6 +165,17 @@ async fn echo_messages(stream: TcpStream, answer: &str) -> Result<(), tungstenit
         }
     }
     Ok(())
+}
+
+/// Each datagram after the task's service and name.
+async fn echo_datagrams(socket: UdpSocket, answer: Arc<str>) {
+    let mut bytes = [0; 2048];
+    loop {
+        // A client that has gone is no reason to stop.
+        if let Ok((count, client)) = socket.recv_from(&mut bytes).await {
+            let _ = socket.send_to(&[answer.as_bytes(), b" ", &bytes[..count]].concat(), client).await;
+        }
+    }
 }
 
 async fn echo(mut stream: TcpStream, answer: &str) -> std::io::Result<()> {
