@@ -5,7 +5,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use bytes::{Buf, Bytes};
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{
     ClientConfig, Connection, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, ServerConfig,
     TokioRuntime,
@@ -20,6 +21,12 @@ use weir_tests::yaml::{group_of, network_listener};
 use weir_tests::{DEADLINE, FakeTarget, Weir, loopback, quiet_port, run, wait_until};
 
 const NAME: &str = "video.example";
+
+/// What a client and a server agree to speak, where it is not HTTP/3.
+const WORDS: &[u8] = b"words";
+
+/// HTTP/3, by RFC 9114.
+const HTTP3: &[u8] = b"h3";
 
 /// Connection ids as servers behind a load balancer make them: a byte of configuration, the server's id, a nonce.
 #[derive(Debug)]
@@ -67,12 +74,13 @@ impl World {
     fn add_at(&mut self, addr: SocketAddr, id: u64) {
         let certificate = self.pair.der.clone().into();
         let key = PrivateKeyDer::from_pem_slice(self.pair.key.as_bytes()).unwrap();
-        let crypto = rustls::ServerConfig::builder_with_provider(provider())
+        let mut crypto = rustls::ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![certificate], key)
             .unwrap();
+        crypto.alpn_protocols = vec![WORDS.into(), HTTP3.into()];
         let crypto = QuicServerConfig::try_from(crypto).unwrap();
         let mut settings = EndpointConfig::default();
         settings.cid_generator(move || Box::new(Naming(id)));
@@ -84,6 +92,11 @@ impl World {
             while let Some(incoming) = server.accept().await {
                 tokio::spawn(async move {
                     let Ok(connection) = incoming.await else { return };
+                    let agreed =
+                        connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+                    if agreed.is_some_and(|agreed| agreed.protocol.as_deref() == Some(HTTP3)) {
+                        return serve_http3(connection, id).await;
+                    }
                     while let Ok((mut answer, mut question)) = connection.accept_bi().await {
                         let said = question.read_to_end(1000).await.unwrap_or_default();
                         let text = format!("{id} heard {}", String::from_utf8_lossy(&said));
@@ -112,17 +125,36 @@ impl World {
     }
 
     fn client(&self) -> Endpoint {
+        self.client_of(WORDS)
+    }
+
+    /// A client that speaks `protocol`.
+    fn client_of(&self, protocol: &[u8]) -> Endpoint {
         let mut roots = RootCertStore::empty();
         roots.add(self.pair.der.clone().into()).unwrap();
-        let crypto = rustls::ClientConfig::builder_with_provider(provider())
+        let mut crypto = rustls::ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
+        crypto.alpn_protocols = vec![protocol.into()];
         let mut client = Endpoint::client(loopback(0)).unwrap();
         let crypto = QuicClientConfig::try_from(crypto).unwrap();
         client.set_default_client_config(ClientConfig::new(Arc::new(crypto)));
         client
+    }
+}
+
+/// Answers every request with the server's name and the path.
+async fn serve_http3(connection: Connection, id: u64) {
+    let connection = h3_quinn::Connection::new(connection);
+    let Ok(mut connection) = h3::server::Connection::<_, Bytes>::new(connection).await else { return };
+    while let Ok(Some(request)) = connection.accept().await {
+        let Ok((request, mut stream)) = request.resolve_request().await else { return };
+        let body = format!("{id} heard {}", request.uri().path());
+        let _ = stream.send_response(http::Response::new(())).await;
+        let _ = stream.send_data(body.into()).await;
+        let _ = stream.finish().await;
     }
 }
 
@@ -166,6 +198,38 @@ fn a_client_that_moves_stays_with_its_server() {
             servers.insert(server);
         }
         assert_eq!(servers.len(), 3, "connections are spread");
+    });
+}
+
+// Conformance: B1.2, B2.4
+#[test]
+fn http3_passes_through_and_goes_on_when_its_client_moves() {
+    run(async {
+        let (world, listener) = (World::new(&[1, 2, 3]), loopback(quiet_port()));
+        let _weir = Weir::start_healthy(&world.yaml(listener, &[1, 2, 3]));
+        let client = world.client_of(HTTP3);
+        let connection = h3_quinn::Connection::new(connect(&client, listener).await);
+        let (mut driver, mut requests) = h3::client::new(connection).await.unwrap();
+        tokio::spawn(async move { driver.wait_idle().await });
+        let mut get = async |path: &str| {
+            let asked = async {
+                let request = http::Request::get(format!("https://{NAME}{path}")).body(()).unwrap();
+                let mut stream = requests.send_request(request).await.unwrap();
+                stream.finish().await.unwrap();
+                let status = stream.recv_response().await.unwrap().status();
+                let mut body = Vec::new();
+                while let Some(data) = stream.recv_data().await.unwrap() {
+                    body.extend_from_slice(data.chunk());
+                }
+                (status.as_u16(), String::from_utf8(body).unwrap())
+            };
+            tokio::time::timeout(DEADLINE, asked).await.expect("a response comes in time")
+        };
+        let (status, first) = get("/film").await;
+        let (server, path) = first.split_once(" heard ").unwrap();
+        assert_eq!((status, path), (200, "/film"));
+        client.rebind(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        assert_eq!(get("/film/2").await, (200, format!("{server} heard /film/2")));
     });
 }
 
