@@ -61,6 +61,10 @@ impl World {
     }
 
     fn add(&mut self, id: u64) {
+        self.add_at(id, 0);
+    }
+
+    fn add_at(&mut self, id: u64, port: u16) {
         let certificate = self.pair.der.clone().into();
         let key = PrivateKeyDer::from_pem_slice(self.pair.key.as_bytes()).unwrap();
         let crypto = rustls::ServerConfig::builder_with_provider(provider())
@@ -72,7 +76,7 @@ impl World {
         let crypto = QuicServerConfig::try_from(crypto).unwrap();
         let mut settings = EndpointConfig::default();
         settings.cid_generator(move || Box::new(Naming(id)));
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = UdpSocket::bind(loopback(port)).unwrap();
         let config = ServerConfig::with_crypto(Arc::new(crypto));
         let server = Endpoint::new(settings, Some(config), socket, Arc::new(TokioRuntime)).unwrap();
         self.servers.push((server.clone(), id));
@@ -244,9 +248,8 @@ fn a_datagram_that_names_nobody_is_placed_as_one_of_udp() {
 fn tcp_and_quic_are_served_at_one_port() {
     run(async {
         let mut world = World::new(&[]);
-        world.add(1);
-        let port = world.servers[0].0.local_addr().unwrap().port();
-        let _tcp = FakeTarget::at(loopback(port), |_, stream| respond(stream, 200, "over TCP"));
+        let tcp = FakeTarget::answering("over TCP");
+        world.add_at(1, tcp.addr().port());
         let listener = loopback(free_port());
         let text = world.yaml(listener, &[1]).replace("protocol: quic", "protocol: tcp_quic");
         let weir = Weir::start_healthy(&text);
