@@ -272,33 +272,36 @@ impl Flows {
     /// every answer.
     async fn pass_answers(self: Rc<Self>, table: Rc<Table>, flow: Rc<Datagrams>) {
         let Some((socket, target)) = flow.target.get() else { return };
-        let Peer { client, local, .. } = flow.peer;
         while socket.readable().await.is_ok() {
-            let mut batch = table.answers.borrow_mut();
-            match table.socket.try_receive_answers(socket, &mut batch) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                // The kernel says so once for each datagram that nobody took.
-                Err(_) => {
-                    target.tally.count_failed();
-                    flow.is_refused.set(true);
-                    continue;
-                }
-            }
-            flow.activity.touch();
-            for answer in batch.received().flat_map(|received| received.datagrams()) {
-                flow.from_target_bytes.set(flow.from_target_bytes.get() + answer.len() as u64);
-                if table.socket.try_send(client, local, answer).is_err() {
-                    self.shard.datagram_dropped("client_busy");
-                }
-            }
-            let is_full = batch.is_full_of_answers();
-            drop(batch);
-            if is_full {
+            if self.pass_some(&table, &flow, socket, target) {
                 // Others have a turn even when answers never end.
                 yield_now().await;
             }
         }
+    }
+
+    /// Passes on what has come, as far as it is received at a time; whether there may be more.
+    fn pass_some(&self, table: &Table, flow: &Datagrams, socket: &UdpSocket, target: &Target) -> bool {
+        let mut batch = table.answers.borrow_mut();
+        match table.socket.try_receive_answers(socket, &mut batch) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            // The kernel says so once for each datagram that nobody took.
+            Err(_) => {
+                target.tally.count_failed();
+                flow.is_refused.set(true);
+                return true;
+            }
+        }
+        flow.activity.touch();
+        let Peer { client, local, .. } = flow.peer;
+        for answer in batch.received().flat_map(|received| received.datagrams()) {
+            flow.from_target_bytes.set(flow.from_target_bytes.get() + answer.len() as u64);
+            if table.socket.try_send(client, local, answer).is_err() {
+                self.shard.datagram_dropped("client_busy");
+            }
+        }
+        batch.is_full_of_answers()
     }
 
     /// Waits until the flow ends; why it has.
