@@ -128,7 +128,7 @@ fn a_good_file_is_good() {
     let path = folder.write("weir.yaml", GOOD);
     let output = Binary::run(&["check", "-c", path.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("good, 1 load balancers"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("good, 1 load balancer,"));
 }
 
 #[test]

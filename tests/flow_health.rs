@@ -169,9 +169,10 @@ fn a_target_that_flows_fail_to_reach_is_unhealthy_before_its_checks_say_so() {
 fn nobody_watches_how_connections_fail_where_clients_stick() {
     let (set, weir) = with_one_that_takes_none(", stickiness: { type: source_ip }");
     let failed = || weir.member(set.targets[0].addr()).unwrap().target.tally.failures_in_a_row();
-    let listener = weir.listener(0);
+    let (listener, mut asked) = (weir.listener(0), 0_u8);
     wait_until("many have failed", || {
-        let last = 1 + (failed() % 200) as u8;
+        asked += 1;
+        let last = 1 + asked % 200;
         for third in 0..8 {
             let own = SocketAddr::from(([127, 0, third, last], 0));
             assert_eq!(Client::connect_from(own, listener).line().as_deref(), Some("b"));

@@ -116,7 +116,7 @@ fn the_check_reads_what_is_shared_or_is_going_to_be() {
     assert!(status == Some(1) && said.contains("--> etcd /weir/configuration:1:17"), "{said}");
     let next = folder.write("shop.yaml", &forwarding_to(&[&target])).display().to_string();
     let (status, said) = check(&["--shared", &next]);
-    assert!(status == Some(0) && said.contains("shop.yaml: good, 1 load balancers"), "{said}");
+    assert!(status == Some(0) && said.contains("shop.yaml: good, 1 load balancer,"), "{said}");
     fs::write(&own, format!("{}target_groups: []\n", local(&etcd, &folder))).unwrap();
     let (status, said) = check(&[]);
     assert!(

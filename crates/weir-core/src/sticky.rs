@@ -32,7 +32,7 @@ pub const DURATION_MIN: Duration = Duration::from_secs(1);
 /// Longest time for which a client sticks: 7 days. A browser keeps every cookie for as long.
 pub const DURATION_MAX: Duration = Duration::from_secs(604_800);
 
-/// For how long a cookie of a classic listener counts: its browser alone forgets it. Until 2106, as [`pins`] has it.
+/// For how long a cookie of a classic listener counts: its browser alone forgets it. Seconds are counted until 2106.
 pub const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// For how long a client sticks to its target unless it is said otherwise.

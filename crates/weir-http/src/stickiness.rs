@@ -80,6 +80,7 @@ fn attributes(line: &[u8]) -> String {
     let mut attributes = String::new();
     for attribute in line.split(';').skip(1).map(str::trim) {
         let (name, value) = attribute.split_once('=').unwrap_or((attribute, ""));
+        let (name, value) = (name.trim(), value.trim());
         let value = match name.to_ascii_lowercase().as_str() {
             "path" => value.replace('_', "%5F"),
             "domain" | "expires" | "max-age" | "secure" | "httponly" => value.to_owned(),
@@ -120,6 +121,7 @@ mod tests {
     fn an_application_s_attributes_are_said_of_ours_too() {
         for (line, expected) in [
             ("session=1", ""),
+            ("session=1; other; Path = /y ; Max-Age=5", "; Path=/y; Max-Age=5"),
             ("session=1; Path=/a_b; HttpOnly", "; Path=/a%5Fb; HttpOnly"),
             (
                 "session=1;domain=shop.example; Max-Age=60;Secure; SameSite=Lax",

@@ -54,7 +54,7 @@ impl Drop for Admission {
 /// A connection that was accepted.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The connection, without delay for small writes.
+    /// The connection, without delay for small writes, as its listener is.
     pub stream: TcpStream,
     /// Its other end.
     pub client: ClientAddr,
@@ -101,9 +101,6 @@ pub async fn accept(
                     }
                 };
                 is_short = false;
-                // Without it small responses wait for the client's delayed acknowledgement. A socket that the client
-                // has already reset may refuse; its first read will say so.
-                let _ = stream.set_nodelay(true);
                 serve(Accepted { stream, client: ClientAddr(client), admission });
             }
             Err(error) if is_about_one_connection(&error) => {}

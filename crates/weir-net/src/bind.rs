@@ -146,7 +146,12 @@ fn share(addr: ListenAddr, kind: Kind) -> io::Result<Socket> {
     socket.set_reuse_port(true)?;
     socket.bind(&addr.0.into())?;
     match kind {
-        Kind::Tcp => socket.listen(BACKLOG)?,
+        Kind::Tcp => {
+            // Connections have it from their listener. Without it small responses wait for the client's delayed
+            // acknowledgement.
+            socket.set_tcp_nodelay(true)?;
+            socket.listen(BACKLOG)?;
+        }
         // As much as the system allows: what does not fit is lost.
         Kind::Udp => drop(socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)),
     }
@@ -218,6 +223,15 @@ mod tests {
 
     fn any_port() -> ListenAddr {
         ListenAddr("127.0.0.1:0".parse().unwrap())
+    }
+
+    #[test]
+    fn connections_are_without_delay_from_their_first_byte() {
+        let (addr, mut sockets) = bind(any_port(), BOTH, 1).unwrap();
+        let listener = sockets.remove(0).tcp.remove(0);
+        let _client = std::net::TcpStream::connect(addr.0).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        assert!(listener.accept().unwrap().0.nodelay().unwrap());
     }
 
     #[test]

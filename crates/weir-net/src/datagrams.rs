@@ -15,6 +15,9 @@ use crate::transparent;
 /// Bytes of the longest datagram, and of as many as the kernel gives in one piece.
 pub const DATAGRAM_BYTES_MAX: usize = 65_535;
 
+/// Answers of one flow that are received at a time.
+pub const ANSWERS_MAX: usize = 4;
+
 /// Room for as many datagrams as are received at a time. Only what datagrams have been in is really used.
 #[derive(Debug)]
 pub struct Batch {
@@ -51,6 +54,11 @@ impl Default for Batch {
 }
 
 impl Batch {
+    /// Whether there may be more answers than could be received at a time.
+    pub fn is_full_of_answers(&self) -> bool {
+        self.count == ANSWERS_MAX
+    }
+
     /// What has been received.
     pub fn received(&self) -> impl Iterator<Item = Received<'_>> {
         let filled = self.room.chunks_exact(DATAGRAM_BYTES_MAX).zip(&self.metas[..self.count]);
@@ -105,14 +113,44 @@ impl DatagramSocket {
         Ok(())
     }
 
+    /// Receives what has come to a socket toward a target, as many datagrams as there are, up to [`ANSWERS_MAX`]. A call that
+    /// finds fewer has emptied the socket, so that none is made just to hear that there are no more.
+    ///
+    /// # Errors
+    /// The kernel's; [`io::ErrorKind::WouldBlock`] when there are none.
+    pub fn try_receive_answers(&self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<()> {
+        let Batch { room, metas, count } = batch;
+        let mut rooms = room.chunks_exact_mut(DATAGRAM_BYTES_MAX).map(IoSliceMut::new);
+        let mut rooms: [IoSliceMut<'_>; ANSWERS_MAX] =
+            std::array::from_fn(|_| rooms.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
+        *count = 0;
+        let received = socket.try_io(Interest::READABLE, || {
+            *count = self.state.recv(socket.into(), &mut rooms, metas)?;
+            // The runtime is told that it has to wait, as it would be by the next call.
+            if *count < ANSWERS_MAX { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match received {
+            Err(_) if *count > 0 => Ok(()),
+            received => received,
+        }
+    }
+
     /// Sends a datagram to a client, from the address that it has sent to.
     ///
     /// # Errors
     /// The kernel's; [`io::ErrorKind::WouldBlock`] when too much waits to be sent.
     pub fn try_send(&self, client: ClientAddr, local: IpAddr, datagram: &[u8]) -> io::Result<()> {
-        let src_ip = if self.ip.is_some() { None } else { Some(local) };
-        let transmit =
-            Transmit { destination: client.0, ecn: None, contents: datagram, segment_size: None, src_ip };
+        if self.ip.is_some() {
+            // A socket of one address sends from no other.
+            return self.socket.try_send_to(datagram, client.0).map(drop);
+        }
+        let transmit = Transmit {
+            destination: client.0,
+            ecn: None,
+            contents: datagram,
+            segment_size: None,
+            src_ip: Some(local),
+        };
         self.socket.try_io(Interest::WRITABLE, || self.state.try_send((&self.socket).into(), &transmit))
     }
 }

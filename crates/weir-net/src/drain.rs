@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use tokio::sync::{Notify, watch};
+use tokio::task::{JoinHandle, spawn_local};
 
 /// Says to every task of a worker that the process is ending.
 #[derive(Clone, Debug)]
@@ -38,6 +39,29 @@ pub struct Tasks(Rc<Counted>);
 struct Counted {
     running: Cell<usize>,
     ended: Notify,
+}
+
+/// A task of its own that ends with whoever has begun it.
+#[derive(Debug)]
+pub struct Aside(JoinHandle<()>);
+
+impl Aside {
+    /// Begins it on this worker.
+    pub fn begin(task: impl Future<Output = ()> + 'static) -> Self {
+        Self(spawn_local(task))
+    }
+
+    /// Completes when it has ended.
+    pub async fn ended(&mut self) {
+        // One that has panicked has ended, too.
+        let _ = (&mut self.0).await;
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A task that is running; dropped when it ends.

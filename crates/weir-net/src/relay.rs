@@ -109,13 +109,14 @@ impl<C: RelaySide, T: RelaySide> Relay<'_, C, T> {
     /// reset, so that neither peer takes a cut stream for a whole one.
     pub async fn run(self, cut: impl Future<Output = ()>) -> RelaySummary {
         let Self { mut client, mut target, buffers, pipes, clock, idle_timeout } = self;
-        let activity = Activity::new(clock);
+        let (activity, ended) = (Activity::new(clock), Cell::new(0));
         let between = |reader_failed, writer_failed| Direction {
             activity: &activity,
             buffers,
             pipes,
             reader_failed,
             writer_failed,
+            ended: &ended,
             passed: Cell::new(0),
         };
         let up = between(RelayEnd::ClientFailed, RelayEnd::TargetFailed);

@@ -9,6 +9,7 @@ use std::future::pending;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::HashMap;
@@ -20,23 +21,20 @@ use weir_core::definition::ListenerKind;
 use weir_core::flow_key::{FlowKey, Protocol};
 use weir_core::quic::ServerId;
 use weir_core::snapshot::Listener;
-use weir_core::target::TargetSerial;
+use weir_core::target::{Target, TargetSerial};
 use weir_core::time::Timestamp;
 use weir_net::accept::Admission;
 use weir_net::activity::Activity;
 use weir_net::clock::Clock;
-use weir_net::datagrams::{Batch, DATAGRAM_BYTES_MAX, DatagramSocket, Received, dial, dial_as};
+use weir_net::datagrams::{Batch, DatagramSocket, Received, dial, dial_as};
 use weir_net::dial::DialError;
-use weir_net::drain::Drain;
+use weir_net::drain::{Aside, Drain};
 
 use crate::flow::{Flow, Flows};
 use crate::placing::{FlowError, Placed};
 
 /// Datagrams of one flow that wait for its target; further ones are dropped.
 const WAITING_MAX: usize = 16;
-
-/// Answers of one flow that are passed on before others have a turn.
-const ANSWERS_AT_A_TIME: usize = 32;
 
 /// When its listener is being closed, a flow that is silent for this long has ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -59,6 +57,8 @@ struct Table {
     /// Whether datagrams may name the server that they are for.
     has_quic: bool,
     flows: RefCell<HashMap<Peer, Rc<Datagrams>>>,
+    /// Room for the answers of one flow at a time.
+    answers: RefCell<Batch>,
     /// Begins when the listener is to be closed.
     closing: Drain,
 }
@@ -72,7 +72,7 @@ struct Datagrams {
     /// The server that the first datagram named, if it did.
     named: Option<ServerId>,
     /// Empty until there is a target.
-    target: OnceCell<(UdpSocket, TargetSerial)>,
+    target: OnceCell<(UdpSocket, Arc<Target>)>,
     /// The server that the target is, if it is one of QUIC.
     server: Cell<Option<ServerId>>,
     /// What has come before there was a target.
@@ -101,7 +101,14 @@ impl Flows {
         let has_quic = listener.is_some_and(|listener| {
             matches!(&listener.kind, ListenerKind::Network(network) if network.protocol.has_quic())
         });
-        let table = Rc::new(Table { socket, addr, has_quic, flows: RefCell::default(), closing });
+        let table = Rc::new(Table {
+            socket,
+            addr,
+            has_quic,
+            flows: RefCell::default(),
+            answers: RefCell::default(),
+            closing,
+        });
         let mut batch = Batch::default();
         loop {
             let received = tokio::select! {
@@ -167,7 +174,7 @@ impl Flows {
         let Some(admission) = self.worker.limit.admit() else { return Passed::Dropped("limit") };
         let flow = Rc::new(Datagrams::new(peer, named, self.worker.clock));
         table.flows.borrow_mut().insert(peer, flow.clone());
-        let avoided = refused.and_then(|flow| flow.target.get()).map(|(_, serial)| *serial);
+        let avoided = refused.and_then(|flow| flow.target.get()).map(|(_, target)| target.serial);
         if let Some(flow) = refused {
             flow.replaced.notify_one();
         }
@@ -183,8 +190,8 @@ impl Flows {
 
     /// Flow key → lease → dial → answers → summary. The lease is held as long as the flow lives.
     async fn converse(
-        &self,
-        table: &Table,
+        self: &Rc<Self>,
+        table: &Rc<Table>,
         flow: &Rc<Datagrams>,
         avoided: Option<TargetSerial>,
         _admission: Admission,
@@ -198,9 +205,9 @@ impl Flows {
         let (placed, connected, end) = match (connected, &listener) {
             (Ok((socket, placed)), Some(listener)) => {
                 let connected = self.worker.clock.now();
-                let socket = flow
-                    .open(socket, placed.lease.target().serial, |reason| self.shard.datagram_dropped(reason));
-                let end = self.answer(table, flow, socket, &placed, listener).await;
+                flow.open(socket, placed.lease.target(), |reason| self.shard.datagram_dropped(reason));
+                let answers = Aside::begin(self.clone().pass_answers(table.clone(), flow.clone()));
+                let end = self.last(table, flow, &placed, listener, answers).await;
                 (Some(placed), Some(connected), end)
             }
             (Err(error), _) => {
@@ -262,51 +269,58 @@ impl Flows {
         }
     }
 
-    /// Passes answers on until the flow ends; why it has.
-    async fn answer(
+    /// Passes answers on until the target fails. In a task of its own: what else may end the flow need not be looked at with
+    /// every answer.
+    async fn pass_answers(self: Rc<Self>, table: Rc<Table>, flow: Rc<Datagrams>) {
+        let Some((socket, target)) = flow.target.get() else { return };
+        while socket.readable().await.is_ok() {
+            if self.pass_some(&table, &flow, socket, target) {
+                // Others have a turn even when answers never end.
+                yield_now().await;
+            }
+        }
+    }
+
+    /// Passes on what has come, as far as it is received at a time; whether there may be more.
+    fn pass_some(&self, table: &Table, flow: &Datagrams, socket: &UdpSocket, target: &Target) -> bool {
+        let mut batch = table.answers.borrow_mut();
+        match table.socket.try_receive_answers(socket, &mut batch) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            // The kernel says so once for each datagram that nobody took.
+            Err(_) => {
+                target.tally.count_failed();
+                flow.is_refused.set(true);
+                return true;
+            }
+        }
+        flow.activity.touch();
+        let Peer { client, local, .. } = flow.peer;
+        for answer in batch.received().flat_map(|received| received.datagrams()) {
+            flow.from_target_bytes.set(flow.from_target_bytes.get() + answer.len() as u64);
+            if table.socket.try_send(client, local, answer).is_err() {
+                self.shard.datagram_dropped("client_busy");
+            }
+        }
+        batch.is_full_of_answers()
+    }
+
+    /// Waits until the flow ends; why it has.
+    async fn last(
         &self,
         table: &Table,
         flow: &Datagrams,
-        socket: &UdpSocket,
         placed: &Placed,
         listener: &Listener,
+        mut answers: Aside,
     ) -> &'static str {
-        let Peer { client, local, .. } = flow.peer;
         let idle_timeout = match &listener.kind {
             ListenerKind::Network(network) => network.udp_idle_timeout,
             _ => listener.idle_timeout,
         };
-        let answers = async {
-            loop {
-                if socket.readable().await.is_err() {
-                    return;
-                }
-                let mut room = self.worker.buffers.borrow();
-                for _ in 0..ANSWERS_AT_A_TIME {
-                    match socket.try_recv(&mut room[..DATAGRAM_BYTES_MAX]) {
-                        Ok(count) => {
-                            flow.activity.touch();
-                            flow.from_target_bytes.set(flow.from_target_bytes.get() + count as u64);
-                            if table.socket.try_send(client, local, &room[..count]).is_err() {
-                                self.shard.datagram_dropped("client_busy");
-                            }
-                        }
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                        // The kernel says so once for each datagram that nobody took.
-                        Err(_) => {
-                            placed.lease.target().tally.count_failed();
-                            flow.is_refused.set(true);
-                            break;
-                        }
-                    }
-                }
-                drop(room);
-                yield_now().await;
-            }
-        };
         tokio::select! {
             biased;
-            () = answers => "target_failed",
+            () = answers.ended() => "target_failed",
             () = flow.replaced.notified() => "target_failed",
             () = flow.activity.idle_for(idle_timeout) => "idle",
             () = self.called_off(placed) => "cut",
@@ -343,14 +357,13 @@ impl Datagrams {
     }
 
     /// Has a target from now on, which gets what has waited for it.
-    fn open(&self, socket: UdpSocket, serial: TargetSerial, dropped: impl Fn(&'static str)) -> &UdpSocket {
-        let (socket, _) = self.target.get_or_init(|| (socket, serial));
+    fn open(&self, socket: UdpSocket, target: &Arc<Target>, dropped: impl Fn(&'static str)) {
+        self.target.get_or_init(|| (socket, target.clone()));
         for datagram in self.waiting.take() {
             if let Passed::Dropped(reason) = self.pass_on(&datagram) {
                 dropped(reason);
             }
         }
-        socket
     }
 
     /// Passes a datagram of the client's on to the target, or keeps it until there is one.

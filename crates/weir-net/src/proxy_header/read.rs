@@ -124,11 +124,17 @@ fn client_of_line(line: &[u8]) -> Result<Option<SocketAddr>, HeaderError> {
         _ => None,
     };
     let _listener = words.next();
-    let mut port = || words.next().and_then(|word| word.parse::<u16>().ok());
+    let mut port = || words.next().and_then(port);
     match (client, port(), port(), words.next()) {
         (Some(ip), Some(port), Some(_), None) => Ok(Some(SocketAddr::new(ip, port))),
         _ => Err(MALFORMED),
     }
+}
+
+/// A port as the protocol writes it: digits alone, and no zero before others.
+fn port(word: &str) -> Option<u16> {
+    let port: u16 = word.parse().ok()?;
+    (port.to_string() == word).then_some(port)
 }
 
 /// How long a header of version 2 is that begins like this.
@@ -145,9 +151,15 @@ fn whole_length(fixed: &[u8]) -> Result<usize, HeaderError> {
 fn client_of_header(header: &[u8]) -> Result<Option<SocketAddr>, HeaderError> {
     const CUT: HeaderError = HeaderError::Malformed("it is cut off");
     let (fixed, rest) = header.split_at(FIXED_BYTES);
+    match fixed[12] {
+        PROXY => {}
+        // Whatever follows is to be passed over.
+        LOCAL => return Ok(None),
+        _ => return Err(HeaderError::Malformed("its version or command is unknown")),
+    }
     let port = |at: usize| u16::from_be_bytes([rest[at], rest[at + 1]]);
     let (client, length) = match fixed[13] >> 4 {
-        UNSPECIFIED => (None, 0),
+        UNSPECIFIED => return Ok(None),
         IPV4 if rest.len() >= 12 => {
             let ip: [u8; 4] = rest[..4].try_into().expect("four bytes");
             (Some(SocketAddr::new(ip.into(), port(8))), 12)
@@ -161,11 +173,7 @@ fn client_of_header(header: &[u8]) -> Result<Option<SocketAddr>, HeaderError> {
         _ => return Err(HeaderError::Malformed("its family of addresses is unknown")),
     };
     check(header, FIXED_BYTES + length)?;
-    match fixed[12] {
-        PROXY => Ok(client),
-        LOCAL => Ok(None),
-        _ => Err(HeaderError::Malformed("its version or command is unknown")),
-    }
+    Ok(client)
 }
 
 /// Looks at what follows the addresses: whether it is whole, and whether a checksum among it is right.
@@ -218,6 +226,9 @@ mod tests {
             "PROXY TCP4 192.0.2.1 198.51.100.2 4660\r\n",
             "PROXY TCP4 192.0.2.1 198.51.100.2 4660 443 1\r\n",
             "PROXY TCP4 192.0.2.1 198.51.100.2 65536 443\r\n",
+            "PROXY TCP4 192.0.2.1 198.51.100.2 +12 443\r\n",
+            "PROXY TCP4 192.0.2.1 198.51.100.2 012 443\r\n",
+            "PROXY TCP4 192.0.2.1 198.51.100.2 12 0443\r\n",
             "PROXY TCP4 2001:db8::1 198.51.100.2 1 443\r\n",
             "PROXY TCP6 192.0.2.1 198.51.100.2 1 443\r\n",
             "PROXY TCP4  192.0.2.1 198.51.100.2 1 443\r\n",
@@ -241,7 +252,25 @@ mod tests {
     }
 
     #[test]
-    fn a_bit_that_has_flipped_is_found_wherever_it_is() {
+    fn a_header_that_names_nobody_may_have_anything_behind_it() {
+        for (command, family, block) in [
+            (LOCAL, 0x00, &[b'x'; 600][..]),
+            (LOCAL, 0x11, b"xx"),
+            (LOCAL, 0x41, &[0; 12]),
+            (PROXY, 0x00, &[b'x'; 12]),
+        ] {
+            let length = (block.len() as u16).to_be_bytes();
+            let header = [&SIGNATURE[..], &[command, family], &length, block].concat();
+            assert_eq!(client_of_header(&header).unwrap(), None, "{command:x} {family:x}");
+        }
+        assert!(
+            client_of_header(&[&SIGNATURE[..], &[0x22, 0, 0, 0]].concat()).is_err(),
+            "an unknown command"
+        );
+    }
+
+    #[test]
+    fn a_bit_that_has_flipped_never_names_another_client() {
         let header =
             of_client(ProxyVersion::V2, ClientAddr(addr("192.0.2.1:4660")), addr("198.51.100.2:443"));
         for bit in 8 * SIGNATURE.len()..8 * header.len() {
@@ -250,7 +279,7 @@ mod tests {
             // The type of the checksum itself is what nothing watches.
             let is_of_checksum_head = (8 * 28..8 * 29).contains(&bit);
             if whole_length(&damaged).is_ok_and(|length| length == damaged.len()) && !is_of_checksum_head {
-                assert!(client_of_header(&damaged).is_err(), "bit {bit}");
+                assert!(!matches!(client_of_header(&damaged), Ok(Some(_))), "bit {bit}");
             }
         }
     }

@@ -44,6 +44,8 @@ pub(super) struct Direction<'a> {
     /// What it means when reading fails, and writing.
     pub(super) reader_failed: RelayEnd,
     pub(super) writer_failed: RelayEnd,
+    /// How many of the two directions have ended.
+    pub(super) ended: &'a Cell<u8>,
     /// Bytes that the writer has taken.
     pub(super) passed: Cell<u64>,
 }
@@ -68,7 +70,8 @@ impl Direction<'_> {
         while self.copy(&mut from, &mut to).await? == Stretch::GoesOn
             && self.splice(from.as_ref(), to.as_ref()).await? == Stretch::GoesOn
         {}
-        self.end(&mut to).await
+        // Behind the last end both sockets are closed, which says the same.
+        if self.ended.replace(self.ended.get() + 1) > 0 { Ok(()) } else { self.end(&mut to).await }
     }
 
     /// Copies until the reader has ended or the direction has proved bulky.

@@ -320,6 +320,7 @@ async fn a_bulky_flow_lets_others_have_their_turn() {
         pipes: &pipes,
         reader_failed: RelayEnd::TargetFailed,
         writer_failed: RelayEnd::ClientFailed,
+        ended: &Cell::new(0),
         passed: Cell::new(0),
     };
     let (mut client, mut target) = (client, target);

@@ -51,12 +51,17 @@ fn good(name: &str, loaded: &Loaded) -> ExitCode {
         return ExitCode::from(1);
     }
     say(&format!(
-        "{name}: good, {} load balancers, {} target groups, {} warnings",
-        definitions.load_balancers.len(),
-        definitions.target_groups.len(),
-        loaded.warnings.len()
+        "{name}: good, {}, {}, {}",
+        counted(definitions.load_balancers.len(), "load balancer"),
+        counted(definitions.target_groups.len(), "target group"),
+        counted(loaded.warnings.len(), "warning")
     ));
     ExitCode::SUCCESS
+}
+
+/// A number of things, in words: `1 warning`, `2 warnings`.
+fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 fn refused(error: &dyn std::error::Error) -> ExitCode {

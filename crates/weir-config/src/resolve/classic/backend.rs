@@ -63,7 +63,7 @@ fn public_key(node: &Node, reader: &mut Reader<'_>) -> Option<PublicKey> {
     match BASE64_STANDARD.decode(base64) {
         Ok(der) if der.first() == Some(&SEQUENCE) => Some(PublicKey(der.into())),
         _ => {
-            let remedy = "write what `openssl x509 -in instance.pem -pubkey -noout` prints";
+            let remedy = "write the key itself, as `openssl x509 -in instance.pem -pubkey -noout` prints it; no file is read";
             reader.problem(node, "this is not a public key", Some(remedy));
             None
         }
