@@ -16,13 +16,6 @@ use crate::transparent;
 /// expired (10 seconds)".
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl DialError {
-    /// Whether no port is left to speak to the target from.
-    pub fn has_no_port(&self) -> bool {
-        matches!(self, Self::Failed(error) if error.kind() == io::ErrorKind::AddrNotAvailable)
-    }
-}
-
 /// Why a target was not reached.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
@@ -35,6 +28,13 @@ pub enum DialError {
     /// No answer within [`DIAL_TIMEOUT`].
     #[error("no answer within {} seconds", DIAL_TIMEOUT.as_secs())]
     TimedOut,
+}
+
+impl DialError {
+    /// Whether no port is left to speak to the target from.
+    pub fn has_no_port(&self) -> bool {
+        matches!(self, Self::Failed(error) if error.kind() == io::ErrorKind::AddrNotAvailable)
+    }
 }
 
 /// Connects to a target, without delay for small writes.

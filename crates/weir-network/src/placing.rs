@@ -112,9 +112,7 @@ impl Flows {
             held_until: None,
         })
     }
-}
 
-impl Flows {
     /// Completes when a flow is to end though neither side has ended it: its target's flows are, or its listener has no
     /// weight for its group any more.
     pub(crate) async fn called_off(&self, placed: &Placed) {

@@ -10,19 +10,26 @@ impl State {
     /// Looks again at groups with unhealthy targets that have kept their flows for long enough.
     pub(super) fn end_kept_flows(&mut self, now: Timestamp) {
         let is_over = |at: &Option<Timestamp>| at.is_some_and(|at| at <= now);
-        for group in self.groups.values_mut() {
+        for group in self.groups.values_mut().filter(|group| group.ends_flows_later()) {
             group.is_touched |= group.records.iter().any(|record| is_over(&record.member.keeps_flows_until));
         }
     }
 
     /// When the next unhealthy target has kept its flows for long enough.
     pub(super) fn next_ending(&self) -> Option<Timestamp> {
-        let records = self.groups.values().flat_map(|group| &group.records);
+        let groups = self.groups.values().filter(|group| group.ends_flows_later());
+        let records = groups.flat_map(|group| &group.records);
         records.filter_map(|record| record.member.keeps_flows_until).min()
     }
 }
 
 impl GroupState {
+    /// Whether its unhealthy targets keep their flows for a while. Few groups are written so; of the others no target is looked
+    /// at.
+    fn ends_flows_later(&self) -> bool {
+        matches!(self.settings.flows.of_unhealthy, OfUnhealthy::EndAfter(_))
+    }
+
     /// Notes until when each unhealthy target keeps its flows: from when it turned unhealthy, for whatever reasons since.
     pub(super) fn keep_flows(&mut self, now: Timestamp) {
         let OfUnhealthy::EndAfter(interval) = self.settings.flows.of_unhealthy else {
