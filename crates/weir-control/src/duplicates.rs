@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weir_core::address::ListenAddr;
 use weir_core::snapshot::ListenerIndex;
-use weir_net::bind::{BindError, Sockets, Transports, bind, bind_beside};
+use weir_core::task::Transports;
+use weir_net::bind::{BindError, Sockets, bind, bind_beside};
 use weir_net::inherited::Inherited;
 
 /// Copies of every listening socket, beside those that the workers have; and sockets of the weir before this one that no

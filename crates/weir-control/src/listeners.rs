@@ -10,7 +10,8 @@ use weir_core::address::ListenAddr;
 use weir_core::definition::Definitions;
 use weir_core::reconcile::State;
 use weir_core::snapshot::ListenerIndex;
-use weir_net::bind::{BindError, Sockets, Transports};
+use weir_core::task::Transports;
+use weir_net::bind::{BindError, Sockets};
 
 use crate::duplicates::{Bound, Duplicates};
 

@@ -113,7 +113,7 @@ pub enum TaskState {
     Stopping,
 }
 
-/// What a port takes, or a group needs of one. At least one is true.
+/// What a port takes, a group needs of one, or a listener listens for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Transports {
     /// Connections of TCP.

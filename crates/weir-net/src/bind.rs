@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use weir_core::address::ListenAddr;
+use weir_core::task::Transports;
 
 /// Connections that may wait to be accepted, per socket.
 pub(crate) const BACKLOG: i32 = 4096;
@@ -32,15 +33,6 @@ pub enum BindError {
         /// Who has it, as far as that can be known.
         holder: String,
     },
-}
-
-/// What is listened for at an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transports {
-    /// Connections of TCP.
-    pub tcp: bool,
-    /// Datagrams of UDP.
-    pub udp: bool,
 }
 
 /// The sockets of one listener in one worker: one of each wanted transport, unless they were inherited from a weir that
@@ -219,15 +211,13 @@ fn process_with_socket(inode: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    const BOTH: Transports = Transports { tcp: true, udp: true };
-
     fn any_port() -> ListenAddr {
         ListenAddr("127.0.0.1:0".parse().unwrap())
     }
 
     #[test]
     fn connections_are_without_delay_from_their_first_byte() {
-        let (addr, mut sockets) = bind(any_port(), BOTH, 1).unwrap();
+        let (addr, mut sockets) = bind(any_port(), Transports::BOTH, 1).unwrap();
         let listener = sockets.remove(0).tcp.remove(0);
         let _client = std::net::TcpStream::connect(addr.0).unwrap();
         listener.set_nonblocking(false).unwrap();
@@ -236,7 +226,7 @@ mod tests {
 
     #[test]
     fn every_worker_gets_sockets_on_the_same_port_for_both_transports() {
-        let (addr, sockets) = bind(any_port(), BOTH, 3).unwrap();
+        let (addr, sockets) = bind(any_port(), Transports::BOTH, 3).unwrap();
         assert!(addr.port() != 0 && sockets.len() == 3);
         for Sockets { tcp, udp } in sockets {
             assert_eq!(tcp.iter().map(|tcp| tcp.local_addr().unwrap()).collect::<Vec<_>>(), [addr.0]);
@@ -246,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_port_that_a_weir_shares_among_its_workers_is_taken_for_a_second_weir() {
-        for transports in [Transports { udp: false, ..BOTH }, Transports { tcp: false, ..BOTH }] {
+        for transports in [Transports::TCP, Transports::UDP] {
             let (addr, _sockets) = bind(any_port(), transports, 2).unwrap();
             let error = bind(addr, transports, 2).unwrap_err().to_string();
             let me = std::process::id().to_string();

@@ -9,8 +9,9 @@ use std::os::fd::OwnedFd;
 
 use rustix::net::{SocketType, sockopt};
 use weir_core::address::ListenAddr;
+use weir_core::task::Transports;
 
-use crate::bind::{BindError, Sockets, Transports, bind};
+use crate::bind::{BindError, Sockets, bind};
 
 /// What has been handed over and not been taken yet. Its sockets are closed when it is dropped.
 #[derive(Debug, Default)]
@@ -97,9 +98,6 @@ mod tests {
 
     use super::*;
 
-    const TCP: Transports = Transports { tcp: true, udp: false };
-    const BOTH: Transports = Transports { tcp: true, udp: true };
-
     /// Sockets for `count` workers at a port of the kernel's choice, and other descriptors of them.
     fn handed_over(transports: Transports, count: usize) -> (ListenAddr, Vec<Sockets>, Inherited) {
         let (addr, sockets) = bind(ListenAddr("127.0.0.1:0".parse().unwrap()), transports, count).unwrap();
@@ -113,17 +111,17 @@ mod tests {
 
     #[test]
     fn each_worker_takes_a_socket_of_each_transport() {
-        let (addr, _sockets, mut inherited) = handed_over(BOTH, 3);
-        let taken = inherited.take(addr, BOTH, 3).unwrap();
+        let (addr, _sockets, mut inherited) = handed_over(Transports::BOTH, 3);
+        let taken = inherited.take(addr, Transports::BOTH, 3).unwrap();
         assert!(taken.iter().all(|sockets| sockets.tcp.len() == 1 && sockets.udp.len() == 1));
         assert!(!inherited.has(addr));
     }
 
     #[test]
     fn fewer_workers_take_all_sockets_and_what_waits_in_them() {
-        let (addr, sockets, mut inherited) = handed_over(BOTH, 3);
+        let (addr, sockets, mut inherited) = handed_over(Transports::BOTH, 3);
         let clients: Vec<_> = (0..30).map(|_| TcpStream::connect(addr.0).unwrap()).collect();
-        let taken = inherited.take(addr, BOTH, 2).unwrap();
+        let taken = inherited.take(addr, Transports::BOTH, 2).unwrap();
         assert_eq!(taken.iter().map(|sockets| sockets.tcp.len()).collect::<Vec<_>>(), [2, 1]);
         assert_eq!(taken.iter().map(|sockets| sockets.udp.len()).collect::<Vec<_>>(), [2, 1]);
         drop(sockets);
@@ -134,16 +132,16 @@ mod tests {
 
     #[test]
     fn more_workers_accept_from_sockets_of_others_and_share_no_datagrams() {
-        let (addr, _sockets, mut inherited) = handed_over(BOTH, 2);
-        let taken = inherited.take(addr, BOTH, 3).unwrap();
+        let (addr, _sockets, mut inherited) = handed_over(Transports::BOTH, 2);
+        let taken = inherited.take(addr, Transports::BOTH, 3).unwrap();
         assert_eq!(taken.iter().map(|sockets| sockets.tcp.len()).collect::<Vec<_>>(), [1, 1, 1]);
         assert_eq!(taken.iter().map(|sockets| sockets.udp.len()).collect::<Vec<_>>(), [1, 1, 0]);
     }
 
     #[test]
     fn a_transport_that_is_new_at_an_address_is_bound() {
-        let (addr, _sockets, mut inherited) = handed_over(TCP, 1);
-        let taken = inherited.take(addr, BOTH, 1).unwrap();
+        let (addr, _sockets, mut inherited) = handed_over(Transports::TCP, 1);
+        let taken = inherited.take(addr, Transports::BOTH, 1).unwrap();
         assert_eq!(taken[0].udp[0].local_addr().unwrap(), addr.0);
     }
 }

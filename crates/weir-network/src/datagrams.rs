@@ -4,50 +4,34 @@
 //! so that answers need no looking up. Nothing here waits for a client or a target that does not keep up: what has no room
 //! is dropped, and counted.
 
-use std::cell::{Cell, OnceCell, RefCell};
+mod passing;
+
+use std::cell::RefCell;
 use std::future::pending;
 use std::io;
-use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::HashMap;
 use tokio::net::UdpSocket;
-use tokio::sync::Notify;
 use tokio::task::{spawn_local, yield_now};
-use weir_core::address::{ClientAddr, ListenAddr};
+use weir_core::address::ListenAddr;
 use weir_core::definition::ListenerKind;
 use weir_core::flow_key::{FlowKey, Protocol};
 use weir_core::quic::ServerId;
 use weir_core::snapshot::Listener;
 use weir_core::target::{Target, TargetSerial};
-use weir_core::time::Timestamp;
 use weir_net::accept::Admission;
-use weir_net::activity::Activity;
-use weir_net::clock::Clock;
 use weir_net::datagrams::{Batch, DatagramSocket, Received, dial, dial_as};
 use weir_net::dial::DialError;
 use weir_net::drain::{Aside, Drain};
 
+use self::passing::{Datagrams, Passed, Peer};
 use crate::flow::{Flow, Flows};
 use crate::placing::{FlowError, Placed};
 
-/// Datagrams of one flow that wait for its target; further ones are dropped.
-const WAITING_MAX: usize = 16;
-
 /// When its listener is being closed, a flow that is silent for this long has ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-
-/// Whose datagrams are one flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Peer {
-    client: ClientAddr,
-    /// Which address of this machine it sends to.
-    local: IpAddr,
-    /// The server of a connection of QUIC, where the client has one from this address to another server already.
-    beside: Option<ServerId>,
-}
 
 /// The flows of one listener in one worker, and the socket that their clients send to.
 #[derive(Debug)]
@@ -61,37 +45,6 @@ struct Table {
     answers: RefCell<Batch>,
     /// Begins when the listener is to be closed.
     closing: Drain,
-}
-
-/// A flow.
-#[derive(Debug)]
-struct Datagrams {
-    peer: Peer,
-    began: Timestamp,
-    activity: Activity,
-    /// The server that the first datagram named, if it did.
-    named: Option<ServerId>,
-    /// Empty until there is a target.
-    target: OnceCell<(UdpSocket, Arc<Target>)>,
-    /// The server that the target is, if it is one of QUIC.
-    server: Cell<Option<ServerId>>,
-    /// What has come before there was a target.
-    waiting: RefCell<Vec<Box<[u8]>>>,
-    /// Nobody listens at the target: the next datagram begins another flow.
-    is_refused: Cell<bool>,
-    /// Another flow has its place.
-    replaced: Notify,
-    from_client_bytes: Cell<u64>,
-    from_target_bytes: Cell<u64>,
-}
-
-/// What has become of a datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Passed {
-    Done,
-    Dropped(&'static str),
-    /// Nobody listens at the target; the datagram is still to be sent.
-    Refused,
 }
 
 impl Flows {
@@ -335,62 +288,6 @@ impl Table {
         let mut flows = self.flows.borrow_mut();
         if flows.get(&flow.peer).is_some_and(|known| Rc::ptr_eq(known, flow)) {
             flows.remove(&flow.peer);
-        }
-    }
-}
-
-impl Datagrams {
-    fn new(peer: Peer, named: Option<ServerId>, clock: Clock) -> Self {
-        Self {
-            peer,
-            named,
-            server: Cell::new(None),
-            began: clock.now(),
-            activity: Activity::new(clock),
-            target: OnceCell::new(),
-            waiting: RefCell::default(),
-            is_refused: Cell::new(false),
-            replaced: Notify::new(),
-            from_client_bytes: Cell::new(0),
-            from_target_bytes: Cell::new(0),
-        }
-    }
-
-    /// Has a target from now on, which gets what has waited for it.
-    fn open(&self, socket: UdpSocket, target: &Arc<Target>, dropped: impl Fn(&'static str)) {
-        self.target.get_or_init(|| (socket, target.clone()));
-        for datagram in self.waiting.take() {
-            if let Passed::Dropped(reason) = self.pass_on(&datagram) {
-                dropped(reason);
-            }
-        }
-    }
-
-    /// Passes a datagram of the client's on to the target, or keeps it until there is one.
-    fn pass_on(&self, datagram: &[u8]) -> Passed {
-        let Some((socket, _)) = self.target.get() else {
-            let mut waiting = self.waiting.borrow_mut();
-            if waiting.len() == WAITING_MAX {
-                return Passed::Dropped("no_target_yet");
-            }
-            waiting.push(datagram.into());
-            return Passed::Done;
-        };
-        if self.is_refused.get() {
-            return Passed::Refused;
-        }
-        match socket.try_send(datagram) {
-            Ok(count) => {
-                self.activity.touch();
-                self.from_client_bytes.set(self.from_client_bytes.get() + count as u64);
-                Passed::Done
-            }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                self.is_refused.set(true);
-                Passed::Refused
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Passed::Dropped("target_busy"),
-            Err(_) => Passed::Dropped("send_failed"),
         }
     }
 }

@@ -20,11 +20,12 @@ use weir_core::dispatcher::Dispatcher;
 use weir_core::health::Health;
 use weir_core::snapshot::Snapshot;
 use weir_core::table;
+use weir_core::task::Transports;
 use weir_discovery::docker::EndpointError;
 use weir_discovery::ecs::CredentialsError;
 use weir_discovery::memory::{Memory, MemoryError};
 use weir_net::accept::ConnectionLimit;
-use weir_net::bind::{BindError, Transports};
+use weir_net::bind::BindError;
 use weir_net::clock::Clock;
 use weir_net::drain::Drain;
 use weir_net::inherited::Inherited;
@@ -369,7 +370,7 @@ async fn becomes<T>(value: &mut watch::Receiver<T>, holds: impl FnMut(&T) -> boo
 }
 
 fn bind_admin(addr: SocketAddr, inherited: &mut Inherited) -> Result<std::net::TcpListener, ProcessError> {
-    let transports = Transports { tcp: true, udp: false };
+    let transports = Transports::TCP;
     let sockets = inherited.take(ListenAddr(addr), transports, 1).map_err(ProcessError::Admin)?;
     let mut sockets = sockets.into_iter().flat_map(|sockets| sockets.tcp);
     Ok(sockets.next().expect("a socket of TCP was asked for"))

@@ -1,0 +1,115 @@
+//! What is known of one flow of datagrams, and how they pass to its target.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+use weir_core::address::ClientAddr;
+use weir_core::quic::ServerId;
+use weir_core::target::Target;
+use weir_core::time::Timestamp;
+use weir_net::activity::Activity;
+use weir_net::clock::Clock;
+
+/// Datagrams of one flow that wait for its target; further ones are dropped.
+const WAITING_MAX: usize = 16;
+
+/// Whose datagrams are one flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Peer {
+    pub(super) client: ClientAddr,
+    /// Which address of this machine it sends to.
+    pub(super) local: IpAddr,
+    /// The server of a connection of QUIC, where the client has one from this address to another server already.
+    pub(super) beside: Option<ServerId>,
+}
+
+/// A flow.
+#[derive(Debug)]
+pub(super) struct Datagrams {
+    pub(super) peer: Peer,
+    pub(super) began: Timestamp,
+    pub(super) activity: Activity,
+    /// The server that the first datagram named, if it did.
+    pub(super) named: Option<ServerId>,
+    /// Empty until there is a target.
+    pub(super) target: OnceCell<(UdpSocket, Arc<Target>)>,
+    /// The server that the target is, if it is one of QUIC.
+    pub(super) server: Cell<Option<ServerId>>,
+    /// What has come before there was a target.
+    waiting: RefCell<Vec<Box<[u8]>>>,
+    /// Nobody listens at the target: the next datagram begins another flow.
+    pub(super) is_refused: Cell<bool>,
+    /// Another flow has its place.
+    pub(super) replaced: Notify,
+    pub(super) from_client_bytes: Cell<u64>,
+    pub(super) from_target_bytes: Cell<u64>,
+}
+
+/// What has become of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passed {
+    Done,
+    Dropped(&'static str),
+    /// Nobody listens at the target; the datagram is still to be sent.
+    Refused,
+}
+
+impl Datagrams {
+    pub(super) fn new(peer: Peer, named: Option<ServerId>, clock: Clock) -> Self {
+        Self {
+            peer,
+            named,
+            server: Cell::new(None),
+            began: clock.now(),
+            activity: Activity::new(clock),
+            target: OnceCell::new(),
+            waiting: RefCell::default(),
+            is_refused: Cell::new(false),
+            replaced: Notify::new(),
+            from_client_bytes: Cell::new(0),
+            from_target_bytes: Cell::new(0),
+        }
+    }
+
+    /// Has a target from now on, which gets what has waited for it.
+    pub(super) fn open(&self, socket: UdpSocket, target: &Arc<Target>, dropped: impl Fn(&'static str)) {
+        self.target.get_or_init(|| (socket, target.clone()));
+        for datagram in self.waiting.take() {
+            if let Passed::Dropped(reason) = self.pass_on(&datagram) {
+                dropped(reason);
+            }
+        }
+    }
+
+    /// Passes a datagram of the client's on to the target, or keeps it until there is one.
+    pub(super) fn pass_on(&self, datagram: &[u8]) -> Passed {
+        let Some((socket, _)) = self.target.get() else {
+            let mut waiting = self.waiting.borrow_mut();
+            if waiting.len() == WAITING_MAX {
+                return Passed::Dropped("no_target_yet");
+            }
+            waiting.push(datagram.into());
+            return Passed::Done;
+        };
+        if self.is_refused.get() {
+            return Passed::Refused;
+        }
+        match socket.try_send(datagram) {
+            Ok(count) => {
+                self.activity.touch();
+                self.from_client_bytes.set(self.from_client_bytes.get() + count as u64);
+                Passed::Done
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                self.is_refused.set(true);
+                Passed::Refused
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Passed::Dropped("target_busy"),
+            Err(_) => Passed::Dropped("send_failed"),
+        }
+    }
+}
