@@ -14,6 +14,7 @@ pub mod file;
 pub mod http;
 pub mod labels;
 pub mod memory;
+mod published;
 mod reporter;
 pub mod swarm;
 

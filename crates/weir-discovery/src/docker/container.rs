@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::models::{ContainerInspectResponse, ContainerState, Health, HealthStatusEnum, PortBinding};
-use weir_core::address::TargetAddr;
 use weir_core::task::{Provenance, Task, TaskId, TaskPort, TaskState, Transports};
 
 use crate::labels::{self, LabelError};
+use crate::published::{Published, transports};
 
 /// A container that is running.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,13 +138,13 @@ fn failure(health: &Health) -> String {
 
 /// Where a container's ports are reached from here. One that is published for both transports at one address is one port.
 fn ports(inspected: &ContainerInspectResponse, host: IpAddr, asked: Option<u16>) -> Vec<TaskPort> {
-    let mut found = Found::new();
+    let mut found = Published::default();
     let published = inspected.network_settings.as_ref().and_then(|settings| settings.ports.as_ref());
     for (name, bindings) in published.into_iter().flatten() {
         let Some((port, transports)) = port_of(name) else { continue };
         let reached = bindings.iter().flatten().filter_map(|binding| reached_at(binding, host));
         if let Some(addr) = reached.min_by_key(preference) {
-            add(&mut found, port, addr, transports);
+            found.add(port, transports, addr);
         }
     }
     let network_mode = inspected.host_config.as_ref().and_then(|config| config.network_mode.as_deref());
@@ -159,30 +159,16 @@ fn ports(inspected: &ContainerInspectResponse, host: IpAddr, asked: Option<u16>)
                 .map(|port| (port, Transports::BOTH)),
         );
         for (port, transports) in own {
-            add(&mut found, port, (host, port).into(), transports);
+            found.add(port, transports, (host, port).into());
         }
     }
-    let port = |((container_port, addr), transports)| TaskPort { container_port, transports, addr };
-    found.into_iter().map(port).collect()
-}
-
-/// Container ports, where each is reached, and what it takes there.
-type Found = BTreeMap<(u16, TargetAddr), Transports>;
-
-fn add(found: &mut Found, port: u16, addr: std::net::SocketAddr, transports: Transports) {
-    let known = found.entry((port, TargetAddr(addr))).or_insert(transports);
-    *known = known.and(transports);
+    found.into_ports()
 }
 
 /// The port of a name like `8080/tcp` or `53/udp`.
 fn port_of(name: &str) -> Option<(u16, Transports)> {
-    let (port, transport) = name.split_once('/')?;
-    let transports = match transport {
-        "tcp" => Transports::TCP,
-        "udp" => Transports::UDP,
-        _ => return None,
-    };
-    Some((port.parse().ok()?, transports))
+    let (port, protocol) = name.split_once('/')?;
+    Some((port.parse().ok()?, transports(protocol)?))
 }
 
 /// Where a binding is reached: a binding to all addresses at the engine's host.

@@ -1,10 +1,10 @@
 //! Ports of a container: bindings as documents write them, ranges of them, and where they are reached.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use weir_core::address::TargetAddr;
-use weir_core::task::{TaskPort, Transports};
+use weir_core::task::TaskPort;
+
+use crate::published::{Published, transports};
 
 /// Most ports of one container: ECS allows 100 mappings, each of which may be a range.
 pub(super) const PORTS_MAX: usize = 1_000;
@@ -72,29 +72,26 @@ fn span(port: Option<u32>, range: Option<&str>) -> Result<Option<(u16, u16)>, St
     }
 }
 
-/// The TCP ports of bindings at `address`, by container port.
+/// The ports of bindings at `address`, by container port.
 ///
-/// A container port that is bound more than once, as on `0.0.0.0` and `::`, is one port: the first one counts.
+/// A container port that is bound more than once, as on `0.0.0.0` and `::`, is one port: the first one counts. So is one that
+/// takes TCP and UDP at one host port.
 ///
 /// # Errors
 /// A range that is none, or more than [`PORTS_MAX`] ports.
 pub(super) fn ports(bindings: &[Binding], address: IpAddr) -> Result<Vec<TaskPort>, String> {
-    let mut by_container_port = BTreeMap::new();
-    for binding in bindings.iter().filter(|binding| binding.protocol.as_deref() != Some("udp")) {
+    let mut published = Published::default();
+    for binding in bindings {
+        let Some(transports) = transports(binding.protocol.as_deref().unwrap_or("tcp")) else { continue };
         let Some((container, host, further)) = binding.spans()? else { continue };
-        if by_container_port.len() + usize::from(further) >= PORTS_MAX {
+        if published.len() + usize::from(further) >= PORTS_MAX {
             return Err(format!("has more than {PORTS_MAX} ports; no more are read"));
         }
         for offset in 0..=further {
-            by_container_port.entry(container + offset).or_insert(host + offset);
+            published.add(container + offset, transports, SocketAddr::new(address, host + offset));
         }
     }
-    let port = |(container_port, host_port)| TaskPort {
-        container_port,
-        transports: Transports::TCP,
-        addr: TargetAddr(SocketAddr::new(address, host_port)),
-    };
-    Ok(by_container_port.into_iter().map(port).collect())
+    Ok(published.into_ports())
 }
 
 #[cfg(test)]
@@ -125,10 +122,24 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_not_known_yet_and_udp_are_no_ports() {
-        let none = r#"[{"containerPort":80},{"containerPort":81,"hostPort":0},
-                       {"containerPort":53,"hostPort":53,"protocol":"udp"}]"#;
+    fn a_port_that_is_not_known_yet_is_none() {
+        let none = r#"[{"containerPort":80},{"containerPort":81,"hostPort":0}]"#;
         assert_eq!(read(none), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_port_takes_what_its_binding_says_and_both_where_both_are_at_one_host_port() {
+        let bindings = |tcp: u16, udp: u16| {
+            let text = format!(
+                r#"[{{"containerPort":53,"hostPort":{tcp},"protocol":"tcp"}},
+                    {{"containerPort":53,"hostPort":{udp},"protocol":"udp"}}]"#
+            );
+            let bindings: Vec<Binding> = serde_json::from_str(&text).unwrap();
+            let ports = ports(&bindings, ADDRESS).unwrap();
+            ports.iter().map(|port| format!("{} at {}", port.transports, port.addr)).collect::<Vec<_>>()
+        };
+        assert_eq!(bindings(32768, 32768), ["tcp+udp at 10.0.0.1:32768"]);
+        assert_eq!(bindings(32768, 32769), ["tcp at 10.0.0.1:32768", "udp at 10.0.0.1:32769"]);
     }
 
     #[test]

@@ -78,14 +78,15 @@ fn followed(mut known: Known, tasks: &[Value]) -> (Vec<Task>, BTreeSet<Mistake>)
 }
 
 fn addrs(tasks: &[Task]) -> Vec<String> {
-    tasks.iter().map(|task| format!("{}={}", task.ports[0].container_port, task.ports[0].addr)).collect()
+    let ports = tasks.iter().flat_map(|task| &task.ports);
+    ports.map(|port| format!("{}/{}={}", port.container_port, port.transports, port.addr)).collect()
 }
 
 // Conformance: A3.1.17
 #[test]
 fn a_task_in_bridge_mode_is_at_its_host_port_of_the_instance() {
     let (tasks, mistakes) = followed(known("bridge"), &[bridge("1", 1)]);
-    assert_eq!((addrs(&tasks), mistakes), (vec!["80=10.0.0.1:32769".to_owned()], BTreeSet::new()));
+    assert_eq!((addrs(&tasks), mistakes), (vec!["80/tcp=10.0.0.1:32769".to_owned()], BTreeSet::new()));
     let task = &tasks[0];
     let id = task.id.as_ref().unwrap();
     assert_eq!((&*id.id, &*id.generation), (format!("{} app", arn("1")).as_str(), "runtime-1"));
@@ -97,20 +98,26 @@ fn a_task_in_bridge_mode_is_at_its_host_port_of_the_instance() {
 #[test]
 fn a_task_with_an_interface_of_its_own_is_at_its_container_port() {
     let (tasks, _) = followed(known("awsvpc"), &[fargate("1")]);
-    assert_eq!(addrs(&tasks), ["8080=10.0.1.9:8080"]);
+    assert_eq!(addrs(&tasks), ["53/udp=10.0.1.9:53", "8080/tcp=10.0.1.9:8080"]);
     let mut attached = fargate("1");
     attached["containers"][0]["networkInterfaces"] = json!([]);
     attached["attachments"] = json!([{ "type": "ElasticNetworkInterface", "details": [
         { "name": "subnetId", "value": "subnet-1" }, { "name": "privateIPv4Address", "value": "10.0.1.10" },
     ] }]);
-    assert_eq!(addrs(&followed(known("awsvpc"), &[attached]).0), ["8080=10.0.1.10:8080"]);
+    assert_eq!(
+        addrs(&followed(known("awsvpc"), &[attached]).0),
+        ["53/udp=10.0.1.10:53", "8080/tcp=10.0.1.10:8080"]
+    );
 }
 
 #[test]
 fn a_task_in_the_host_s_network_is_at_its_container_port_of_the_instance() {
     let mut task = bridge("1", 1);
     task["containers"][0]["networkBindings"] = json!([]);
-    assert_eq!(addrs(&followed(known("host"), std::slice::from_ref(&task)).0), ["8080=10.0.0.1:8080"]);
+    assert_eq!(
+        addrs(&followed(known("host"), std::slice::from_ref(&task)).0),
+        ["53/udp=10.0.0.1:53", "8080/tcp=10.0.0.1:8080"]
+    );
     let (tasks, _) = followed(known("bridge"), &[task]);
     assert!(tasks.is_empty(), "in bridge mode a port that is not known yet is none: {tasks:?}");
 }
@@ -124,7 +131,7 @@ fn two_containers_of_a_task_are_two_identities() {
     second["networkBindings"] = json!([{ "containerPort": 80, "hostPort": 32770 }]);
     task["containers"].as_array_mut().unwrap().push(second);
     let (tasks, _) = followed(known("bridge"), &[task]);
-    assert_eq!(addrs(&tasks), ["80=10.0.0.1:32769", "80=10.0.0.1:32770"]);
+    assert_eq!(addrs(&tasks), ["80/tcp=10.0.0.1:32769", "80/tcp=10.0.0.1:32770"]);
     assert_ne!(tasks[0].id, tasks[1].id);
 }
 
@@ -225,7 +232,7 @@ fn agent(task: Value) -> Value {
 fn an_agent_s_tasks_are_at_the_instance() {
     let read = |document: Value| introspection::read(document.to_string().as_bytes(), HOST).map(|a| a.tasks);
     let tasks = read(agent(json!({}))).unwrap();
-    assert_eq!(addrs(&tasks), ["80=10.0.0.1:32769"]);
+    assert_eq!(addrs(&tasks), ["80/tcp=10.0.0.1:32769"]);
     assert_eq!((tasks[0].service.as_deref(), tasks[0].project.as_deref()), (Some("web"), Some("shop")));
     let stopping = read(agent(json!({ "DesiredStatus": "STOPPED" }))).unwrap();
     assert_eq!(stopping[0].state, TaskState::Stopping);
@@ -243,7 +250,7 @@ fn an_agent_s_tasks_are_at_the_instance() {
         "DockerId": "d", "Name": "app", "Ports": [{ "ContainerPort": 80, "HostPort": 80 }],
         "Networks": [{ "NetworkMode": "awsvpc", "IPv4Addresses": ["10.0.1.9"] }],
     }] });
-    assert_eq!(addrs(&read(agent(own)).unwrap()), ["80=10.0.1.9:80"]);
+    assert_eq!(addrs(&read(agent(own)).unwrap()), ["80/tcp=10.0.1.9:80"]);
     assert!(read(json!({ "Jobs": [] })).unwrap_err().contains("not an ECS agent's list"));
 }
 
@@ -260,7 +267,7 @@ fn an_instance_of_cloud_map_that_is_gone_drains_and_may_return() {
         { "InstanceId": "2", "Attributes": { "AWS_INSTANCE_IPV4": "10.0.0.2", "AWS_INSTANCE_PORT": "80" } },
         { "InstanceId": "3", "Attributes": { "AWS_INSTANCE_IPV4": "10.0.0.3" } },
     ]));
-    assert_eq!(addrs(&both.tasks), ["32769=10.0.0.1:32769", "80=10.0.0.2:80"]);
+    assert_eq!(addrs(&both.tasks), ["32769/tcp+udp=10.0.0.1:32769", "80/tcp+udp=10.0.0.2:80"]);
     let services: Vec<_> = both.tasks.iter().filter_map(|task| task.service.as_deref()).collect();
     assert_eq!(services, ["web", "api"]);
     assert!(both.mistakes.first().unwrap().problem.contains("AWS_INSTANCE_PORT"));

@@ -8,12 +8,12 @@ use bollard::models::{
     EndpointPortConfig, EndpointPortConfigProtocolEnum as Protocol,
     EndpointPortConfigPublishModeEnum as PublishMode, Node, Service, Task as Document, TaskState as Doing,
 };
-use weir_core::address::TargetAddr;
-use weir_core::task::{Provenance, SourceKind, Task, TaskId, TaskPort, TaskState, Transports};
+use weir_core::task::{Provenance, SourceKind, Task, TaskId, TaskState, Transports};
 
 use crate::docker::{STACK, in_stack};
 use crate::elements::Mistake;
 use crate::labels;
+use crate::published::Published;
 
 /// What is known of a Swarm besides its tasks.
 #[derive(Debug)]
@@ -106,11 +106,10 @@ impl Model {
             };
         }
         let (node_name, address) = self.reached_at(node)?;
-        let reach = |(container_port, port)| TaskPort {
-            container_port,
-            transports: Transports::TCP,
-            addr: TargetAddr(SocketAddr::new(address, port)),
-        };
+        let mut published = Published::default();
+        for (container_port, transports, port) in numbers {
+            published.add(container_port, transports, (address, port).into());
+        }
         let short = id.get(..12).unwrap_or(id);
         let started = document.status.as_ref().and_then(|status| status.container_status.as_ref());
         let generation = started.and_then(|container| container.container_id.clone());
@@ -127,7 +126,7 @@ impl Model {
                 read.service.unwrap_or_else(|| in_stack(full_name, stack.map(String::as_str)).to_owned()),
             ),
             project: read.project.or_else(|| stack.cloned()),
-            ports: numbers.into_iter().map(reach).collect(),
+            ports: published.into_ports(),
             labels: read.task,
             state,
             provenance: Arc::new(Provenance {
@@ -138,21 +137,28 @@ impl Model {
         }))
     }
 
-    /// The TCP ports of a task: in the container, and on its node. Each is published once for IPv4 and once for IPv6.
-    fn ports(&self, document: &Document, asked: Option<u16>) -> BTreeSet<(u16, u16)> {
+    /// The ports of a task in its container, what they take, and what they are on its node. Each is published once for IPv4 and
+    /// once for IPv6.
+    fn ports(&self, document: &Document, asked: Option<u16>) -> Vec<(u16, Transports, u16)> {
         let status = document.status.as_ref().and_then(|status| status.port_status.as_ref());
         let published = status.and_then(|status| status.ports.as_deref()).unwrap_or_default();
-        let mut ports: BTreeSet<(u16, u16)> = published
-            .iter()
-            .filter(|port| is_tcp(port) && port.publish_mode == Some(PublishMode::HOST))
-            .filter_map(|port| Some((number(port.target_port)?, number(port.published_port)?)))
-            .collect();
-        let networks = document.spec.as_ref().and_then(|spec| spec.networks.as_deref()).unwrap_or_default();
-        let is_on_host = |id: &String| networks.iter().any(|network| network.target.as_ref() == Some(id));
-        if ports.is_empty() && self.host_network.as_ref().is_some_and(is_on_host) {
-            ports.extend(asked.map(|port| (port, port)));
+        let is_on_node = |port: &&EndpointPortConfig| port.publish_mode == Some(PublishMode::HOST);
+        let read = |port: &EndpointPortConfig| {
+            Some((number(port.target_port)?, transports(port)?, number(port.published_port)?))
+        };
+        let ports: Vec<_> = published.iter().filter(is_on_node).filter_map(read).collect();
+        if ports.is_empty() && self.is_on_host(document) {
+            // What takes the port that is named, the group says.
+            return asked.map(|port| (port, Transports::BOTH, port)).into_iter().collect();
         }
         ports
+    }
+
+    /// Whether a task has its node's own network.
+    fn is_on_host(&self, document: &Document) -> bool {
+        let networks = document.spec.as_ref().and_then(|spec| spec.networks.as_deref()).unwrap_or_default();
+        let host_network = self.host_network.as_ref();
+        host_network.is_some_and(|host| networks.iter().any(|network| network.target.as_ref() == Some(host)))
     }
 
     /// A node's name, and where what it publishes is reached.
@@ -215,17 +221,21 @@ fn state(document: &Document) -> Option<(TaskState, String)> {
     }
 }
 
-/// The TCP ports that a service publishes through the ingress network.
+/// The ports that a service publishes through the ingress network.
 fn ingress_ports(service: &Service) -> impl Iterator<Item = u16> {
     let published = service.endpoint.as_ref().and_then(|endpoint| endpoint.ports.as_deref());
     let is_ingress = |port: &&EndpointPortConfig| {
-        is_tcp(port) && port.publish_mode.is_none_or(|mode| mode != PublishMode::HOST)
+        transports(port).is_some() && port.publish_mode.is_none_or(|mode| mode != PublishMode::HOST)
     };
     published.unwrap_or_default().iter().filter(is_ingress).filter_map(|port| number(port.target_port))
 }
 
-fn is_tcp(port: &EndpointPortConfig) -> bool {
-    port.protocol.is_none_or(|protocol| matches!(protocol, Protocol::TCP | Protocol::EMPTY))
+fn transports(port: &EndpointPortConfig) -> Option<Transports> {
+    match port.protocol.unwrap_or(Protocol::TCP) {
+        Protocol::TCP | Protocol::EMPTY => Some(Transports::TCP),
+        Protocol::UDP => Some(Transports::UDP),
+        Protocol::SCTP => None,
+    }
 }
 
 fn number(port: Option<i64>) -> Option<u16> {

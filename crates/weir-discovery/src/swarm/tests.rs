@@ -72,13 +72,14 @@ fn read(tasks: &[Document]) -> (Vec<Task>, BTreeSet<Mistake>) {
 
 fn targets(tasks: &[Task]) -> Vec<String> {
     let ports = tasks.iter().flat_map(|task| &task.ports);
-    ports.map(|port| format!("{} at {}", port.container_port, port.addr)).collect()
+    ports.map(|port| format!("{}/{} at {}", port.container_port, port.transports, port.addr)).collect()
 }
 
 #[test]
 fn a_task_is_reached_at_its_node_once_at_the_port_that_it_was_given() {
     let (tasks, mistakes) = read(&[running("t2", "n2"), running("t1", "n1")]);
-    assert_eq!(targets(&tasks), ["8080 at 10.77.0.1:32775", "8080 at 10.77.0.2:32775"]);
+    let expected = |ip: &str| [format!("53/udp at {ip}:32001"), format!("8080/tcp at {ip}:32775")];
+    assert_eq!(targets(&tasks), [expected("10.77.0.1"), expected("10.77.0.2")].concat());
     assert!(mistakes.is_empty(), "{mistakes:?}");
     let task = &tasks[1];
     assert_eq!((task.service.as_deref(), task.project.as_deref()), (Some("api"), Some("shop")));
@@ -143,23 +144,23 @@ fn a_task_in_its_node_s_own_network_is_reached_at_the_port_that_its_label_names(
     assert!(read(std::slice::from_ref(&document)).0.is_empty(), "in another network it is not reached");
     let networks = document.spec.as_mut().and_then(|spec| spec.networks.as_mut()).unwrap();
     networks[0].target = Some("net-host".to_owned());
-    assert_eq!(targets(&read(&[document]).0), ["9000 at 10.77.0.2:9000"]);
+    assert_eq!(targets(&read(&[document]).0), ["9000/tcp+udp at 10.77.0.2:9000"]);
 }
 
 #[test]
 fn a_node_whose_address_is_of_no_use_here_is_named_unless_the_configuration_or_the_engine_says_more() {
     let tasks = [running("t3", "n3"), running("t2", "n2")];
     let (found, mistakes) = read(&tasks);
-    assert_eq!(targets(&found), ["8080 at 10.77.0.2:32775"]);
+    assert_eq!(targets(&found)[1..], ["8080/tcp at 10.77.0.2:32775"]);
     let mistake = mistakes.first().unwrap();
     assert_eq!(mistake.owner, "node node3");
     assert!(mistake.problem.contains("addresses: { node3: 10.0.0.1 }"), "{}", mistake.problem);
     for name in ["node3", "n3"] {
         let (found, _) = read_with(service(STACK, ""), &[(name, "192.0.2.3")], "n1", &tasks);
-        assert_eq!(targets(&found)[1], "8080 at 192.0.2.3:32775");
+        assert_eq!(targets(&found)[3], "8080/tcp at 192.0.2.3:32775");
     }
     let (found, _) = read_with(service(STACK, ""), &[], "n3", &tasks);
-    assert_eq!(targets(&found)[1], "8080 at 127.0.0.1:32775");
+    assert_eq!(targets(&found)[3], "8080/tcp at 127.0.0.1:32775");
 }
 
 #[test]
