@@ -24,7 +24,12 @@ impl Activity {
 
     /// Says that something happened now.
     pub fn touch(&self) {
-        self.last.store(self.clock.now().as_nanos(), Relaxed);
+        self.touch_at(self.clock.now());
+    }
+
+    /// Says that something happened at `now`, for who has looked at the clock already.
+    pub fn touch_at(&self, now: Timestamp) {
+        self.last.store(now.as_nanos(), Relaxed);
     }
 
     /// Completes once nothing has happened for `limit`.

@@ -1,16 +1,16 @@
 //! Datagrams of UDP: received many at a time, answered from the address that they came to.
 
+mod toward_targets;
+
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use rustix::net::sockopt;
-use socket2::Type;
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
-use weir_core::address::{ClientAddr, TargetAddr};
+use weir_core::address::ClientAddr;
 
-use crate::transparent;
+pub use self::toward_targets::{Answering, TargetSockets, dial, dial_as};
 
 /// Bytes of the longest datagram, and of as many as the kernel gives in one piece.
 pub const DATAGRAM_BYTES_MAX: usize = 65_535;
@@ -37,10 +37,11 @@ pub struct Received<'b> {
     each: usize,
 }
 
-/// A socket that any client may send to.
+/// A socket that any client may send to, and those toward the targets of its flows.
 #[derive(Debug)]
 pub struct DatagramSocket {
-    socket: UdpSocket,
+    socket: tokio::net::UdpSocket,
+    targets: TargetSockets,
     state: UdpSocketState,
     /// The address that it is bound to, unless that is every one.
     ip: Option<IpAddr>,
@@ -54,11 +55,6 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// Whether there may be more answers than could be received at a time.
-    pub fn is_full_of_answers(&self) -> bool {
-        self.count == ANSWERS_MAX
-    }
-
     /// What has been received.
     pub fn received(&self) -> impl Iterator<Item = Received<'_>> {
         let filled = self.room.chunks_exact(DATAGRAM_BYTES_MAX).zip(&self.metas[..self.count]);
@@ -85,8 +81,8 @@ impl DatagramSocket {
     /// Takes over a socket that is bound.
     ///
     /// # Errors
-    /// When the kernel does not tell where datagrams came to.
-    pub fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+    /// When the kernel does not tell where datagrams came to, or there is no descriptor left.
+    pub fn new(socket: UdpSocket) -> io::Result<Self> {
         let ip = Some(socket.local_addr()?.ip()).filter(|ip| !ip.is_unspecified());
         let state = UdpSocketState::new((&socket).into())?;
         // The library forbids fragments, as QUIC wants it; others send what they like.
@@ -96,7 +92,13 @@ impl DatagramSocket {
                 sockopt::set_ipv6_mtu_discover(&socket, sockopt::Ipv6PathMtuDiscovery::WANT)?;
             }
         }
-        Ok(Self { socket: UdpSocket::from_std(socket)?, state, ip })
+        let socket = tokio::net::UdpSocket::from_std(socket)?;
+        Ok(Self { socket, targets: TargetSockets::new()?, state, ip })
+    }
+
+    /// The sockets toward targets.
+    pub fn targets(&self) -> &TargetSockets {
+        &self.targets
     }
 
     /// Waits for datagrams and receives as many as there are, and as there is room for.
@@ -113,8 +115,7 @@ impl DatagramSocket {
         Ok(())
     }
 
-    /// Receives what has come to a socket toward a target, as many datagrams as there are, up to [`ANSWERS_MAX`]. A call that
-    /// finds fewer has emptied the socket, so that none is made just to hear that there are no more.
+    /// Receives what has come to a socket toward a target, up to [`ANSWERS_MAX`].
     ///
     /// # Errors
     /// The kernel's; [`io::ErrorKind::WouldBlock`] when there are none.
@@ -124,15 +125,8 @@ impl DatagramSocket {
         let mut rooms: [IoSliceMut<'_>; ANSWERS_MAX] =
             std::array::from_fn(|_| rooms.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
         *count = 0;
-        let received = socket.try_io(Interest::READABLE, || {
-            *count = self.state.recv(socket.into(), &mut rooms, metas)?;
-            // The runtime is told that it has to wait, as it would be by the next call.
-            if *count < ANSWERS_MAX { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-        });
-        match received {
-            Err(_) if *count > 0 => Ok(()),
-            received => received,
-        }
+        *count = self.state.recv(socket.into(), &mut rooms, metas)?;
+        Ok(())
     }
 
     /// Sends a datagram to a client, from the address that it has sent to.
@@ -155,40 +149,12 @@ impl DatagramSocket {
     }
 }
 
-/// A socket toward one target, from a port of its own.
-///
-/// # Errors
-/// When there is no descriptor or no port left.
-pub async fn dial(target: TargetAddr) -> io::Result<UdpSocket> {
-    let any = if target.0.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0_u16; 8]) };
-    connected(UdpSocket::bind(SocketAddr::new(any, 0)).await?, target).await
-}
-
-/// The same in the name of a client, whose address the target sees; of weir's own where one of the two has IPv4 and the other
-/// IPv6.
-///
-/// # Errors
-/// When the kernel has no descriptor left, the client's port is in use for that target, or there is no way to it.
-pub async fn dial_as(client: ClientAddr, target: TargetAddr) -> io::Result<UdpSocket> {
-    let Some(bound) = transparent::bound_to(client.0, target.0, Type::DGRAM)? else {
-        return dial(target).await;
-    };
-    connected(UdpSocket::from_std(bound.into())?, target).await
-}
-
-async fn connected(socket: UdpSocket, target: TargetAddr) -> io::Result<UdpSocket> {
-    socket.connect(target.0).await?;
-    // Nothing can be sent by a socket of which the runtime has not heard yet.
-    socket.writable().await?;
-    Ok(socket)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn socket(addr: &str) -> std::net::UdpSocket {
-        let socket = std::net::UdpSocket::bind(addr).unwrap();
+    fn socket(addr: &str) -> UdpSocket {
+        let socket = UdpSocket::bind(addr).unwrap();
         socket.set_nonblocking(true).unwrap();
         socket
     }
@@ -198,7 +164,7 @@ mod tests {
         let server = socket("127.0.0.1:0");
         let addr = server.local_addr().unwrap();
         let server = DatagramSocket::new(server).unwrap();
-        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         let lengths = [0, 1, 1_400, 65_507];
         for length in lengths {
             client.send_to(&vec![7; length], addr).unwrap();
@@ -215,7 +181,7 @@ mod tests {
     async fn an_answer_comes_from_the_address_that_was_asked() {
         let server = DatagramSocket::new(socket("0.0.0.0:0")).unwrap();
         let port = server.socket.local_addr().unwrap().port();
-        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         let asked = SocketAddr::from(([127, 0, 0, 5], port));
         client.send_to(b"?", asked).unwrap();
         let mut batch = Batch::default();

@@ -9,24 +9,27 @@ mod passing;
 use std::cell::RefCell;
 use std::future::pending;
 use std::io;
+use std::net::UdpSocket;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use ahash::HashMap;
-use tokio::net::UdpSocket;
+use slab::Slab;
 use tokio::task::{spawn_local, yield_now};
 use weir_core::address::ListenAddr;
 use weir_core::definition::ListenerKind;
 use weir_core::flow_key::{FlowKey, Protocol};
 use weir_core::quic::ServerId;
 use weir_core::snapshot::Listener;
-use weir_core::target::{Target, TargetSerial};
+use weir_core::target::TargetSerial;
+use weir_core::time::Timestamp;
 use weir_net::accept::Admission;
-use weir_net::datagrams::{Batch, DatagramSocket, Received, dial, dial_as};
+use weir_net::datagrams::{Answering, Batch, DatagramSocket, Received, dial, dial_as};
 use weir_net::dial::DialError;
-use weir_net::drain::{Aside, Drain};
+use weir_net::drain::{Aside, Drain, Tasks};
 
-use self::passing::{Datagrams, Passed, Peer};
+use self::passing::{Datagrams, Passed, Peer, Toward};
 use crate::flow::{Flow, Flows};
 use crate::placing::{FlowError, Placed};
 
@@ -41,14 +44,17 @@ struct Table {
     /// Whether datagrams may name the server that they are for.
     has_quic: bool,
     flows: RefCell<HashMap<Peer, Rc<Datagrams>>>,
-    /// Room for the answers of one flow at a time.
-    answers: RefCell<Batch>,
+    /// Those that have a target, by the numbers of their sockets.
+    open: RefCell<Slab<Rc<Datagrams>>>,
+    /// One for each flow.
+    running: Tasks,
     /// Begins when the listener is to be closed.
     closing: Drain,
 }
 
 impl Flows {
-    /// Receives datagrams until `closing` begins. Each belongs to a flow that is there, or begins one.
+    /// Receives datagrams until `closing` begins. Each belongs to a flow that is there, or begins one. Completes when all flows
+    /// have ended.
     pub async fn receive(self: Rc<Self>, socket: DatagramSocket, addr: ListenAddr, closing: Drain) {
         let listener = self.dispatcher.borrow_mut().listener(self.listener);
         let has_quic = listener.is_some_and(|listener| {
@@ -59,18 +65,24 @@ impl Flows {
             addr,
             has_quic,
             flows: RefCell::default(),
-            answers: RefCell::default(),
+            open: RefCell::default(),
+            running: Tasks::default(),
             closing,
         });
+        let _answers = Aside::begin(self.clone().pass_answers(table.clone()));
         let mut batch = Batch::default();
+        let mut closing = pin!(table.closing.begun());
         loop {
             let received = tokio::select! {
                 biased;
-                () = table.closing.begun() => return,
+                () = &mut closing => return table.running.all_ended().await,
                 received = table.socket.receive(&mut batch) => received,
             };
             match received {
-                Ok(()) => batch.received().for_each(|received| self.take(&table, received)),
+                Ok(()) => {
+                    let now = self.worker.clock.now();
+                    batch.received().for_each(|received| self.take(&table, received, now));
+                }
                 Err(error) => tracing::debug!(listener = %addr, "receiving datagrams: {error}"),
             }
             // Others have a turn even when datagrams never end.
@@ -78,14 +90,14 @@ impl Flows {
         }
     }
 
-    /// Passes datagrams of one client on.
-    fn take(self: &Rc<Self>, table: &Rc<Table>, received: Received<'_>) {
+    /// Passes datagrams of one client on, which have come `now`.
+    fn take(self: &Rc<Self>, table: &Rc<Table>, received: Received<'_>, now: Timestamp) {
         let peer = Peer { client: received.client, local: received.local, beside: None };
         for datagram in received.datagrams() {
             let named = if table.has_quic { ServerId::of(datagram) } else { None };
             let (peer, known) = self.find(table, peer, named);
             let passed = match known {
-                Some(flow) => match flow.pass_on(datagram) {
+                Some(flow) => match flow.pass_on(datagram, now) {
                     Passed::Refused => self.begin(table, (peer, named), Some(&flow), datagram),
                     passed => passed,
                 },
@@ -125,14 +137,15 @@ impl Flows {
         datagram: &[u8],
     ) -> Passed {
         let Some(admission) = self.worker.limit.admit() else { return Passed::Dropped("limit") };
-        let flow = Rc::new(Datagrams::new(peer, named, self.worker.clock));
+        let clock = self.worker.clock;
+        let flow = Rc::new(Datagrams::new(peer, named, clock));
         table.flows.borrow_mut().insert(peer, flow.clone());
-        let avoided = refused.and_then(|flow| flow.target.get()).map(|(_, target)| target.serial);
+        let avoided = refused.and_then(|flow| flow.toward.get()).map(|toward| toward.target.serial);
         if let Some(flow) = refused {
             flow.replaced.notify_one();
         }
-        let passed = flow.pass_on(datagram);
-        let running = self.worker.tasks.begin();
+        let passed = flow.pass_on(datagram, clock.now());
+        let running = (self.worker.tasks.begin(), table.running.begin());
         let (flows, table) = (self.clone(), table.clone());
         spawn_local(async move {
             flows.converse(&table, &flow, avoided, admission).await;
@@ -156,11 +169,10 @@ impl Flows {
             None => Err(FlowError::ListenerGone),
         };
         let (placed, connected, end) = match (connected, &listener) {
-            (Ok((socket, placed)), Some(listener)) => {
+            (Ok((toward, placed)), Some(listener)) => {
                 let connected = self.worker.clock.now();
-                flow.open(socket, placed.lease.target(), |reason| self.shard.datagram_dropped(reason));
-                let answers = Aside::begin(self.clone().pass_answers(table.clone(), flow.clone()));
-                let end = self.last(table, flow, &placed, listener, answers).await;
+                flow.open(toward, connected, |reason| self.shard.datagram_dropped(reason));
+                let end = self.last(table, flow, &placed, listener).await;
                 (Some(placed), Some(connected), end)
             }
             (Err(error), _) => {
@@ -187,9 +199,9 @@ impl Flows {
         &self,
         listener: &Listener,
         table: &Table,
-        flow: &Datagrams,
+        flow: &Rc<Datagrams>,
         avoided: Option<TargetSerial>,
-    ) -> Result<(UdpSocket, Placed), FlowError> {
+    ) -> Result<(Toward, Placed), FlowError> {
         let Peer { client, local, .. } = flow.peer;
         let local = ListenAddr((local, table.addr.port()).into());
         let mut placing =
@@ -207,47 +219,53 @@ impl Flows {
             };
             let speech = self.dispatcher.borrow_mut().speech(placing.group());
             let (speech, _) = speech.ok_or(FlowError::NoTarget)?;
-            let addr = lease.target().addr;
-            let dialled =
-                if speech.preserves_client_ip { dial_as(client, addr).await } else { dial(addr).await };
-            match dialled {
-                Ok(socket) => {
+            let (addr, target) = (lease.target().addr, lease.target().clone());
+            let dialled = if speech.preserves_client_ip { dial_as(client, addr) } else { dial(addr) };
+            match dialled
+                .and_then(|socket| Ok(Toward { number: table.watch(flow, &socket)?, socket, target }))
+            {
+                Ok(toward) => {
                     if table.has_quic {
                         flow.server.set(placing.server(lease.target()));
                     }
-                    return Ok((socket, placing.placed(lease)));
+                    return Ok((toward, placing.placed(lease)));
                 }
                 Err(error) => placing.failed(&lease, FlowError::DialFailed(DialError::Failed(error)))?,
             }
         }
     }
 
-    /// Passes answers on until the target fails. In a task of its own: what else may end the flow need not be looked at with
-    /// every answer.
-    async fn pass_answers(self: Rc<Self>, table: Rc<Table>, flow: Rc<Datagrams>) {
-        let Some((socket, target)) = flow.target.get() else { return };
-        while socket.readable().await.is_ok() {
-            if self.pass_some(&table, &flow, socket, target) {
-                // Others have a turn even when answers never end.
-                yield_now().await;
+    /// Passes answers of all targets on.
+    async fn pass_answers(self: Rc<Self>, table: Rc<Table>) {
+        let (mut answering, mut batch) = (Answering::default(), Batch::default());
+        // It fails when the runtime ends.
+        while table.socket.targets().answering(&mut answering).await.is_ok() {
+            let now = self.worker.clock.now();
+            for number in answering.numbers() {
+                // One that was told of may have ended.
+                let flow = table.open.borrow().get(number).cloned();
+                if let Some(flow) = flow {
+                    self.pass_some(&table, &flow, &mut batch, now);
+                }
             }
+            // Others have a turn even when answers never end.
+            yield_now().await;
         }
     }
 
-    /// Passes on what has come, as far as it is received at a time; whether there may be more.
-    fn pass_some(&self, table: &Table, flow: &Datagrams, socket: &UdpSocket, target: &Target) -> bool {
-        let mut batch = table.answers.borrow_mut();
-        match table.socket.try_receive_answers(socket, &mut batch) {
+    /// Passes on what has come `now`, as far as it is received at a time.
+    fn pass_some(&self, table: &Table, flow: &Datagrams, batch: &mut Batch, now: Timestamp) {
+        let Some(Toward { socket, target, .. }) = flow.toward.get() else { return };
+        match table.socket.try_receive_answers(socket, batch) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             // The kernel says so once for each datagram that nobody took.
             Err(_) => {
                 target.tally.count_failed();
-                flow.is_refused.set(true);
-                return true;
+                return flow.is_refused.set(true);
             }
         }
-        flow.activity.touch();
+        flow.activity.touch_at(now);
         let Peer { client, local, .. } = flow.peer;
         for answer in batch.received().flat_map(|received| received.datagrams()) {
             flow.from_target_bytes.set(flow.from_target_bytes.get() + answer.len() as u64);
@@ -255,7 +273,6 @@ impl Flows {
                 self.shard.datagram_dropped("client_busy");
             }
         }
-        batch.is_full_of_answers()
     }
 
     /// Waits until the flow ends; why it has.
@@ -265,7 +282,6 @@ impl Flows {
         flow: &Datagrams,
         placed: &Placed,
         listener: &Listener,
-        mut answers: Aside,
     ) -> &'static str {
         let idle_timeout = match &listener.kind {
             ListenerKind::Network(network) => network.udp_idle_timeout,
@@ -273,7 +289,6 @@ impl Flows {
         };
         tokio::select! {
             biased;
-            () = answers.ended() => "target_failed",
             () = flow.replaced.notified() => "target_failed",
             () = flow.activity.idle_for(idle_timeout) => "idle",
             () = self.called_off(placed) => "cut",
@@ -283,8 +298,18 @@ impl Flows {
 }
 
 impl Table {
-    /// Takes a flow out, unless another has its place.
+    /// Has the answers to a flow told of from now on, by the number that it gets.
+    fn watch(&self, flow: &Rc<Datagrams>, socket: &UdpSocket) -> io::Result<usize> {
+        let number = self.open.borrow_mut().insert(flow.clone());
+        let watched = self.socket.targets().add(socket, number);
+        watched.inspect_err(|_| drop(self.open.borrow_mut().remove(number))).map(|()| number)
+    }
+
+    /// Takes a flow out; its place, unless another has it.
     fn forget(&self, flow: &Rc<Datagrams>) {
+        if let Some(toward) = flow.toward.get() {
+            self.open.borrow_mut().remove(toward.number);
+        }
         let mut flows = self.flows.borrow_mut();
         if flows.get(&flow.peer).is_some_and(|known| Rc::ptr_eq(known, flow)) {
             flows.remove(&flow.peer);

@@ -2,10 +2,9 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 
-use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use weir_core::address::ClientAddr;
 use weir_core::quic::ServerId;
@@ -36,7 +35,7 @@ pub(super) struct Datagrams {
     /// The server that the first datagram named, if it did.
     pub(super) named: Option<ServerId>,
     /// Empty until there is a target.
-    pub(super) target: OnceCell<(UdpSocket, Arc<Target>)>,
+    pub(super) toward: OnceCell<Toward>,
     /// The server that the target is, if it is one of QUIC.
     pub(super) server: Cell<Option<ServerId>>,
     /// What has come before there was a target.
@@ -47,6 +46,15 @@ pub(super) struct Datagrams {
     pub(super) replaced: Notify,
     pub(super) from_client_bytes: Cell<u64>,
     pub(super) from_target_bytes: Cell<u64>,
+}
+
+/// The way to a flow's target.
+#[derive(Debug)]
+pub(super) struct Toward {
+    pub(super) socket: UdpSocket,
+    pub(super) target: Arc<Target>,
+    /// The number of the flow among those that have one.
+    pub(super) number: usize,
 }
 
 /// What has become of a datagram.
@@ -66,7 +74,7 @@ impl Datagrams {
             server: Cell::new(None),
             began: clock.now(),
             activity: Activity::new(clock),
-            target: OnceCell::new(),
+            toward: OnceCell::new(),
             waiting: RefCell::default(),
             is_refused: Cell::new(false),
             replaced: Notify::new(),
@@ -76,18 +84,18 @@ impl Datagrams {
     }
 
     /// Has a target from now on, which gets what has waited for it.
-    pub(super) fn open(&self, socket: UdpSocket, target: &Arc<Target>, dropped: impl Fn(&'static str)) {
-        self.target.get_or_init(|| (socket, target.clone()));
+    pub(super) fn open(&self, toward: Toward, now: Timestamp, dropped: impl Fn(&'static str)) {
+        self.toward.get_or_init(|| toward);
         for datagram in self.waiting.take() {
-            if let Passed::Dropped(reason) = self.pass_on(&datagram) {
+            if let Passed::Dropped(reason) = self.pass_on(&datagram, now) {
                 dropped(reason);
             }
         }
     }
 
-    /// Passes a datagram of the client's on to the target, or keeps it until there is one.
-    pub(super) fn pass_on(&self, datagram: &[u8]) -> Passed {
-        let Some((socket, _)) = self.target.get() else {
+    /// Passes a datagram of the client's that has come `now` on to the target, or keeps it until there is one.
+    pub(super) fn pass_on(&self, datagram: &[u8], now: Timestamp) -> Passed {
+        let Some(Toward { socket, .. }) = self.toward.get() else {
             let mut waiting = self.waiting.borrow_mut();
             if waiting.len() == WAITING_MAX {
                 return Passed::Dropped("no_target_yet");
@@ -98,9 +106,9 @@ impl Datagrams {
         if self.is_refused.get() {
             return Passed::Refused;
         }
-        match socket.try_send(datagram) {
+        match socket.send(datagram) {
             Ok(count) => {
-                self.activity.touch();
+                self.activity.touch_at(now);
                 self.from_client_bytes.set(self.from_client_bytes.get() + count as u64);
                 Passed::Done
             }
