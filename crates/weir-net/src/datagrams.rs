@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use rustix::net::sockopt;
 use tokio::io::Interest;
-use weir_core::address::ClientAddr;
+use weir_core::address::{ClientAddr, TargetAddr};
 
 pub use self::toward_targets::{Answering, TargetSockets, dial, dial_as};
 
@@ -18,18 +18,24 @@ pub const DATAGRAM_BYTES_MAX: usize = 65_535;
 /// Answers of one flow that are received at a time.
 pub const ANSWERS_MAX: usize = 4;
 
+/// Bytes of the longest datagrams that are sent many at a time: the kernel refuses that for those that need fragments, and Ethernet
+/// carries these over IPv4 and IPv6.
+const TOGETHER_BYTES_MAX: usize = 1_452;
+
 /// Room for as many datagrams as are received at a time. Only what datagrams have been in is really used.
 #[derive(Debug)]
 pub struct Batch {
     room: Vec<u8>,
     metas: [RecvMeta; BATCH_SIZE],
     count: usize,
+    /// Room for those of one client, one behind the other.
+    together: Vec<u8>,
 }
 
-/// Datagrams of one client that came together, all but perhaps the last of one length.
+/// Datagrams of one sender that came together, all but perhaps the last of one length.
 #[derive(Clone, Copy, Debug)]
 pub struct Received<'b> {
-    /// Who has sent them.
+    /// Who has sent them: a client, where it is not the target of a flow.
     pub client: ClientAddr,
     /// Which of this machine's addresses they were sent to.
     pub local: IpAddr,
@@ -50,22 +56,42 @@ pub struct DatagramSocket {
 impl Default for Batch {
     fn default() -> Self {
         let room = vec![0; BATCH_SIZE * DATAGRAM_BYTES_MAX];
-        Self { room, metas: [RecvMeta::default(); BATCH_SIZE], count: 0 }
+        Self { room, metas: [RecvMeta::default(); BATCH_SIZE], count: 0, together: Vec::new() }
     }
 }
 
 impl Batch {
-    /// What has been received.
-    pub fn received(&self) -> impl Iterator<Item = Received<'_>> {
-        let filled = self.room.chunks_exact(DATAGRAM_BYTES_MAX).zip(&self.metas[..self.count]);
-        filled.map(|(room, meta)| Received {
-            client: ClientAddr(meta.addr),
-            // A kernel that does not say where it came to is asked for none: replies leave from where routes say.
-            local: meta.dst_ip.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
-            bytes: &room[..meta.len],
-            each: meta.stride,
-        })
+    /// Gives what has been received to `take`. Datagrams of one sender and one length are given together, and in their order.
+    pub fn take(&mut self, mut take: impl FnMut(Received<'_>)) {
+        let Self { room, metas, count, together } = self;
+        let mut order: [usize; BATCH_SIZE] = std::array::from_fn(|n| n);
+        let order = &mut order[..*count];
+        order.sort_unstable_by_key(|n| (metas[*n].addr, metas[*n].dst_ip, *n));
+        let bytes = |n: usize| &room[n * DATAGRAM_BYTES_MAX..][..metas[n].len];
+        for same in order.chunk_by(|one, next| go_together(&metas[*one], &metas[*next])) {
+            let meta = &metas[same[0]];
+            let bytes = if let [one] = same {
+                bytes(*one)
+            } else {
+                together.clear();
+                together.extend(same.iter().flat_map(|n| bytes(*n)));
+                together.as_slice()
+            };
+            take(Received {
+                client: ClientAddr(meta.addr),
+                // A kernel that does not say where it came to is asked for none: replies leave from where routes say.
+                local: meta.dst_ip.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
+                bytes,
+                each: meta.stride,
+            });
+        }
     }
+}
+
+/// Whether two datagrams have the same sender and length, and may be sent together with as many as a batch has.
+fn go_together(one: &RecvMeta, next: &RecvMeta) -> bool {
+    let is_one = |meta: &RecvMeta| meta.len == meta.stride && (1..=TOGETHER_BYTES_MAX).contains(&meta.len);
+    (one.addr, one.dst_ip, one.len) == (next.addr, next.dst_ip, next.len) && is_one(one) && is_one(next)
 }
 
 impl<'b> Received<'b> {
@@ -74,6 +100,16 @@ impl<'b> Received<'b> {
         // An empty datagram is one, too.
         let empty = self.bytes.is_empty().then_some(self.bytes);
         self.bytes.chunks(self.each.max(1)).chain(empty)
+    }
+
+    /// All their bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// Whether the kernel may be asked to send them all at a time: several, none of them long.
+    fn may_go_together(&self) -> bool {
+        self.each < self.bytes.len() && self.each <= TOGETHER_BYTES_MAX
     }
 }
 
@@ -106,7 +142,7 @@ impl DatagramSocket {
     /// # Errors
     /// The kernel's. They say nothing about later datagrams.
     pub async fn receive(&self, batch: &mut Batch) -> io::Result<()> {
-        let Batch { room, metas, count } = batch;
+        let Batch { room, metas, count, .. } = batch;
         let mut rooms = room.chunks_exact_mut(DATAGRAM_BYTES_MAX).map(IoSliceMut::new);
         let mut rooms: [IoSliceMut<'_>; BATCH_SIZE] =
             std::array::from_fn(|_| rooms.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
@@ -120,7 +156,7 @@ impl DatagramSocket {
     /// # Errors
     /// The kernel's; [`io::ErrorKind::WouldBlock`] when there are none.
     pub fn try_receive_answers(&self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<()> {
-        let Batch { room, metas, count } = batch;
+        let Batch { room, metas, count, .. } = batch;
         let mut rooms = room.chunks_exact_mut(DATAGRAM_BYTES_MAX).map(IoSliceMut::new);
         let mut rooms: [IoSliceMut<'_>; ANSWERS_MAX] =
             std::array::from_fn(|_| rooms.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
@@ -129,13 +165,44 @@ impl DatagramSocket {
         Ok(())
     }
 
-    /// Sends a datagram to a client, from the address that it has sent to.
+    /// Sends several datagrams to a target at a time. `None` when there is just one or the kernel cannot: then they are to be sent one
+    /// by one.
     ///
     /// # Errors
-    /// The kernel's; [`io::ErrorKind::WouldBlock`] when too much waits to be sent.
-    pub fn try_send(&self, client: ClientAddr, local: IpAddr, datagram: &[u8]) -> io::Result<()> {
-        if self.ip.is_some() {
-            // A socket of one address sends from no other.
+    /// What the kernel knows of an earlier datagram; none has been sent then.
+    pub fn try_send_to_target(
+        &self,
+        socket: &UdpSocket,
+        target: TargetAddr,
+        received: Received<'_>,
+    ) -> io::Result<Option<u64>> {
+        if !received.may_go_together() {
+            return Ok(None);
+        }
+        match self.state.try_send(socket.into(), &together(target.0, None, received)) {
+            Ok(()) => Ok(Some(received.bytes())),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Sends datagrams to a client, from the address that it has sent to: how many were not sent, because too much waits already or
+    /// the kernel refuses them.
+    pub fn try_send(&self, client: ClientAddr, local: IpAddr, received: Received<'_>) -> usize {
+        // A socket of one address sends from no other.
+        let local = Some(local).filter(|_| self.ip.is_none());
+        let sent = received.may_go_together().then(|| {
+            let transmit = together(client.0, local, received);
+            self.socket.try_io(Interest::WRITABLE, || self.state.try_send((&self.socket).into(), &transmit))
+        });
+        if let Some(Ok(())) = sent {
+            return 0;
+        }
+        received.datagrams().filter(|datagram| self.try_send_one(client, local, datagram).is_err()).count()
+    }
+
+    fn try_send_one(&self, client: ClientAddr, local: Option<IpAddr>, datagram: &[u8]) -> io::Result<()> {
+        if local.is_none() {
             return self.socket.try_send_to(datagram, client.0).map(drop);
         }
         let transmit = Transmit {
@@ -143,10 +210,16 @@ impl DatagramSocket {
             ecn: None,
             contents: datagram,
             segment_size: None,
-            src_ip: Some(local),
+            src_ip: local,
         };
         self.socket.try_io(Interest::WRITABLE, || self.state.try_send((&self.socket).into(), &transmit))
     }
+}
+
+/// Datagrams as the kernel takes several.
+fn together(destination: SocketAddr, src_ip: Option<IpAddr>, received: Received<'_>) -> Transmit<'_> {
+    let Received { bytes: contents, each, .. } = received;
+    Transmit { destination, ecn: None, contents, segment_size: Some(each), src_ip }
 }
 
 #[cfg(test)]
@@ -172,7 +245,7 @@ mod tests {
         let (mut batch, mut came) = (Batch::default(), Vec::new());
         while came.len() < lengths.len() {
             server.receive(&mut batch).await.unwrap();
-            came.extend(batch.received().flat_map(|r| r.datagrams()).map(<[u8]>::len));
+            batch.take(|received| came.extend(received.datagrams().map(<[u8]>::len)));
         }
         assert_eq!(came, lengths);
     }
@@ -186,9 +259,40 @@ mod tests {
         client.send_to(b"?", asked).unwrap();
         let mut batch = Batch::default();
         server.receive(&mut batch).await.unwrap();
-        let received = batch.received().next().unwrap();
-        server.try_send(received.client, received.local, b"!").unwrap();
+        batch.take(|received| assert_eq!(server.try_send(received.client, received.local, received), 0));
         let (_, from) = client.recv_from(&mut [0; 9]).unwrap();
         assert_eq!(from, asked);
+    }
+
+    #[tokio::test]
+    async fn datagrams_of_one_client_and_one_length_are_taken_together_and_sent_on_apart() {
+        let target = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let addr = TargetAddr(target.local_addr().unwrap());
+        let server = socket("127.0.0.1:0");
+        let server_addr = server.local_addr().unwrap();
+        let server = DatagramSocket::new(server).unwrap();
+        let [one, other] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        for (client, datagram) in [(&one, "one"), (&other, "other"), (&one, "two"), (&one, "four")] {
+            client.send_to(datagram.as_bytes(), server_addr).unwrap();
+        }
+        let toward = dial(addr).unwrap();
+        let (mut batch, mut came) = (Batch::default(), 0);
+        while came < 4 {
+            server.receive(&mut batch).await.unwrap();
+            batch.take(|received| {
+                let sent = server.try_send_to_target(&toward, addr, received).unwrap();
+                assert_eq!(sent, (received.datagrams().count() > 1).then_some(received.bytes()));
+                came += received.datagrams().count();
+                assert_eq!(server.try_send(received.client, received.local, received), 0);
+            });
+        }
+        let heard = |socket: &UdpSocket| {
+            let mut room = [0; 9];
+            let count = socket.recv(&mut room).unwrap();
+            String::from_utf8(room[..count].to_vec()).unwrap()
+        };
+        assert_eq!([heard(&target), heard(&target)], ["one", "two"]);
+        assert_eq!([heard(&one), heard(&one), heard(&one)], ["one", "two", "four"]);
+        assert_eq!(heard(&other), "other");
     }
 }

@@ -81,7 +81,7 @@ impl Flows {
             match received {
                 Ok(()) => {
                     let now = self.worker.clock.now();
-                    batch.received().for_each(|received| self.take(&table, received, now));
+                    batch.take(|received| self.take(&table, received, now));
                 }
                 Err(error) => tracing::debug!(listener = %addr, "receiving datagrams: {error}"),
             }
@@ -93,8 +93,11 @@ impl Flows {
     /// Passes datagrams of one client on, which have come `now`.
     fn take(self: &Rc<Self>, table: &Rc<Table>, received: Received<'_>, now: Timestamp) {
         let peer = Peer { client: received.client, local: received.local, beside: None };
+        if self.pass_together(table, peer, received, now) {
+            return;
+        }
         for datagram in received.datagrams() {
-            let named = if table.has_quic { ServerId::of(datagram) } else { None };
+            let named = table.named(datagram);
             let (peer, known) = self.find(table, peer, named);
             let passed = match known {
                 Some(flow) => match flow.pass_on(datagram, now) {
@@ -107,6 +110,18 @@ impl Flows {
                 self.shard.datagram_dropped(reason);
             }
         }
+    }
+
+    /// Passes datagrams of one flow on, many at a time; whether that could be done.
+    fn pass_together(&self, table: &Table, peer: Peer, received: Received<'_>, now: Timestamp) -> bool {
+        let mut datagrams = received.datagrams();
+        let named = datagrams.next().and_then(|datagram| table.named(datagram));
+        let mut further = datagrams.peekable();
+        if further.peek().is_none() || further.any(|datagram| table.named(datagram) != named) {
+            return false;
+        }
+        let (_, known) = self.find(table, peer, named);
+        known.is_some_and(|flow| flow.pass_all_on(&table.socket, received, now))
     }
 
     /// The flow that a datagram belongs to, and whose flows that is. A client's datagrams are one flow, unless they name another
@@ -267,12 +282,12 @@ impl Flows {
         }
         flow.activity.touch_at(now);
         let Peer { client, local, .. } = flow.peer;
-        for answer in batch.received().flat_map(|received| received.datagrams()) {
-            flow.from_target_bytes.set(flow.from_target_bytes.get() + answer.len() as u64);
-            if table.socket.try_send(client, local, answer).is_err() {
+        batch.take(|answers| {
+            flow.from_target_bytes.set(flow.from_target_bytes.get() + answers.bytes());
+            for _ in 0..table.socket.try_send(client, local, answers) {
                 self.shard.datagram_dropped("client_busy");
             }
-        }
+        });
     }
 
     /// Waits until the flow ends; why it has.
@@ -298,6 +313,11 @@ impl Flows {
 }
 
 impl Table {
+    /// The server that a datagram names, where it may.
+    fn named(&self, datagram: &[u8]) -> Option<ServerId> {
+        if self.has_quic { ServerId::of(datagram) } else { None }
+    }
+
     /// Has the answers to a flow told of from now on, by the number that it gets.
     fn watch(&self, flow: &Rc<Datagrams>, socket: &UdpSocket) -> io::Result<usize> {
         let number = self.open.borrow_mut().insert(flow.clone());

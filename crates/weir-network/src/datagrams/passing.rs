@@ -12,6 +12,7 @@ use weir_core::target::Target;
 use weir_core::time::Timestamp;
 use weir_net::activity::Activity;
 use weir_net::clock::Clock;
+use weir_net::datagrams::{DatagramSocket, Received};
 
 /// Datagrams of one flow that wait for its target; further ones are dropped.
 const WAITING_MAX: usize = 16;
@@ -118,6 +119,28 @@ impl Datagrams {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Passed::Dropped("target_busy"),
             Err(_) => Passed::Dropped("send_failed"),
+        }
+    }
+
+    /// Passes datagrams of the client's that have come `now` on to the target, many at a time; whether that could be done.
+    pub(super) fn pass_all_on(
+        &self,
+        socket: &DatagramSocket,
+        received: Received<'_>,
+        now: Timestamp,
+    ) -> bool {
+        let Some(toward) = self.toward.get().filter(|_| !self.is_refused.get()) else { return false };
+        match socket.try_send_to_target(&toward.socket, toward.target.addr, received) {
+            Ok(Some(bytes)) => {
+                self.activity.touch_at(now);
+                self.from_client_bytes.set(self.from_client_bytes.get() + bytes);
+                true
+            }
+            Ok(None) => false,
+            Err(_) => {
+                self.is_refused.set(true);
+                false
+            }
         }
     }
 }
