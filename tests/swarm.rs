@@ -9,7 +9,8 @@ use weir_tests::example::Example;
 use weir_tests::open_loop::{self, Method};
 use weir_tests::own_swarm::OUTSIDE;
 use weir_tests::server::Etcd;
-use weir_tests::yaml::{application, group_of};
+use weir_tests::udp_target::UdpClient;
+use weir_tests::yaml::{application, group_of, network_listener};
 use weir_tests::{Folder, OwnSwarm, Weir, get, wait_until};
 
 /// Requests a second of the open-loop load.
@@ -91,6 +92,24 @@ fn tasks_on_two_nodes_are_targets_at_the_ports_that_they_were_given() {
         let discovery = format!("swarm: {{ endpoint: \"{}\" }}", swarm.endpoint(1));
         let elsewhere = self::weir(&discovery, "{ swarm: { service: api } }");
         wait_until("a worker is named as what it is", || said(&elsewhere).contains("is not a manager"));
+    });
+}
+
+#[test]
+fn a_task_takes_datagrams_at_the_port_that_is_published_for_them() {
+    OwnSwarm::with(|swarm| {
+        let datagrams = "mode=host,target=5353,protocol=udp";
+        let health = "mode=host,target=8080,published=8080";
+        swarm.serve("names", &["--publish", datagrams, "--publish", health]);
+        let targets = "{ swarm: { service: names, container_port: 5353 } }";
+        let group = group_of("names", "protocol: udp, health_check: { port: 8080 }", targets);
+        let listener = network_listener(&[group], "protocol: udp, default_action: { forward: names }");
+        let discovery = format!("swarm: {{ endpoint: \"{}\" }}", swarm.endpoint(0));
+        let weir = Weir::start(&format!("discovery: {{ {discovery} }}\n{listener}"));
+        wait_for_tasks(swarm, &weir, "names", 1);
+        let client = UdpClient::of(weir.listener(0));
+        client.send(b"hello");
+        assert_eq!(String::from_utf8_lossy(&client.answer()), "names task hello");
     });
 }
 

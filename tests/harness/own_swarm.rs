@@ -85,7 +85,7 @@ impl OwnSwarm {
         self.nodes[0].docker(arguments).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Makes a service of weir's tasks that answer at port 8080, with these options.
+    /// Makes a service of weir's tasks that answer at port 8080, and datagrams at port 5353, with these options.
     ///
     /// # Panics
     /// When the manager refuses.
@@ -97,6 +97,7 @@ impl OwnSwarm {
         arguments.extend(options);
         arguments.extend([self.image.as_str(), "/weir", "task", "--service", service]);
         arguments.extend(["--name", "task", "--http", "0.0.0.0:8080", "--tcp", "127.0.0.1:0"]);
+        arguments.extend(["--udp", "0.0.0.0:5353"]);
         self.docker(&arguments);
     }
 
