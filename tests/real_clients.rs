@@ -234,13 +234,10 @@ fn testssl_finds_nothing_wrong_but_who_vouches() {
         let (id, severity) = (text(finding, "id"), text(finding, "severity"));
         let is_bad = ["MEDIUM", "HIGH", "CRITICAL", "WARN", "FATAL"].contains(&severity.as_str());
         let is_certificate_s = OF_THE_CERTIFICATE.iter().any(|known| id.starts_with(known));
-        // What the scanner itself lacks.
-        let is_scanner_s = id == "engine_problem";
-        assert!(
-            !is_bad || is_certificate_s || is_scanner_s,
-            "{severity}: {id}: {}",
-            text(finding, "finding")
-        );
+        // What it lacks itself, and a client of its own that leaves before it has heard of the session that it is to resume.
+        let is_scanner_s = id == "engine_problem"
+            || (id.starts_with("sessionresumption") && text(finding, "finding").contains("connect problem"));
+        assert!(!is_bad || is_certificate_s || is_scanner_s, "{finding}");
     }
 }
 
