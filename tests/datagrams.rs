@@ -36,6 +36,21 @@ fn datagrams_pass_both_ways_whole_whatever_their_length() {
     assert!((weir.metric("weir_flows_total{") - 1.0).abs() < 0.1, "all of them are one flow");
 }
 
+#[test]
+fn a_burst_that_begins_a_flow_comes_whole_and_in_its_order_whatever_lengths_are_in_it() {
+    let target = UdpTarget::named("a");
+    let weir = serving("", &[&target]);
+    let client = UdpClient::of(weir.listener(0));
+    for burst in 0..3 {
+        let datagrams: Vec<String> =
+            (0..32).map(|n| format!("{burst} {n:02}{}", ["", "", "", " longer"][n % 4])).collect();
+        datagrams.iter().for_each(|datagram| client.send(datagram.as_bytes()));
+        for datagram in datagrams {
+            assert_eq!(String::from_utf8_lossy(&client.answer()), format!("a {datagram}"));
+        }
+    }
+}
+
 // Conformance: B2.3, B2.6
 #[test]
 fn a_flow_stays_with_its_target_and_flows_are_spread() {

@@ -14,8 +14,9 @@ use weir_net::activity::Activity;
 use weir_net::clock::Clock;
 use weir_net::datagrams::{DatagramSocket, Received};
 
-/// Datagrams of one flow that wait for its target; further ones are dropped.
-const WAITING_MAX: usize = 16;
+/// Datagrams of one flow that wait for its target; further ones are dropped. As many as the kernel may give of one client at a time,
+/// before which no target can be asked.
+const WAITING_MAX: usize = 64;
 
 /// Whose datagrams are one flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
