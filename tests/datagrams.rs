@@ -44,7 +44,9 @@ fn a_burst_that_begins_a_flow_comes_whole_and_in_its_order_whatever_lengths_are_
     for burst in 0..3 {
         let datagrams: Vec<String> =
             (0..32).map(|n| format!("{burst} {n:02}{}", ["", "", "", " longer"][n % 4])).collect();
-        datagrams.iter().for_each(|datagram| client.send(datagram.as_bytes()));
+        for datagram in &datagrams {
+            client.send(datagram.as_bytes());
+        }
         for datagram in datagrams {
             assert_eq!(String::from_utf8_lossy(&client.answer()), format!("a {datagram}"));
         }
