@@ -1,12 +1,13 @@
 //! The surge queue of a classic load balancer: requests and connections that wait until an instance has room.
 
+use std::net::Ipv4Addr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use weir_tests::target::respond;
 use weir_tests::yaml::classic;
-use weir_tests::{Client, FakeTarget, Weir, wait_until};
+use weir_tests::{Client, FakeTarget, Weir, free_port, wait_until};
 
 const ONE_AT_A_TIME: &str = "concurrency_limits: { per_target: 1 }";
 
@@ -60,6 +61,57 @@ fn connections_wait_until_an_instance_has_room_for_them() {
     wait_until("it waits", || (weir.metric("weir_holding{") - 1.0).abs() < 0.1);
     drop(first);
     assert_eq!(second.line().as_deref(), Some("a"));
+}
+
+// Conformance: C2.9, C2.10
+#[test]
+fn a_request_that_is_tried_again_waits_until_an_instance_has_room_for_it() {
+    let (gone, target, port) = (Ipv4Addr::new(127, 3, 9, 1), Ipv4Addr::new(127, 3, 9, 2), free_port());
+    let (go_on, may_go_on) = channel::<()>();
+    let may_go_on = Arc::new(Mutex::new(may_go_on));
+    let target = FakeTarget::at((target, port).into(), move |_, stream| {
+        let _ = may_go_on.lock().unwrap().recv();
+        respond(stream, 200, "done")
+    });
+    let closing = FakeTarget::at((gone, port).into(), |_, _| false);
+    let hosts = [closing.addr().ip().to_string(), target.addr().ip().to_string()];
+    let text = classic(
+        &hosts.each_ref().map(String::as_str),
+        &format!("TCP:{port}"),
+        ONE_AT_A_TIME,
+        &format!("instance_port: {port}, protocol: http"),
+    );
+    let weir = Weir::start_healthy(&format!("workers: 1\n{text}"));
+    // One is with the instance that answers, the others find the one that does not, and then have to wait.
+    let asked = ask(&weir, 4);
+    wait_until("three of them wait", || (weir.metric("weir_holding{") - 3.0).abs() < 0.1);
+    for _ in 0..4 {
+        go_on.send(()).unwrap();
+    }
+    assert!(asked.into_iter().all(|asked| asked.join().unwrap() == 200));
+    drop((closing, target));
+}
+
+// Conformance: C2.9, C2.10
+#[test]
+fn a_connection_that_is_tried_again_waits_until_an_instance_has_room_for_it() {
+    let target = FakeTarget::echoing_at(Ipv4Addr::new(127, 3, 9, 4).into(), "here");
+    let port = target.addr().port();
+    let gone = FakeTarget::at((Ipv4Addr::new(127, 3, 9, 3), port).into(), |_, _| false);
+    let listener = format!("instance_port: {port}, protocol: tcp");
+    let text = classic(&["127.3.9.3", "127.3.9.4"], &format!("TCP:{port}"), ONE_AT_A_TIME, &listener);
+    // Health checks come too late to know.
+    let text = text.replace("interval: 150ms, timeout: 100ms", "interval: 300s");
+    let weir = Weir::start_healthy(&format!("workers: 1\n{text}"));
+    gone.kill();
+    let mut first = weir.client();
+    assert_eq!(first.line().as_deref(), Some("here"));
+    let mut others = [weir.client(), weir.client()];
+    wait_until("both wait", || (weir.metric("weir_holding{") - 2.0).abs() < 0.1);
+    drop(first);
+    assert_eq!(others[0].line().as_deref(), Some("here"));
+    others[0].finish();
+    assert_eq!(others[1].line().as_deref(), Some("here"));
 }
 
 // Conformance: C2.11

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Condvar, Mutex};
 
+use weir_core::health::Health;
 use weir_tests::target::respond;
-use weir_tests::yaml::{application, group};
-use weir_tests::{Client, FakeTarget, Weir, wait_until};
+use weir_tests::yaml::{application, group, group_of};
+use weir_tests::{Client, FakeTarget, Folder, Weir, wait_until};
 
 const FORWARD: &str = "default_action: { forward: web }";
 
@@ -93,4 +94,36 @@ fn a_group_without_a_retry_budget_tries_nothing_again() {
     assert!(failed > 0 && retries < 0.1, "{failed} failed, {retries} retries");
     let (failed, retries) = of("retry_budget: { percentage: 100, minimum: 10 }");
     assert!(failed == 0 && retries > 0.9, "{failed} failed, {retries} retries");
+}
+
+#[test]
+fn what_a_target_that_leaves_has_lost_is_tried_again_whatever_the_budget() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let leaving = FakeTarget::behaving(move |_, _| {
+        held.wait();
+        false
+    });
+    let (staying, folder) = (FakeTarget::answering("staying"), Folder::new());
+    let list = |targets: &[&FakeTarget]| {
+        let addrs: Vec<String> = targets.iter().map(|target| format!("\"{}\"", target.addr())).collect();
+        let text = format!(r#"[{{"targets": [{}], "labels": {{"service": "web"}}}}]"#, addrs.join(", "));
+        folder.write("t.json", &text);
+    };
+    list(&[&leaving]);
+    let groups =
+        [group_of("web", "retry_budget: { percentage: 1, minimum: 0 }", "{ file: { service: web } }")];
+    let path = folder.path().display();
+    let weir = Weir::start(&format!(
+        "discovery: {{ confirm_removals: 0s, file: {{ path: {path} }} }}\n{}",
+        application(&groups, "", FORWARD)
+    ));
+    weir.wait_for_health(leaving.addr(), Health::Healthy);
+    let mut clients = waiting(&weir, 5);
+    list(&[&staying]);
+    weir.wait_for_health(leaving.addr(), Health::Draining);
+    weir.wait_for_health(staying.addr(), Health::Healthy);
+    gate.open();
+    assert!(clients.iter_mut().all(|client| client.reply().body == "staying"));
+    assert!(weir.metric("weir_retries_refused_total") < 0.1);
 }

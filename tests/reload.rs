@@ -1,6 +1,6 @@
 //! Another configuration: all of it or none, and nothing else disturbed.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
@@ -78,6 +78,34 @@ fn listeners_open_and_close_with_the_configuration() {
     assert_eq!(reloaded.closed, [format!("127.0.0.1:{first}")]);
     assert_eq!(Client::connect(loopback(second)).get("/").status, 202);
     wait_until("the first port is closed", || TcpStream::connect(loopback(first)).is_err());
+}
+
+#[test]
+fn a_listener_moves_from_one_address_to_every_one_and_back_and_loses_no_connection() {
+    let port = free_port();
+    let weir = Weir::start(&answering(port, 201));
+    let everywhere = |status| answering(port, status).replace("127.0.0.1:", "0.0.0.0:");
+    let (mut open, elsewhere) = (weir.client(), SocketAddr::from(([127, 0, 0, 7], port)));
+    for (text, status, is_everywhere) in
+        [(everywhere(202), 202, true), (answering(port, 203), 203, false), (everywhere(204), 204, true)]
+    {
+        weir.reload(&text).unwrap();
+        assert_eq!(open.get("/").status, status, "a connection that is open goes on");
+        assert_eq!(Client::connect(loopback(port)).get("/").status, status);
+        wait_until("it listens where it is to", || TcpStream::connect(elsewhere).is_ok() == is_everywhere);
+    }
+}
+
+#[test]
+fn a_load_balancer_gets_another_name_and_loses_no_connection() {
+    let port = free_port();
+    let weir = Weir::start(&answering(port, 201));
+    let mut open = weir.client();
+    let renamed = answering(port, 202).replace("name: edge", "name: front");
+    assert_ne!(renamed, answering(port, 202));
+    weir.reload(&renamed).unwrap();
+    assert_eq!(open.get("/").status, 202);
+    assert_eq!(Client::connect(loopback(port)).get("/").status, 202);
 }
 
 // Conformance: A2.0.10

@@ -117,9 +117,17 @@ fn a_new_process_that_cannot_serve_leaves_the_old_one_as_it_was() {
     let taken = holder.local_addr().unwrap();
     let other = format!("listeners: [{{ bind: \"{taken}\", default_action: {{ forward: db }} }}]");
     let other = format!("{}\n  - {{ name: other, type: network, {other} }}", world.yaml("workers: 2"));
+    let everywhere = format!("0.0.0.0:{}", world.tcp.port());
     let configurations = [
         (world.yaml_with("workers: 2", "color: red, "), "error: load_balancers[0].color".to_owned()),
         (other, format!("cannot start: cannot listen on {taken}: the port is taken")),
+        (
+            world.yaml("workers: 2").replace(&world.tcp.to_string(), &everywhere),
+            format!(
+                "cannot start: cannot listen on {everywhere}: the process that is to be replaced listens on {}; reload",
+                world.tcp
+            ),
+        ),
     ];
     let ended = "the new weir was not ready: it ended with";
     let scripts =
@@ -200,6 +208,27 @@ fn flows_of_datagrams_keep_their_targets() {
     weir.folder().write("weir.yaml", &world.yaml("workers: 1"));
     weir.restart();
     assert_eq!(ask("with fewer"), before);
+}
+
+#[test]
+fn datagrams_that_are_answered_late_are_answered_by_the_old_process() {
+    let (world, folder) = (World::new(), Folder::new());
+    let log = folder.path().join("flows.log");
+    let logging = format!("names, type: network, access_log: {{ path: {}, format: json }},", log.display());
+    let yaml = world.yaml("workers: 1").replace("names, type: network,", &logging);
+    let mut weir = Lineage::start(world.admin, &yaml, |_| {});
+    let [quick, patient] = [(); 2].map(|()| UdpClient::of(world.udp));
+    patient.ask("first");
+    patient.send(b"patience");
+    quick.ask("question");
+    weir.restart();
+    // Who has had its answer is let go, so that others would have been.
+    wait_until("one flow has ended", || fs::read_to_string(&log).unwrap_or_default().lines().count() == 1);
+    for target in &world.dns {
+        UdpClient::of(target.addr()).send(b"go on");
+    }
+    assert!(patient.answer().ends_with(b" patience"));
+    weir.first_ends();
 }
 
 #[test]

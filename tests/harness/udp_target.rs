@@ -15,7 +15,8 @@ const NOTICED_WITHIN: Duration = Duration::from_millis(20);
 /// How long an answer is waited for that may have been lost.
 const LITTLE: Duration = Duration::from_millis(200);
 
-/// Answers each datagram with its name, a space and what came; `silence` it does not answer. Ended when dropped.
+/// Answers each datagram with its name, a space and what came; `silence` it does not answer, and `patience` when `go on` comes from
+/// anybody. Ended when dropped.
 #[derive(Debug)]
 pub struct UdpTarget {
     addr: SocketAddr,
@@ -41,12 +42,17 @@ impl UdpTarget {
         let serving = thread::spawn(move || {
             // Whoever checks its health finds somebody who listens.
             let _tcp = tcp;
-            let mut bytes = vec![0; 65_536];
+            let (mut bytes, mut patient) = (vec![0; 65_536], Vec::new());
             while !over.load(Relaxed) {
                 let Ok((count, client)) = udp.recv_from(&mut bytes) else { continue };
-                if &bytes[..count] != b"silence" {
-                    let answer = [name.as_bytes(), b" ", &bytes[..count]].concat();
-                    let _ = udp.send_to(&answer, client);
+                let answer = |words: &[u8], client| {
+                    let _ = udp.send_to(&[name.as_bytes(), b" ", words].concat(), client);
+                };
+                match &bytes[..count] {
+                    b"silence" => {}
+                    b"patience" => patient.push(client),
+                    b"go on" => patient.drain(..).for_each(|client| answer(b"patience", client)),
+                    words => answer(words, client),
                 }
             }
         });

@@ -22,7 +22,7 @@ pub(super) struct World {
     pub(super) admin: SocketAddr,
     pub(super) web: FakeTarget,
     db: FakeTarget,
-    dns: [UdpTarget; 3],
+    pub(super) dns: [UdpTarget; 3],
     /// Has the target answer one request for `/slow`.
     pub(super) answer: Sender<()>,
 }

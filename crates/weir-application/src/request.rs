@@ -12,8 +12,8 @@ use weir_core::time::Moment;
 use weir_http::record::connection::ConnectionId;
 use weir_http::record::{self, Observer, Record};
 use weir_http::{
-    Answer, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve, shake_hands,
-    stickiness,
+    Answer, Connection, Exchange, Origin, Request, RequestError, Response, Wanted, forwarded, serve,
+    shake_hands, stickiness,
 };
 use weir_net::accept::Accepted;
 
@@ -119,7 +119,11 @@ impl Application {
             Outcome::Respond(fixed) => return Ok(Response::fixed(&fixed)),
             Outcome::Unavailable { group: Some(group), why: Unavailable::Hold(limit) } => {
                 let pinned = affinity.as_ref().and_then(|affinity| affinity.pinned());
-                (group, Box::pin(self.exchange.hold(group, limit, pinned, record)).await?)
+                (
+                    group,
+                    Box::pin(self.exchange.hold(Wanted { group, pinned, failed: &[] }, limit, record))
+                        .await?,
+                )
             }
             Outcome::Unavailable { why: Unavailable::Busy, .. } => return Err(RequestError::TargetsBusy),
             // Who it is has been asked by now.
@@ -144,7 +148,7 @@ impl Application {
             self.exchange.worker.clock.wall_seconds(record.began()),
             self.exchange.dispatcher().borrow_mut().identifiers(),
         ));
-        let (mut response, target) = self.exchange.forward(request, group, lease, record).await?;
+        let (mut response, target) = self.exchange.forward(request, (group, lease), None, record).await?;
         if let Some(affinity) = affinity {
             stickiness::set_cookies(&self.exchange, &mut response, &affinity, group, &target);
         }

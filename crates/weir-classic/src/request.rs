@@ -9,8 +9,8 @@ use weir_core::time::Moment;
 use weir_http::record::connection::ConnectionId;
 use weir_http::record::{self, Observer, Record};
 use weir_http::{
-    Answer, Connection, Exchange, Origin, Request, RequestError, Response, forwarded, serve, shake_hands,
-    stickiness,
+    Answer, Connection, Exchange, Origin, Request, RequestError, Response, Wanted, forwarded, serve,
+    shake_hands, stickiness,
 };
 use weir_net::accept::Accepted;
 
@@ -76,13 +76,13 @@ impl Classic {
             Moment { now: record.began(), wall_seconds: 0 },
         );
         let Decision { outcome, affinity, .. } = decision.ok_or(RequestError::ListenerGone)?;
+        // As long as the client's connection may be silent.
+        let patience = request.idle_timeout();
         let (group, lease) = match outcome {
             Outcome::Forward { group, lease } => (group, lease),
             Outcome::Unavailable { group: Some(group), why: Unavailable::Busy } => {
                 let pinned = affinity.and_then(|affinity| affinity.pinned());
-                // As long as the client's connection may be silent.
-                let limit = request.idle_timeout();
-                (group, self.exchange.queue(group, limit, pinned, record).await?)
+                (group, self.exchange.queue(Wanted { group, pinned, failed: &[] }, patience, record).await?)
             }
             // No rules, so nothing else can have come of it.
             Outcome::Authenticate(_)
@@ -93,7 +93,8 @@ impl Classic {
         };
         forwarded::default_host(&mut request);
         forwarded::tell_client(&mut request)?;
-        let (mut response, target) = self.exchange.forward(request, group, lease, record).await?;
+        let (mut response, target) =
+            self.exchange.forward(request, (group, lease), Some(patience), record).await?;
         if let Some(affinity) = &affinity {
             stickiness::set_classic_cookies(&self.exchange, &mut response, affinity, group, &target);
         }

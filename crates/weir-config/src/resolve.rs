@@ -245,12 +245,8 @@ fn check_places(
     places: &BTreeMap<ListenAddr, &Node>,
     reader: &mut Reader<'_>,
 ) {
-    let overlap = |a: SocketAddr, b: SocketAddr| {
-        let any = a.ip().is_unspecified() || b.ip().is_unspecified();
-        a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || (any && a.is_ipv4() == b.is_ipv4()))
-    };
     for (place, node) in places {
-        if overlap(place.0, admin) {
+        if place.overlaps(ListenAddr(admin)) {
             let line = fields
                 .get("admin")
                 .map_or_else(String::new, |node| format!(" (line {})", node.position.line));
@@ -261,7 +257,7 @@ fn check_places(
             );
         }
         for (other, first) in places.iter().take_while(|(_, first)| !std::ptr::eq(**first, *node)) {
-            if overlap(place.0, other.0) {
+            if place.overlaps(*other) {
                 let (first, second) =
                     if first.position.line < node.position.line { (first, node) } else { (node, first) };
                 let cause =

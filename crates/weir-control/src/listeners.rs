@@ -52,8 +52,8 @@ impl Listeners {
 
     /// Binds every listener of `definitions` that is not open. A listener with port 0 gets its real port written in.
     ///
-    /// A listener that moves to another load balancer at the same address needs the old sockets closed first, so its
-    /// port is bound again beside them. What another weir has handed over is not bound, but taken.
+    /// A listener that moves to another load balancer at the same address, or from one address to every one or back, needs the
+    /// old sockets closed first, so its port is bound again beside them. What another weir has handed over is not bound, but taken.
     ///
     /// # Errors
     /// [`BindError`]; nothing has changed then.
@@ -77,7 +77,7 @@ impl Listeners {
                 } else {
                     let index = state.listener_index(&load_balancer.name, listener.bind, protocol);
                     if !self.open.contains_key(&index) {
-                        let is_ours = self.open.values().any(|open| *open == listener.bind);
+                        let is_ours = self.open.values().any(|open| open.overlaps(listener.bind));
                         new.push((index, self.duplicates.bind(listener.bind, transports, is_ours, count)?));
                     }
                     index

@@ -37,7 +37,38 @@ address! {
     /// Where a listener accepts connections.
     ListenAddr
 }
+
+impl ListenAddr {
+    /// Whether two listeners would take the same connections: one port, and one address or every one of a family. Port 0 is
+    /// any free port.
+    pub fn overlaps(self, other: Self) -> bool {
+        let is_every_one =
+            |one: Self, other: Self| one.ip().is_unspecified() && one.0.is_ipv4() == other.0.is_ipv4();
+        let is_one = self.ip() == other.ip();
+        let (port, other_port) = (self.port(), other.port());
+        port != 0 && port == other_port && (is_one || is_every_one(self, other) || is_every_one(other, self))
+    }
+}
+
 address! {
     /// Where a target takes traffic. An attribute of a target, never its identity: ports are recycled.
     TargetAddr
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_overlap_at_one_port_of_one_address_or_of_every_one_of_a_family() {
+        let overlap = |one: &str, other: &str| {
+            let [one, other] = [one, other].map(|addr| ListenAddr(addr.parse().unwrap()));
+            assert_eq!(one.overlaps(other), other.overlaps(one));
+            one.overlaps(other)
+        };
+        assert!(overlap("127.0.0.1:80", "127.0.0.1:80") && overlap("0.0.0.0:80", "127.0.0.1:80"));
+        assert!(overlap("[::]:80", "[::1]:80") && !overlap("0.0.0.0:80", "[::1]:80"));
+        assert!(!overlap("127.0.0.1:80", "127.0.0.2:80") && !overlap("0.0.0.0:80", "127.0.0.1:81"));
+        assert!(!overlap("127.0.0.1:0", "127.0.0.1:0"), "each gets a port of its own");
+    }
 }

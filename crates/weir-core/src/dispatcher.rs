@@ -142,6 +142,16 @@ impl Dispatcher {
         reader.read().group(group)?.lease_unproven(state, avoid)
     }
 
+    /// Whether `target` may be picked in `group`: it is there, not leaving, and well as far as that is asked.
+    pub fn may_pick(&mut self, group: GroupIndex, target: TargetSerial) -> bool {
+        self.reader.read().group(group).is_some_and(|group| group.may_pick(target))
+    }
+
+    /// Whether another target of `group` than `these` may be picked, though it may be busy.
+    pub fn may_pick_other(&mut self, group: GroupIndex, these: &[TargetSerial]) -> bool {
+        self.reader.read().group(group).is_some_and(|group| group.may_pick_other(these))
+    }
+
     /// The listener as it is now; `None` when a reload has taken it away.
     pub fn listener(&mut self, index: ListenerIndex) -> Option<Arc<Listener>> {
         self.reader.read().listener(index).cloned()

@@ -29,11 +29,16 @@ pub struct RetryBudget {
 
 impl Default for RetryBudget {
     fn default() -> Self {
-        Self { percentage: 20, minimum: 3 }
+        Self { percentage: 20, minimum: 50 }
     }
 }
 
 impl RetryBudget {
+    /// Whether there may be retries at all.
+    pub fn is_any(self) -> bool {
+        self.percentage > 0 || self.minimum > 0
+    }
+
     /// Whether one more of `requests` under way may be a retry, beside `retries` others.
     pub fn allows(self, requests: u32, retries: u32) -> bool {
         let part = u64::from(requests) * u64::from(self.percentage) / 100;
@@ -48,8 +53,8 @@ mod tests {
     #[test]
     fn retries_are_at_least_the_minimum_and_at_most_their_part_of_the_requests() {
         let budget = RetryBudget::default();
-        assert!(budget.allows(0, 2) && !budget.allows(0, 3));
-        assert!(budget.allows(20, 3) && !budget.allows(20, 4));
+        assert!(budget.allows(0, 49) && !budget.allows(0, 50));
+        assert!(budget.allows(300, 59) && !budget.allows(300, 60));
         assert!(!RetryBudget { percentage: 0, minimum: 0 }.allows(1000, 0), "none at all");
     }
 }

@@ -9,6 +9,7 @@ mod comparison;
 mod ejections;
 mod endings;
 mod event;
+mod listeners;
 mod mischief;
 mod registration;
 mod seen;
@@ -30,7 +31,6 @@ use crate::anomaly::Attempts;
 use crate::definition::{Definitions, TargetGroup};
 use crate::health::{Health, HealthCount, InitialReason, UnhealthyReason, Verdict};
 use crate::name::{GroupName, LoadBalancerName};
-use crate::rule::RuleIndex;
 use crate::seal::CookieKeys;
 use crate::snapshot::{Group, GroupIndex, Listener, ListenerIndex, Member, Snapshot};
 use crate::target::TargetSerial;
@@ -108,18 +108,6 @@ impl State {
         Self::default()
     }
 
-    /// The number that a listener has, or will have once it is defined: sockets are bound before the snapshot that
-    /// serves them is published.
-    pub fn listener_index(
-        &mut self,
-        load_balancer: &LoadBalancerName,
-        bind: ListenAddr,
-        kind: &'static str,
-    ) -> ListenerIndex {
-        let next = ListenerIndex(self.listener_indices.len() as u32);
-        *self.listener_indices.entry((load_balancer.clone(), bind, kind)).or_insert(next)
-    }
-
     /// When [`Event::Due`] is next worth sending: the end of the nearest deregistration delay, of a time for which an unhealthy
     /// target keeps its flows, or some mischief.
     pub fn next_due(&self) -> Option<Timestamp> {
@@ -190,39 +178,8 @@ impl State {
             }
         }
         self.forgive();
-        let mut listeners: Vec<Option<Arc<Listener>>> = Vec::new();
-        for load_balancer in &definitions.load_balancers {
-            for listener in &load_balancer.listeners {
-                for name in listener.kind.groups() {
-                    if let Some(group) = self.groups.get_mut(name) {
-                        group.is_used = true;
-                    }
-                }
-                let kind = listener.kind.map_groups(|name| {
-                    self.group_indices.get(name).copied().expect("definitions name only groups they define")
-                });
-                let index = self.listener_index(&load_balancer.name, listener.bind, kind.protocol());
-                let at = index.0 as usize;
-                if listeners.len() <= at {
-                    listeners.resize(at + 1, None);
-                }
-                listeners[at] = Some(Arc::new(Listener {
-                    index,
-                    load_balancer: load_balancer.name.clone(),
-                    idle_timeout: load_balancer.idle_timeout,
-                    logs: load_balancer.logs.clone(),
-                    http: load_balancer.http,
-                    bind: listener.bind,
-                    proxies: listener.proxies.clone(),
-                    rule_index: RuleIndex::new(kind.rules()),
-                    logins: crate::authentication::logins(&kind),
-                    kind,
-                }));
-            }
-        }
+        let changed = self.define_listeners(&definitions);
         self.definitions = definitions;
-        let changed = self.listeners != listeners;
-        self.listeners = listeners;
         changed
     }
 

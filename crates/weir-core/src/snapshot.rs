@@ -40,7 +40,7 @@ pub struct ListenerIndex(pub u32);
 pub struct Snapshot {
     /// One higher with every publication.
     pub generation: u64,
-    /// By [`ListenerIndex`]; `None` where a listener was taken away.
+    /// By [`ListenerIndex`]; where a listener was taken away, the one that takes its connections now, if there is one.
     listeners: Vec<Option<Arc<Listener>>>,
     /// By [`GroupIndex`]; `None` where a group was taken away.
     groups: Vec<Option<Arc<Group>>>,
@@ -66,7 +66,7 @@ impl Snapshot {
         self.cookie_keys.as_deref()
     }
 
-    /// The listener of that index; `None` once a reload has taken it away.
+    /// The listener of that index; once a reload has taken it away the one of its kind that takes its connections now, or `None`.
     pub fn listener(&self, index: ListenerIndex) -> Option<&Arc<Listener>> {
         self.listeners.get(index.0 as usize)?.as_ref()
     }
@@ -78,7 +78,8 @@ impl Snapshot {
 
     /// Every listener, in the order of their indices.
     pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
-        self.listeners.iter().flatten()
+        let present = (0..).map(ListenerIndex).zip(&self.listeners);
+        present.filter_map(|(index, listener)| listener.as_ref().filter(|listener| listener.index == index))
     }
 
     /// Every group, in the order of their indices.
@@ -288,6 +289,18 @@ impl Group {
     /// Whether a member, by its position, may be picked.
     pub fn is_eligible(&self, position: usize) -> bool {
         self.picker.eligible().binary_search(&(position as u32)).is_ok()
+    }
+
+    /// Whether the target of that serial may be picked.
+    pub fn may_pick(&self, serial: TargetSerial) -> bool {
+        let position = self.members.iter().position(|member| member.target.serial == serial);
+        position.is_some_and(|position| self.is_eligible(position))
+    }
+
+    /// Whether another target than those of these serials may be picked.
+    pub fn may_pick_other(&self, these: &[TargetSerial]) -> bool {
+        let eligible = self.picker.eligible().iter().map(|at| &self.members[*at as usize]);
+        eligible.into_iter().any(|member| !these.contains(&member.target.serial))
     }
 
     /// The member of that serial.

@@ -40,6 +40,17 @@ pub struct Exchange {
     budgets: RefCell<Vec<Rc<Budget>>>,
 }
 
+/// The target that a request waits for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The group that it is one of.
+    pub group: GroupIndex,
+    /// Who it is, if the client sticks to it.
+    pub pinned: Option<Fingerprint>,
+    /// Who it is not, as long as there are others, be they busy.
+    pub failed: &'a [TargetSerial],
+}
+
 /// Requests and retries of one group under way in this worker.
 #[derive(Debug, Default)]
 struct Budget {
@@ -76,15 +87,16 @@ impl Exchange {
     ///
     /// An attempt that never reached its target is repeated on another, whatever the method. One that was written and
     /// not answered is repeated only if the method is idempotent and its body is remembered. Repetitions stay within a
-    /// budget, so that a failing group is not drowned in them.
+    /// budget, so that a failing group is not drowned in them; one whose target leaves costs nothing of it, for no more is asked
+    /// of the group than before. Where `queues` says so, a repetition waits that long for a target that has room.
     ///
     /// # Errors
     /// The [`RequestError`] of the last attempt.
     pub async fn forward(
         &self,
         mut request: Request,
-        group: GroupIndex,
-        mut lease: Lease,
+        (group, mut lease): (GroupIndex, Lease),
+        queues: Option<Duration>,
         record: &mut Record,
     ) -> Result<(Response, Arc<Target>), RequestError> {
         let Some((speech, retries)) = self.dispatcher.borrow_mut().speech(group) else {
@@ -135,13 +147,16 @@ impl Exchange {
             if attempt == ATTEMPTS_MAX {
                 return Err(error);
             }
-            if !retries.allows(budget.requests.get(), budget.retries.get()) {
+            _retry = if retries.allows(budget.requests.get(), budget.retries.get()) {
+                Some(Counted::new(&budget, |budget| &budget.retries))
+            } else if retries.is_any() && Box::pin(self.leaves(group, target.serial)).await {
+                None
+            } else {
                 record.shard().retry_refused();
                 return Err(error);
-            }
-            _retry = Some(Counted::new(&budget, |budget| &budget.retries));
+            };
             failures.push(target.serial);
-            lease = match Box::pin(self.pick_another(group, &failures, record)).await {
+            lease = match Box::pin(self.pick_another(group, &failures, queues, record)).await {
                 Ok(lease) if !error.is_deadline() || !failures.contains(&lease.target().serial) => lease,
                 Ok(_) | Err(_) => return Err(error),
             };
@@ -176,11 +191,23 @@ impl Exchange {
         }
     }
 
+    /// Whether a target that has failed may not be picked any more, or there is word of that soon.
+    async fn leaves(&self, group: GroupIndex, target: TargetSerial) -> bool {
+        let mut news = self.worker.publications.from_now();
+        let until_it_leaves = async {
+            while self.dispatcher.borrow_mut().may_pick(group, target) {
+                news.next().await;
+            }
+        };
+        tokio::time::timeout(NEWS_WAIT, until_it_leaves).await.is_ok()
+    }
+
     /// Another target of `group` than those that failed; one of them again if there is no other and none appears.
     async fn pick_another(
         &self,
         group: GroupIndex,
         failed: &[TargetSerial],
+        queues: Option<Duration>,
         record: &mut Record,
     ) -> Result<Lease, RequestError> {
         let mut news = self.worker.publications.from_now();
@@ -196,36 +223,51 @@ impl Exchange {
             news.next_within(NEWS_WAIT).await;
             outcome = pick();
         }
-        match outcome {
-            Outcome::Forward { lease, .. } => Ok(lease),
-            Outcome::Unavailable { why: Unavailable::Hold(limit), .. } => {
-                self.hold(group, limit, None, record).await
+        let wanted = Wanted { group, pinned: None, failed };
+        match (outcome, queues) {
+            (Outcome::Forward { lease, .. }, Some(limit)) if self.is_to_wait(wanted, &lease) => {
+                lease.withdraw();
+                self.queue(wanted, limit, record).await
+            }
+            (Outcome::Forward { lease, .. }, _) => Ok(lease),
+            (Outcome::Unavailable { why: Unavailable::Hold(limit), .. }, _) => {
+                self.hold(wanted, limit, record).await
+            }
+            (Outcome::Unavailable { why: Unavailable::Busy, .. }, Some(limit)) => {
+                self.queue(wanted, limit, record).await
             }
             _ => Err(RequestError::NoTarget),
         }
     }
 
-    /// Waits until `group` has a target, at most for `limit`; then takes whatever is registered, as AWS would have
-    /// done at once. A client that leaves meanwhile ends the wait. `pinned` is the target that the client sticks to.
+    /// Whether a target that has failed was leased only because all others are busy.
+    fn is_to_wait(&self, Wanted { group, failed, .. }: Wanted<'_>, lease: &Lease) -> bool {
+        failed.contains(&lease.target().serial) && self.dispatcher.borrow_mut().may_pick_other(group, failed)
+    }
+
+    /// Waits until there is a target, at most for `limit`; then takes whatever is registered, as AWS would have
+    /// done at once. A client that leaves meanwhile ends the wait.
     ///
     /// # Errors
     /// [`RequestError::HoldExpired`], [`RequestError::HoldQueueFull`], or [`RequestError::NoTarget`] when waiting
     /// has become pointless.
     pub async fn hold(
         &self,
-        group: GroupIndex,
+        wanted: Wanted<'_>,
         limit: Duration,
-        pinned: Option<Fingerprint>,
         record: &mut Record,
     ) -> Result<Lease, RequestError> {
         let busy = || ControlFlow::Break(Err(RequestError::TargetsBusy));
-        match self.wait(group, limit, pinned, record, busy).await {
+        match self.wait(wanted, limit, record, busy).await {
             Some(answer) => answer,
-            None => self.dispatcher.borrow_mut().lease_unproven(group, &[]).ok_or(RequestError::HoldExpired),
+            None => {
+                let unproven = self.dispatcher.borrow_mut().lease_unproven(wanted.group, wanted.failed);
+                unproven.ok_or(RequestError::HoldExpired)
+            }
         }
     }
 
-    /// Waits until a target of `group` has room for one more request, at most for `limit`. A client that leaves meanwhile ends
+    /// Waits until a target has room for one more request, at most for `limit`. A client that leaves meanwhile ends
     /// the wait. Source: Classic Load Balancer, `SurgeQueueLength`.
     ///
     /// # Errors
@@ -233,29 +275,33 @@ impl Exchange {
     /// has become pointless.
     pub async fn queue(
         &self,
-        group: GroupIndex,
+        wanted: Wanted<'_>,
         limit: Duration,
-        pinned: Option<Fingerprint>,
         record: &mut Record,
     ) -> Result<Lease, RequestError> {
         let busy = || ControlFlow::Continue(Awaited::Room);
-        let waited = self.wait(group, limit, pinned, record, busy).await;
-        waited.unwrap_or(Err(RequestError::TargetsBusy))
+        let lease = self.wait(wanted, limit, record, busy).await;
+        lease.unwrap_or(Err(RequestError::TargetsBusy))
     }
 
     /// Waits for a lease, for want of which `busy` says what to do when targets have no room; `None` when the time is over.
     async fn wait(
         &self,
-        group: GroupIndex,
+        wanted: Wanted<'_>,
         limit: Duration,
-        pinned: Option<Fingerprint>,
         record: &mut Record,
         busy: impl Fn() -> ControlFlow<Result<Lease, RequestError>, Awaited>,
     ) -> Option<Result<Lease, RequestError>> {
+        let Wanted { group, pinned, failed } = wanted;
         let hold = record.hold();
         let ask = || {
-            let context = PickContext { key: 0, now: self.worker.clock.now(), avoid: &[], pinned };
-            match self.dispatcher.borrow_mut().forward(group, &context) {
+            let context = PickContext { key: 0, now: self.worker.clock.now(), avoid: failed, pinned };
+            let outcome = self.dispatcher.borrow_mut().forward(group, &context);
+            match outcome {
+                Outcome::Forward { lease, .. } if self.is_to_wait(wanted, &lease) => {
+                    lease.withdraw();
+                    busy()
+                }
                 Outcome::Forward { lease, .. } => ControlFlow::Break(Ok(lease)),
                 Outcome::Unavailable { why: Unavailable::Hold(_), .. } => {
                     ControlFlow::Continue(Awaited::News)
@@ -264,10 +310,10 @@ impl Exchange {
                 _ => ControlFlow::Break(Err(RequestError::NoTarget)),
             }
         };
-        let waited = self.worker.waiting_room.wait(group, limit, ask).await;
+        let result = self.worker.waiting_room.wait(group, limit, ask).await;
         drop(hold);
         record.held();
-        match waited {
+        match result {
             Ok(answer) => Some(answer),
             Err(WaitError::Full) => Some(Err(RequestError::HoldQueueFull)),
             Err(WaitError::TimeUp) => None,

@@ -20,6 +20,6 @@ pub use codec::request::{Origin, Request};
 pub use codec::response::Response;
 pub use codec::{Answer, Client, Connection, serve};
 pub use error::{Culprit, RequestError};
-pub use exchange::Exchange;
+pub use exchange::{Exchange, Wanted};
 pub use handshake::shake_hands;
 pub use record::Record;

@@ -25,6 +25,17 @@ pub enum BindError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The weir that this one is to replace listens at an address that overlaps. Connections would go to the new sockets before it
+    /// is sure that this weir can serve them.
+    #[error(
+        "cannot listen on {addr}: the process that is to be replaced listens on {other}; reload before the restart"
+    )]
+    Overlaps {
+        /// The address.
+        addr: ListenAddr,
+        /// That of the other.
+        other: ListenAddr,
+    },
     /// Somebody else listens there.
     #[error("cannot listen on {addr}: the port is taken by {holder}; stop it or choose another port")]
     InUse {
@@ -79,8 +90,8 @@ pub fn bind(
     Ok((bound, bind_beside(bound, transports, count)?))
 }
 
-/// Binds sockets for `count` more workers to an address that this process listens on already, for another load balancer to
-/// take it over.
+/// Binds sockets for `count` workers to an address that overlaps one which this process listens on already, for another
+/// listener to take it over.
 ///
 /// # Errors
 /// [`BindError::Failed`].

@@ -59,6 +59,9 @@ impl Inherited {
             tcp: transports.tcp && !self.tcp.contains_key(&addr.0),
             udp: transports.udp && !self.udp.contains_key(&addr.0),
         };
+        if let Some(other) = self.addrs().find(|other| *other != addr && other.overlaps(addr)) {
+            return Err(BindError::Overlaps { addr, other });
+        }
         let (_, mut all) = bind(addr, missing, count)?;
         if transports.tcp && !missing.tcp {
             let sockets = self.tcp.remove(&addr.0).unwrap_or_default();
@@ -72,6 +75,10 @@ impl Inherited {
             }
         }
         Ok(all)
+    }
+
+    fn addrs(&self) -> impl Iterator<Item = ListenAddr> {
+        self.tcp.keys().chain(self.udp.keys()).copied().map(ListenAddr)
     }
 
     /// Whether there is anything at an address.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use ahash::HashMap;
 use slab::Slab;
 use tokio::task::{spawn_local, yield_now};
+use tokio::time::sleep;
 use weir_core::address::ListenAddr;
 use weir_core::definition::ListenerKind;
 use weir_core::flow_key::{FlowKey, Protocol};
@@ -33,7 +34,7 @@ use self::passing::{Datagrams, Passed, Peer, Toward};
 use crate::flow::{Flow, Flows};
 use crate::placing::{FlowError, Placed};
 
-/// When its listener is being closed, a flow that is silent for this long has ended.
+/// When its listener is being closed, a flow that is silent for this long has ended, unless an answer is still to come.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// The flows of one listener in one worker, and the socket that their clients send to.
@@ -283,7 +284,7 @@ impl Flows {
         flow.activity.touch_at(now);
         let Peer { client, local, .. } = flow.peer;
         batch.take(|answers| {
-            flow.from_target_bytes.set(flow.from_target_bytes.get() + answers.bytes());
+            flow.answered(answers);
             for _ in 0..table.socket.try_send(client, local, answers) {
                 self.shard.datagram_dropped("client_busy");
             }
@@ -307,7 +308,7 @@ impl Flows {
             () = flow.replaced.notified() => "target_failed",
             () = flow.activity.idle_for(idle_timeout) => "idle",
             () = self.called_off(placed) => "cut",
-            () = async { table.closing.begun().await; flow.activity.idle_for(LAST_ANSWERS).await } => "closed",
+            () = table.last_answers(flow) => "closed",
         }
     }
 }
@@ -323,6 +324,19 @@ impl Table {
         let number = self.open.borrow_mut().insert(flow.clone());
         let watched = self.socket.targets().add(socket, number);
         watched.inspect_err(|_| drop(self.open.borrow_mut().remove(number))).map(|()| number)
+    }
+
+    /// Completes when the listener is being closed and the flow has had its answers. One that has had fewer than it has asked may
+    /// get more until it is idle.
+    async fn last_answers(&self, flow: &Datagrams) {
+        self.closing.begun().await;
+        loop {
+            flow.activity.idle_for(LAST_ANSWERS).await;
+            if flow.unanswered.get() == 0 {
+                return;
+            }
+            sleep(LAST_ANSWERS).await;
+        }
     }
 
     /// Takes a flow out; its place, unless another has it.

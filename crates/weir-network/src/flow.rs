@@ -176,7 +176,7 @@ impl Flows {
         if flow.listener.kind.tls().is_none() {
             return Ok(Socket::Plain(stream));
         }
-        let side = self.tls.get(self.listener).ok_or(FlowError::ListenerGone)?;
+        let side = self.tls.get(flow.listener.index).ok_or(FlowError::ListenerGone)?;
         // In a box of its own: what a handshake needs is not held for as long as the flow lives.
         match Box::pin(side.accept(stream)).await {
             Ok((stream, handshake)) => {

@@ -207,7 +207,19 @@ impl Placing<'_> {
         let mut news = worker.publications.from_now();
         let pick = || {
             let context = PickContext { key, now: worker.clock.now(), avoid: &self.failed, pinned: None };
-            dispatcher.borrow_mut().forward(group, &context)
+            let outcome = dispatcher.borrow_mut().forward(group, &context);
+            match outcome {
+                // It was leased only because all others are busy.
+                Outcome::Forward { lease, .. }
+                    if self.queues.is_some()
+                        && self.failed.contains(&lease.target().serial)
+                        && dispatcher.borrow_mut().may_pick_other(group, &self.failed) =>
+                {
+                    lease.withdraw();
+                    Outcome::Unavailable { group: Some(group), why: Unavailable::Busy }
+                }
+                outcome => outcome,
+            }
         };
         let mut outcome = pick();
         if let Outcome::Forward { lease, .. } = &outcome

@@ -48,6 +48,8 @@ pub(super) struct Datagrams {
     pub(super) replaced: Notify,
     pub(super) from_client_bytes: Cell<u64>,
     pub(super) from_target_bytes: Cell<u64>,
+    /// Datagrams of the client's beyond those of the target's.
+    pub(super) unanswered: Cell<u64>,
 }
 
 /// The way to a flow's target.
@@ -82,6 +84,7 @@ impl Datagrams {
             replaced: Notify::new(),
             from_client_bytes: Cell::new(0),
             from_target_bytes: Cell::new(0),
+            unanswered: Cell::new(0),
         }
     }
 
@@ -110,8 +113,7 @@ impl Datagrams {
         }
         match socket.send(datagram) {
             Ok(count) => {
-                self.activity.touch_at(now);
-                self.from_client_bytes.set(self.from_client_bytes.get() + count as u64);
+                self.asked(1, count as u64, now);
                 Passed::Done
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -133,8 +135,7 @@ impl Datagrams {
         let Some(toward) = self.toward.get().filter(|_| !self.is_refused.get()) else { return false };
         match socket.try_send_to_target(&toward.socket, toward.target.addr, received) {
             Ok(Some(bytes)) => {
-                self.activity.touch_at(now);
-                self.from_client_bytes.set(self.from_client_bytes.get() + bytes);
+                self.asked(received.datagrams().count() as u64, bytes, now);
                 true
             }
             Ok(None) => false,
@@ -143,5 +144,19 @@ impl Datagrams {
                 false
             }
         }
+    }
+
+    /// Datagrams of the target's have come.
+    pub(super) fn answered(&self, answers: Received<'_>) {
+        let count = answers.datagrams().count() as u64;
+        self.unanswered.set(self.unanswered.get().saturating_sub(count));
+        self.from_target_bytes.set(self.from_target_bytes.get() + answers.bytes());
+    }
+
+    /// Datagrams of the client's have gone to the target.
+    fn asked(&self, count: u64, bytes: u64, now: Timestamp) {
+        self.activity.touch_at(now);
+        self.unanswered.set(self.unanswered.get() + count);
+        self.from_client_bytes.set(self.from_client_bytes.get() + bytes);
     }
 }
