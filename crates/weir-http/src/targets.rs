@@ -20,6 +20,7 @@ use weir_core::target::{Target, TargetSerial};
 use weir_core::time::Timestamp;
 use weir_net::clock::Clock;
 use weir_net::departures::Departures;
+use weir_net::dial::FirstWord;
 use weir_tls::{Alpn, Socket, TargetSide};
 
 use self::opening::{Opener, Opening};
@@ -266,7 +267,7 @@ async fn dial(
     host: &str,
     tls: TargetSide,
 ) -> Result<Socket, RequestError> {
-    let stream = weir_net::dial::dial(addr).await.map_err(RequestError::DialFailed)?;
+    let stream = weir_net::dial::dial(addr, FirstWord::Ours).await.map_err(RequestError::DialFailed)?;
     if speech.protocol != TargetProtocol::Https {
         return Ok(Socket::Plain(stream));
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustix::net::{RecvFlags, recv, sockopt};
 use socket2::Type;
 use tokio::net::{TcpSocket, TcpStream};
 use weir_core::address::{ClientAddr, TargetAddr};
@@ -37,6 +38,25 @@ impl DialError {
     }
 }
 
+/// Who has the first word on a new connection to a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstWord {
+    /// Weir sends something as soon as the connection is there. That acknowledges the handshake, too, which saves a packet.
+    Ours,
+    /// It may be the target's.
+    Anybodys,
+}
+
+impl FirstWord {
+    /// Of a flow: weir's, as soon as its client has said something.
+    pub fn for_client(client: &TcpStream) -> Self {
+        match recv(client, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((1.., _)) => Self::Ours,
+            _ => Self::Anybodys,
+        }
+    }
+}
+
 /// Connects to a target, without delay for small writes.
 ///
 /// On loopback, dialling a dead port of the ephemeral range can connect the dialling socket to itself (a TCP
@@ -45,8 +65,9 @@ impl DialError {
 ///
 /// # Errors
 /// [`DialError`], by step.
-pub async fn dial(addr: TargetAddr) -> Result<TcpStream, DialError> {
-    within_time(addr, TcpStream::connect(addr.0)).await
+pub async fn dial(addr: TargetAddr, first_word: FirstWord) -> Result<TcpStream, DialError> {
+    let socket = if addr.0.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    connect(socket.map_err(DialError::Failed)?, addr, first_word).await
 }
 
 /// The same in the name of a client, whose address the target sees; of weir's own where one of the two has IPv4 and the other
@@ -54,25 +75,29 @@ pub async fn dial(addr: TargetAddr) -> Result<TcpStream, DialError> {
 ///
 /// # Errors
 /// [`DialError`], by step.
-pub async fn dial_as(client: ClientAddr, addr: TargetAddr) -> Result<TcpStream, DialError> {
+pub async fn dial_as(
+    client: ClientAddr,
+    addr: TargetAddr,
+    first_word: FirstWord,
+) -> Result<TcpStream, DialError> {
     match transparent::bound_to(client.0, addr.0, Type::STREAM).map_err(DialError::Failed)? {
-        Some(socket) => within_time(addr, TcpSocket::from_std_stream(socket.into()).connect(addr.0)).await,
-        None => dial(addr).await,
+        Some(socket) => connect(TcpSocket::from_std_stream(socket.into()), addr, first_word).await,
+        None => dial(addr, first_word).await,
     }
 }
 
-async fn within_time(
-    addr: TargetAddr,
-    connecting: impl Future<Output = io::Result<TcpStream>>,
-) -> Result<TcpStream, DialError> {
-    let connected = tokio::time::timeout(DIAL_TIMEOUT, connecting).await;
+async fn connect(socket: TcpSocket, addr: TargetAddr, first_word: FirstWord) -> Result<TcpStream, DialError> {
+    socket.set_nodelay(true).map_err(DialError::Failed)?;
+    if first_word == FirstWord::Ours {
+        sockopt::set_tcp_quickack(&socket, false).map_err(|error| DialError::Failed(error.into()))?;
+    }
+    let connected = tokio::time::timeout(DIAL_TIMEOUT, socket.connect(addr.0)).await;
     let stream = connected.map_err(|_| DialError::TimedOut)?.map_err(DialError::Failed)?;
     if addr.ip().is_loopback() && is_self_connected(stream.local_addr().map_err(DialError::Failed)?, addr) {
         // A reset leaves no TIME_WAIT behind that would keep the port from its next owner.
         stream.set_zero_linger().map_err(DialError::Failed)?;
         return Err(DialError::SelfConnected);
     }
-    stream.set_nodelay(true).map_err(DialError::Failed)?;
     Ok(stream)
 }
 
@@ -91,7 +116,10 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = TargetAddr(listener.local_addr().unwrap());
         drop(listener);
-        assert!(matches!(dial(addr).await, Err(DialError::Failed(_) | DialError::SelfConnected)));
+        assert!(matches!(
+            dial(addr, FirstWord::Ours).await,
+            Err(DialError::Failed(_) | DialError::SelfConnected)
+        ));
     }
 
     #[test]
@@ -112,7 +140,7 @@ mod tests {
         let low: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
         for n in 0..4_000 {
             let addr = TargetAddr(([127, 9, 8, 7], low + 1 + (n % 7)).into());
-            assert!(dial(addr).await.is_err());
+            assert!(dial(addr, FirstWord::Anybodys).await.is_err());
         }
     }
 }

@@ -16,7 +16,7 @@ use weir_core::snapshot::{Listener, ListenerIndex};
 use weir_core::target::Target;
 use weir_core::time::Timestamp;
 use weir_net::accept::Accepted;
-use weir_net::dial::{DialError, dial, dial_as};
+use weir_net::dial::{DialError, FirstWord, dial, dial_as};
 use weir_net::proxy_header;
 use weir_net::relay::{Relay, RelaySummary};
 use weir_net::worker::Worker;
@@ -200,8 +200,12 @@ impl Flows {
         loop {
             let lease = placing.lease(abandoned(client.tcp())).await?;
             let addr = lease.target().addr;
-            let dialled =
-                if speech.preserves_client_ip { dial_as(flow.client, addr).await } else { dial(addr).await };
+            let first_word = first_word(client, &speech);
+            let dialled = if speech.preserves_client_ip {
+                dial_as(flow.client, addr, first_word).await
+            } else {
+                dial(addr, first_word).await
+            };
             let connected = match dialled {
                 Ok(stream) => self.prepare_target(stream, &speech, flow).await,
                 Err(error) => Err(FlowError::DialFailed(error)),
@@ -285,6 +289,15 @@ impl Flows {
         if let Some((log, _)) = &self.log {
             log.flush();
         }
+    }
+}
+
+/// Who speaks first to a target: weir has a header or a handshake to begin with, or what the client has said already.
+fn first_word(client: &Socket, speech: &Speech) -> FirstWord {
+    if speech.proxy_protocol.is_some() || speech.protocol == TargetProtocol::Tls {
+        FirstWord::Ours
+    } else {
+        FirstWord::for_client(client.tcp())
     }
 }
 

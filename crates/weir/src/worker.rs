@@ -210,27 +210,28 @@ impl Door {
 }
 
 impl Server {
-    /// Serves a connection in a task that is as large as its kind needs: a flow's is smaller than that of HTTP.
+    /// Serves a connection in a task that is as large as its kind needs: a flow's is smaller than that of HTTP. It is in a box:
+    /// beginning a task moves it several times.
     fn begin(self, accepted: Accepted, door: Rc<Door>, running: Running) {
         match self {
-            Self::Application(application) => spawn_local(async move {
+            Self::Application(application) => spawn_local(Box::pin(async move {
                 if let Some(accepted) = door.enter(accepted).await {
                     application.serve(accepted).await;
                 }
                 drop(running);
-            }),
-            Self::Classic(classic) => spawn_local(async move {
+            })),
+            Self::Classic(classic) => spawn_local(Box::pin(async move {
                 if let Some(accepted) = door.enter(accepted).await {
                     classic.serve(accepted).await;
                 }
                 drop(running);
-            }),
-            Self::Flows(flows) => spawn_local(async move {
+            })),
+            Self::Flows(flows) => spawn_local(Box::pin(async move {
                 if let Some(accepted) = door.enter(accepted).await {
                     flows.serve(accepted).await;
                 }
                 drop(running);
-            }),
+            })),
         };
     }
 
