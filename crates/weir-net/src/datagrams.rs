@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use rustix::net::sockopt;
+use socket2::SockRef;
 use tokio::io::Interest;
 use weir_core::address::{ClientAddr, TargetAddr};
 
@@ -14,9 +15,6 @@ pub use self::toward_targets::{Answering, TargetSockets, dial, dial_as};
 
 /// Bytes of the longest datagram, and of as many as the kernel gives in one piece.
 pub const DATAGRAM_BYTES_MAX: usize = 65_535;
-
-/// Answers of one flow that are received at a time.
-pub const ANSWERS_MAX: usize = 4;
 
 /// Bytes of the longest datagrams that are sent many at a time: the kernel refuses that for those that need fragments, and Ethernet
 /// carries these over IPv4 and IPv6.
@@ -121,11 +119,16 @@ impl DatagramSocket {
     pub fn new(socket: UdpSocket) -> io::Result<Self> {
         let ip = Some(socket.local_addr()?.ip()).filter(|ip| !ip.is_unspecified());
         let state = UdpSocketState::new((&socket).into())?;
-        // The library forbids fragments, as QUIC wants it; others send what they like.
+        // The library forbids fragments and asks for marks of congestion, as QUIC wants it; others send what they like, and nobody
+        // here reads the marks.
         match socket.local_addr()? {
-            SocketAddr::V4(_) => sockopt::set_ip_mtu_discover(&socket, sockopt::Ipv4PathMtuDiscovery::WANT)?,
+            SocketAddr::V4(_) => {
+                sockopt::set_ip_mtu_discover(&socket, sockopt::Ipv4PathMtuDiscovery::WANT)?;
+                SockRef::from(&socket).set_recv_tos_v4(false)?;
+            }
             SocketAddr::V6(_) => {
                 sockopt::set_ipv6_mtu_discover(&socket, sockopt::Ipv6PathMtuDiscovery::WANT)?;
+                SockRef::from(&socket).set_recv_tclass_v6(false)?;
             }
         }
         let socket = tokio::net::UdpSocket::from_std(socket)?;
@@ -151,20 +154,6 @@ impl DatagramSocket {
         Ok(())
     }
 
-    /// Receives what has come to a socket toward a target, up to [`ANSWERS_MAX`].
-    ///
-    /// # Errors
-    /// The kernel's; [`io::ErrorKind::WouldBlock`] when there are none.
-    pub fn try_receive_answers(&self, socket: &UdpSocket, batch: &mut Batch) -> io::Result<()> {
-        let Batch { room, metas, count, .. } = batch;
-        let mut rooms = room.chunks_exact_mut(DATAGRAM_BYTES_MAX).map(IoSliceMut::new);
-        let mut rooms: [IoSliceMut<'_>; ANSWERS_MAX] =
-            std::array::from_fn(|_| rooms.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
-        *count = 0;
-        *count = self.state.recv(socket.into(), &mut rooms, metas)?;
-        Ok(())
-    }
-
     /// Sends several datagrams to a target at a time. `None` when there is just one or the kernel cannot: then they are to be sent one
     /// by one.
     ///
@@ -179,30 +168,20 @@ impl DatagramSocket {
         if !received.may_go_together() {
             return Ok(None);
         }
-        match self.state.try_send(socket.into(), &together(target.0, None, received)) {
+        match self.state.try_send(socket.into(), &together(target.0, received)) {
             Ok(()) => Ok(Some(received.bytes())),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Err(error),
             Err(_) => Ok(None),
         }
     }
 
-    /// Sends datagrams to a client, from the address that it has sent to: how many were not sent, because too much waits already or
-    /// the kernel refuses them.
-    pub fn try_send(&self, client: ClientAddr, local: IpAddr, received: Received<'_>) -> usize {
+    /// Sends a datagram to a client, from the address that it has sent to.
+    ///
+    /// # Errors
+    /// The kernel's; [`io::ErrorKind::WouldBlock`] when too much waits already.
+    pub fn try_send(&self, client: ClientAddr, local: IpAddr, datagram: &[u8]) -> io::Result<()> {
         // A socket of one address sends from no other.
-        let local = Some(local).filter(|_| self.ip.is_none());
-        let sent = received.may_go_together().then(|| {
-            let transmit = together(client.0, local, received);
-            self.socket.try_io(Interest::WRITABLE, || self.state.try_send((&self.socket).into(), &transmit))
-        });
-        if let Some(Ok(())) = sent {
-            return 0;
-        }
-        received.datagrams().filter(|datagram| self.try_send_one(client, local, datagram).is_err()).count()
-    }
-
-    fn try_send_one(&self, client: ClientAddr, local: Option<IpAddr>, datagram: &[u8]) -> io::Result<()> {
-        if local.is_none() {
+        if self.ip.is_some() {
             return self.socket.try_send_to(datagram, client.0).map(drop);
         }
         let transmit = Transmit {
@@ -210,16 +189,16 @@ impl DatagramSocket {
             ecn: None,
             contents: datagram,
             segment_size: None,
-            src_ip: local,
+            src_ip: Some(local),
         };
         self.socket.try_io(Interest::WRITABLE, || self.state.try_send((&self.socket).into(), &transmit))
     }
 }
 
 /// Datagrams as the kernel takes several.
-fn together(destination: SocketAddr, src_ip: Option<IpAddr>, received: Received<'_>) -> Transmit<'_> {
+fn together(destination: SocketAddr, received: Received<'_>) -> Transmit<'_> {
     let Received { bytes: contents, each, .. } = received;
-    Transmit { destination, ecn: None, contents, segment_size: Some(each), src_ip }
+    Transmit { destination, ecn: None, contents, segment_size: Some(each), src_ip: None }
 }
 
 #[cfg(test)]
@@ -259,7 +238,7 @@ mod tests {
         client.send_to(b"?", asked).unwrap();
         let mut batch = Batch::default();
         server.receive(&mut batch).await.unwrap();
-        batch.take(|received| assert_eq!(server.try_send(received.client, received.local, received), 0));
+        batch.take(|received| server.try_send(received.client, received.local, b"!").unwrap());
         let (_, from) = client.recv_from(&mut [0; 9]).unwrap();
         assert_eq!(from, asked);
     }
@@ -283,7 +262,6 @@ mod tests {
                 let sent = server.try_send_to_target(&toward, addr, received).unwrap();
                 assert_eq!(sent, (received.datagrams().count() > 1).then_some(received.bytes()));
                 came += received.datagrams().count();
-                assert_eq!(server.try_send(received.client, received.local, received), 0);
             });
         }
         let heard = |socket: &UdpSocket| {
@@ -292,7 +270,5 @@ mod tests {
             String::from_utf8(room[..count].to_vec()).unwrap()
         };
         assert_eq!([heard(&target), heard(&target)], ["one", "two"]);
-        assert_eq!([heard(&one), heard(&one), heard(&one)], ["one", "two", "four"]);
-        assert_eq!(heard(&other), "other");
     }
 }

@@ -26,7 +26,7 @@ use weir_core::snapshot::Listener;
 use weir_core::target::TargetSerial;
 use weir_core::time::Timestamp;
 use weir_net::accept::Admission;
-use weir_net::datagrams::{Answering, Batch, DatagramSocket, Received, dial, dial_as};
+use weir_net::datagrams::{Answering, Batch, DATAGRAM_BYTES_MAX, DatagramSocket, Received, dial, dial_as};
 use weir_net::dial::DialError;
 use weir_net::drain::{Aside, Drain, Tasks};
 
@@ -253,7 +253,7 @@ impl Flows {
 
     /// Passes answers of all targets on.
     async fn pass_answers(self: Rc<Self>, table: Rc<Table>) {
-        let (mut answering, mut batch) = (Answering::default(), Batch::default());
+        let (mut answering, mut room) = (Answering::default(), vec![0; DATAGRAM_BYTES_MAX]);
         // It fails when the runtime ends.
         while table.socket.targets().answering(&mut answering).await.is_ok() {
             let now = self.worker.clock.now();
@@ -261,7 +261,7 @@ impl Flows {
                 // One that was told of may have ended.
                 let flow = table.open.borrow().get(number).cloned();
                 if let Some(flow) = flow {
-                    self.pass_some(&table, &flow, &mut batch, now);
+                    self.pass_one(&table, &flow, &mut room, now);
                 }
             }
             // Others have a turn even when answers never end.
@@ -269,26 +269,24 @@ impl Flows {
         }
     }
 
-    /// Passes on what has come `now`, as far as it is received at a time.
-    fn pass_some(&self, table: &Table, flow: &Datagrams, batch: &mut Batch, now: Timestamp) {
+    /// Passes on an answer that has come `now`. One at a time: sparse flows have no more, and asking for more costs them more than
+    /// busy ones save.
+    fn pass_one(&self, table: &Table, flow: &Datagrams, room: &mut [u8], now: Timestamp) {
         let Some(Toward { socket, target, .. }) = flow.toward.get() else { return };
-        match table.socket.try_receive_answers(socket, batch) {
-            Ok(()) => {}
+        let answer = match socket.recv(room) {
+            Ok(count) => &room[..count],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             // The kernel says so once for each datagram that nobody took.
             Err(_) => {
                 target.tally.count_failed();
                 return flow.is_refused.set(true);
             }
-        }
-        flow.activity.touch_at(now);
+        };
+        flow.answered(answer, now);
         let Peer { client, local, .. } = flow.peer;
-        batch.take(|answers| {
-            flow.answered(answers);
-            for _ in 0..table.socket.try_send(client, local, answers) {
-                self.shard.datagram_dropped("client_busy");
-            }
-        });
+        if table.socket.try_send(client, local, answer).is_err() {
+            self.shard.datagram_dropped("client_busy");
+        }
     }
 
     /// Waits until the flow ends; why it has.
