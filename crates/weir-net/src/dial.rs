@@ -4,9 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv, sockopt};
-use socket2::Type;
-use tokio::net::{TcpSocket, TcpStream};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use weir_core::address::{ClientAddr, TargetAddr};
 
 use crate::transparent;
@@ -66,7 +69,7 @@ impl FirstWord {
 /// # Errors
 /// [`DialError`], by step.
 pub async fn dial(addr: TargetAddr, first_word: FirstWord) -> Result<TcpStream, DialError> {
-    let socket = if addr.0.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = Socket::new(Domain::for_address(addr.0), Type::STREAM.nonblocking(), Some(Protocol::TCP));
     connect(socket.map_err(DialError::Failed)?, addr, first_word).await
 }
 
@@ -81,18 +84,21 @@ pub async fn dial_as(
     first_word: FirstWord,
 ) -> Result<TcpStream, DialError> {
     match transparent::bound_to(client.0, addr.0, Type::STREAM).map_err(DialError::Failed)? {
-        Some(socket) => connect(TcpSocket::from_std_stream(socket.into()), addr, first_word).await,
+        Some(socket) => connect(socket, addr, first_word).await,
         None => dial(addr, first_word).await,
     }
 }
 
-async fn connect(socket: TcpSocket, addr: TargetAddr, first_word: FirstWord) -> Result<TcpStream, DialError> {
-    socket.set_nodelay(true).map_err(DialError::Failed)?;
-    if first_word == FirstWord::Ours {
-        sockopt::set_tcp_quickack(&socket, false).map_err(|error| DialError::Failed(error.into()))?;
+async fn connect(socket: Socket, addr: TargetAddr, first_word: FirstWord) -> Result<TcpStream, DialError> {
+    let stream = begin(socket, addr, first_word).map_err(DialError::Failed)?;
+    let connected = timeout(DIAL_TIMEOUT, stream.ready(Interest::WRITABLE | Interest::ERROR)).await;
+    let ready = connected.map_err(|_| DialError::TimedOut)?.map_err(DialError::Failed)?;
+    // The kernel is asked only when it has something to say.
+    if ready.is_error()
+        && let Some(error) = stream.take_error().map_err(DialError::Failed)?
+    {
+        return Err(DialError::Failed(error));
     }
-    let connected = tokio::time::timeout(DIAL_TIMEOUT, socket.connect(addr.0)).await;
-    let stream = connected.map_err(|_| DialError::TimedOut)?.map_err(DialError::Failed)?;
     if addr.ip().is_loopback() && is_self_connected(stream.local_addr().map_err(DialError::Failed)?, addr) {
         // A reset leaves no TIME_WAIT behind that would keep the port from its next owner.
         stream.set_zero_linger().map_err(DialError::Failed)?;
@@ -101,14 +107,23 @@ async fn connect(socket: TcpSocket, addr: TargetAddr, first_word: FirstWord) -> 
     Ok(stream)
 }
 
+fn begin(socket: Socket, addr: TargetAddr, first_word: FirstWord) -> io::Result<TcpStream> {
+    socket.set_tcp_nodelay(true)?;
+    if first_word == FirstWord::Ours {
+        sockopt::set_tcp_quickack(&socket, false)?;
+    }
+    match socket.connect(&addr.0.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
+        _ => TcpStream::from_std(socket.into()),
+    }
+}
+
 fn is_self_connected(local: SocketAddr, addr: TargetAddr) -> bool {
     local == addr.0
 }
 
 #[cfg(test)]
 mod tests {
-    use socket2::{Domain, Socket, Type};
-
     use super::*;
 
     #[tokio::test]
