@@ -23,6 +23,8 @@ fn configuration(targets: &[&FakeTarget]) -> String {
             "load_balancing_algorithm: weighted_random, load_balancing_anomaly_mitigation: on",
             targets,
         ),
+        group("choices", "load_balancing_algorithm: power_of_two_choices", targets),
+        group("soonest", "load_balancing_algorithm: peak_ewma", targets),
         group(
             "limited",
             "concurrency_limits: { per_target: 9 }, outlier_ejection: {}, retry_budget: {}",
@@ -32,6 +34,8 @@ fn configuration(targets: &[&FakeTarget]) -> String {
         group("app", "stickiness: { type: app_cookie, cookie_name: session, duration: 1h }", targets),
     ];
     let rules: Vec<String> = [
+        ("{ path_pattern: [\"/choices\"] }", "choices"),
+        ("{ path_pattern: [\"/soonest\"] }", "soonest"),
         ("{ path_pattern: [\"/turns/*\"] }", "turns"),
         ("{ host_header: { regex_values: [\"^fewest[.]\"] } }", "fewest"),
         ("{ http_header: { name: X-Which, values: [\"chan?e\"] } }", "chance"),
@@ -63,6 +67,8 @@ fn a_decision_allocates_nothing() {
     let listener = snapshot.listeners().next().unwrap();
     let mut worker = WorkerState::seeded(1);
     for (method, host, path, query, headers, wanted) in [
+        ("GET", "a", "/choices", None, &cookies, "choices"),
+        ("GET", "a", "/soonest", None, &cookies, "soonest"),
         ("GET", "a", "/turns/1", None, &cookies, "turns"),
         ("GET", "fewest.example", "/", None, &cookies, "fewest"),
         ("GET", "a", "/", None, &plain, "chance"),

@@ -4,6 +4,7 @@
 
 mod access_log;
 mod affinity;
+mod algorithms;
 mod allocations;
 mod anomalies;
 mod answers;

@@ -9,12 +9,14 @@
 mod flow_hash;
 mod least_outstanding;
 mod round_robin;
+mod two_choices;
 mod weighted_random;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use flow_hash::{Disruption, Maglev, Table};
+pub use two_choices::Draws;
 
 use crate::definition::{Algorithm, TargetGroup};
 use crate::snapshot::{GroupIndex, Member};
@@ -82,6 +84,8 @@ pub struct Picker {
 enum Law {
     FlowHash(flow_hash::FlowHash),
     LeastOutstandingRequests,
+    PeakEwma,
+    PowerOfTwoChoices(Draws),
     RoundRobin(round_robin::RoundRobin),
     WeightedRandom(weighted_random::WeightedRandom),
 }
@@ -122,6 +126,8 @@ impl Picker {
                 Law::FlowHash(flow_hash::FlowHash::build(members, &eligible, before))
             }
             Algorithm::LeastOutstandingRequests => Law::LeastOutstandingRequests,
+            Algorithm::PeakEwma => Law::PeakEwma,
+            Algorithm::PowerOfTwoChoices(draws) => Law::PowerOfTwoChoices(draws),
             Algorithm::RoundRobin => Law::RoundRobin(round_robin::RoundRobin::build(members, &eligible)),
             Algorithm::WeightedRandom => Law::WeightedRandom(weighted_random::WeightedRandom::build(
                 members,
@@ -170,6 +176,14 @@ impl Picker {
             Law::LeastOutstandingRequests => {
                 least_outstanding::pick(members, &self.eligible, cursor, |at| accept(at, random))
             }
+            Law::PeakEwma => {
+                let load = |at: u32| expected(&members[at as usize], context.now);
+                two_choices::pick(&self.eligible, Draws::Distinct, random, load, accept)
+            }
+            Law::PowerOfTwoChoices(draws) => {
+                let load = |at: u32| outstanding(&members[at as usize]);
+                two_choices::pick(&self.eligible, *draws, random, load, accept)
+            }
             Law::RoundRobin(round_robin) => round_robin.pick(cursor, |at| accept(at, random)),
             Law::WeightedRandom(weighted) => weighted.pick(random, accept),
         };
@@ -182,6 +196,26 @@ impl Picker {
         });
         at.map(|at| at as usize)
     }
+}
+
+/// What a member's load is as `algorithm` sees it: requests relative to its weight, or milliseconds until one more would be
+/// answered. `None` where load does not count.
+pub fn load(algorithm: Algorithm, member: &Member, now: Timestamp) -> Option<f64> {
+    match algorithm {
+        Algorithm::LeastOutstandingRequests | Algorithm::PowerOfTwoChoices(_) => Some(outstanding(member)),
+        Algorithm::PeakEwma => Some(expected(member, now) / 1e6),
+        Algorithm::FlowHash | Algorithm::RoundRobin | Algorithm::WeightedRandom => None,
+    }
+}
+
+/// Requests that a member would have with one more, relative to its weight.
+fn outstanding(member: &Member) -> f64 {
+    f64::from(member.target.tally.in_flight() + 1) / f64::from(member.weight.get())
+}
+
+/// Nanoseconds until one more request would be answered, relative to the member's weight.
+fn expected(member: &Member, now: Timestamp) -> f64 {
+    member.target.latency.load(member.target.tally.in_flight(), now) / f64::from(member.weight.get())
 }
 
 /// Whether a target that has been in slow start for `age` of `window` takes this turn: its share of turns grows

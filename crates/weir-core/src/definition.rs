@@ -20,6 +20,7 @@ pub use self::network::{AlpnPolicy, NetworkListener, NetworkProtocol};
 pub use self::proxies::Proxies;
 
 use crate::address::TargetAddr;
+use crate::balance::Draws;
 use crate::ejection::Ejection;
 use crate::health::HealthCheck;
 use crate::limits::{ConcurrencyLimits, RetryBudget};
@@ -202,6 +203,10 @@ pub enum Algorithm {
     FlowHash,
     /// The target with the fewest requests in flight relative to its weight.
     LeastOutstandingRequests,
+    /// Of two drawn at random the one that promises to answer sooner: by what it took lately, times what it has in flight.
+    PeakEwma,
+    /// Of two drawn at random the one with fewer requests in flight relative to its weight.
+    PowerOfTwoChoices(Draws),
     /// In turn, by weight.
     RoundRobin,
     /// At random, by weight.
@@ -214,6 +219,9 @@ impl Algorithm {
         match self {
             Self::FlowHash => "flow_hash",
             Self::LeastOutstandingRequests => "least_outstanding_requests",
+            Self::PeakEwma => "peak_ewma",
+            Self::PowerOfTwoChoices(Draws::Distinct) => "power_of_two_choices",
+            Self::PowerOfTwoChoices(Draws::WithReplacement) => "power_of_two_choices_with_replacement",
             Self::RoundRobin => "round_robin",
             Self::WeightedRandom => "weighted_random",
         }

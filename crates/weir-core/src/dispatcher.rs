@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::address::ClientAddr;
 use crate::balance::{PickContext, WorkerState};
 use crate::decide::{Acted, Decision, Outcome, act, decide, forward};
-use crate::definition::{ProtocolVersion, ProxyVersion, TargetProtocol};
+use crate::definition::{Algorithm, ProtocolVersion, ProxyVersion, TargetProtocol};
 use crate::flow_key::FlowKey;
 use crate::head::Head;
 use crate::lease::Lease;
@@ -35,6 +35,8 @@ pub struct Speech {
     pub proxy_protocol: Option<ProxyVersion>,
     /// Whether it comes from the client's address.
     pub preserves_client_ip: bool,
+    /// Whether what targets take is noted, because the group picks by that.
+    pub notes_latency: bool,
 }
 
 /// Decides for one worker. Every call reads the snapshot that is current at that moment.
@@ -113,6 +115,7 @@ impl Dispatcher {
             version: settings.protocol_version,
             proxy_protocol: settings.flows.proxy_protocol,
             preserves_client_ip: settings.flows.preserves_client_ip,
+            notes_latency: settings.algorithm == Algorithm::PeakEwma,
         };
         Some((speech, settings.retries))
     }

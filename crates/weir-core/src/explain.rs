@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::ClientAddr;
-use crate::balance::{WorkerState, share_of_turns};
+use crate::balance::{WorkerState, load, share_of_turns};
 use crate::decide::{Acted, Decision, Outcome, act, decide};
-use crate::definition::{Algorithm, ListenerKind};
+use crate::definition::ListenerKind;
 use crate::head::Head;
 use crate::rule::{Action, FixedResponse, Rule, Transforms};
 use crate::snapshot::{Group, GroupIndex, Listener, Member, Snapshot, Unavailable};
@@ -116,7 +116,8 @@ pub struct Candidate<'a> {
     pub has_room: bool,
     /// The part of its turns that it takes while it starts slowly: 0.1 to 1.
     pub share_of_turns: Option<f64>,
-    /// Requests in flight relative to its weight, with this one: the least of them is picked, where the algorithm asks.
+    /// Where the algorithm asks for it: requests in flight relative to its weight, with this one, or milliseconds until it would be
+    /// answered. The least of all, or of two, is picked.
     pub load: Option<f64>,
 }
 
@@ -187,13 +188,12 @@ pub fn candidates(group: &Group, now: Timestamp) -> impl Iterator<Item = Candida
     group.members.iter().enumerate().map(move |(at, member)| {
         let tally = &member.target.tally;
         let age = if settings.slow_start.is_zero() { None } else { tally.slow_start_age(now) };
-        let counts = settings.algorithm == Algorithm::LeastOutstandingRequests;
         Candidate {
             member,
             is_eligible: group.is_eligible(at),
             has_room: group.has_room(member),
             share_of_turns: age.map(|age| share_of_turns(age, settings.slow_start)),
-            load: counts.then(|| f64::from(tally.in_flight() + 1) / f64::from(member.weight.get())),
+            load: load(settings.algorithm, member, now),
         }
     })
 }

@@ -24,6 +24,7 @@ pub mod head;
 pub mod header_rules;
 pub mod health;
 pub mod label_rules;
+pub mod latency;
 pub mod lease;
 pub mod limits;
 pub mod logs;

@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::address::TargetAddr;
+use crate::latency::Latency;
 use crate::name::GroupName;
 use crate::sticky::Fingerprint;
 use crate::tally::Tally;
@@ -51,6 +52,8 @@ pub struct TargetSerial(pub u64);
 pub struct Target {
     /// The shared counts. First, so that the reference count and the counts share cache lines.
     pub tally: Tally,
+    /// How long it takes, where its group picks by that.
+    pub latency: Latency,
     /// This process's number for the target.
     pub serial: TargetSerial,
     /// Where it takes traffic.
@@ -73,6 +76,7 @@ impl Target {
         let fingerprint = Fingerprint::of_target(&id);
         Self {
             tally: Tally::default(),
+            latency: Latency::default(),
             serial,
             addr,
             id,

@@ -13,6 +13,7 @@ use weir_core::lease::Lease;
 use weir_core::snapshot::{GroupIndex, Unavailable};
 use weir_core::sticky::Fingerprint;
 use weir_core::target::{Target, TargetSerial};
+use weir_core::time::Timestamp;
 use weir_net::waiting_room::{Awaited, NEWS_WAIT, WaitError};
 use weir_net::worker::Worker;
 
@@ -116,6 +117,9 @@ impl Exchange {
                 if attempt == 1 && !record.has_waited() { record.began() } else { self.worker.clock.now() };
             record.dispatched(&target, at);
             let attempted = self.attempt(request, &speech, lease).await;
+            if speech.notes_latency {
+                self.note_latency(&target, at, &attempted);
+            }
             match attempted.as_ref().err().map(|unanswered| &unanswered.error) {
                 Some(RequestError::DialFailed(error)) => {
                     record.shard().target_dial_failed(error.has_no_port());
@@ -163,6 +167,18 @@ impl Exchange {
             record.shard().retried();
         }
         unreachable!("the loop returns at its last attempt")
+    }
+
+    /// Notes what a target has taken to the head of its response. Who fails, however fast, is no fast target; a client that has
+    /// left says nothing of it.
+    fn note_latency(&self, target: &Target, began: Timestamp, attempted: &Result<Response, Unanswered>) {
+        let has_failed = match attempted {
+            Ok(response) => response.status() >= 500,
+            Err(unanswered) if unanswered.error.culprit() == Culprit::Client => return,
+            Err(_) => true,
+        };
+        let now = self.worker.clock.now();
+        target.latency.note(now.since(began), has_failed, now);
     }
 
     /// One attempt. A kept connection that its target had closed is followed by one that was not kept: that is no failure

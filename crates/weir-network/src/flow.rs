@@ -200,7 +200,7 @@ impl Flows {
         loop {
             let lease = placing.lease(abandoned(client.tcp())).await?;
             let addr = lease.target().addr;
-            let first_word = first_word(client, &speech);
+            let (first_word, began) = (first_word(client, &speech), self.worker.clock.now());
             let dialled = if speech.preserves_client_ip {
                 dial_as(flow.client, addr, first_word).await
             } else {
@@ -210,6 +210,10 @@ impl Flows {
                 Ok(stream) => self.prepare_target(stream, &speech, flow).await,
                 Err(error) => Err(FlowError::DialFailed(error)),
             };
+            if speech.notes_latency {
+                let now = self.worker.clock.now();
+                lease.target().latency.note(now.since(began), connected.is_err(), now);
+            }
             match connected {
                 Ok(target) => {
                     lease.target().tally.note_success();

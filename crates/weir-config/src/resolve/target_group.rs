@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use weir_core::balance::Draws;
 use weir_core::definition::{Algorithm, ProtocolVersion, TargetGroup, TargetProtocol, TargetSelector};
 use weir_core::health::{HealthCheck, Probe, StatusMatcher, Thresholds};
 use weir_core::name::GroupName;
@@ -159,14 +160,17 @@ fn protocol_version(
 }
 
 fn algorithm(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> Algorithm {
-    const ANY: [(&str, Algorithm); 4] = [
+    const ANY: [(&str, Algorithm); 7] = [
         ("round_robin", Algorithm::RoundRobin),
         ("least_outstanding_requests", Algorithm::LeastOutstandingRequests),
         ("weighted_random", Algorithm::WeightedRandom),
+        ("power_of_two_choices", Algorithm::PowerOfTwoChoices(Draws::Distinct)),
+        ("power_of_two_choices_with_replacement", Algorithm::PowerOfTwoChoices(Draws::WithReplacement)),
+        ("peak_ewma", Algorithm::PeakEwma),
         ("flow_hash", Algorithm::FlowHash),
     ];
     let (choices, default) = match protocol {
-        TargetProtocol::Http | TargetProtocol::Https => (&ANY[..3], Algorithm::RoundRobin),
+        TargetProtocol::Http | TargetProtocol::Https => (&ANY[..6], Algorithm::RoundRobin),
         _ => (&ANY[..], Algorithm::FlowHash),
     };
     fields.get("load_balancing_algorithm").and_then(|node| reader.choice(node, choices)).unwrap_or(default)

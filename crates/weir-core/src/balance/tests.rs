@@ -30,6 +30,60 @@ fn counts<'c>(
     counts
 }
 
+/// Requests of which none ends: how many each of the targets gets.
+fn held(algorithm: Algorithm, weights: &[(u16, u16)], picks: usize) -> HashMap<u16, u32> {
+    let group = group(algorithm, members(weights));
+    let mut worker = WorkerState::seeded(7);
+    let leases: Vec<_> = (0..picks).map(|_| group.lease(&mut worker, &ANY).unwrap()).collect();
+    leases.iter().map(|lease| (lease.target().addr.port(), lease.target().tally.in_flight())).collect()
+}
+
+#[test]
+fn two_different_choices_among_two_targets_are_the_least_outstanding() {
+    let counts = held(Algorithm::PowerOfTwoChoices(Draws::Distinct), &[(1, 1), (2, 1)], 999);
+    assert!(counts[&1].abs_diff(counts[&2]) == 1, "{counts:?}");
+    let counts = held(Algorithm::PowerOfTwoChoices(Draws::Distinct), &[(1, 1), (2, 3)], 400);
+    assert_eq!(counts, HashMap::from([(1, 100), (2, 300)]));
+}
+
+#[test]
+fn choices_with_replacement_are_sometimes_none() {
+    let group = group(Algorithm::PowerOfTwoChoices(Draws::WithReplacement), members(&[(1, 1), (2, 1)]));
+    let mut worker = WorkerState::seeded(7);
+    // A request for each target, so that one more makes the other one the better.
+    let mut busy: Vec<_> = Vec::new();
+    while group.members.iter().any(|member| member.target.tally.in_flight() == 0) {
+        busy.push(group.lease(&mut worker, &ANY).unwrap());
+    }
+    busy.retain(|lease| lease.target().addr.port() == 1);
+    let again =
+        (0..4_000).filter(|_| group.lease(&mut worker, &ANY).unwrap().target().addr.port() == 1).count();
+    assert!((900..1_100).contains(&again), "a quarter of the pairs is the busy one twice: {again}");
+}
+
+#[test]
+fn two_choices_of_many_hold_the_fullest_near_the_mean() {
+    let targets: Vec<(u16, u16)> = (1..=1_000).map(|port| (port, 1)).collect();
+    // Source: spec item 12: 1,000 balls in 1,000 bins, two choices: 3.
+    let fullest = |algorithm| held(algorithm, &targets, 1_000).into_values().max().unwrap();
+    assert_eq!(fullest(Algorithm::PowerOfTwoChoices(Draws::Distinct)), 3);
+    assert!(fullest(Algorithm::WeightedRandom) > 3);
+}
+
+#[test]
+fn peak_ewma_takes_the_one_of_two_that_would_answer_sooner() {
+    let group = group(Algorithm::PeakEwma, members(&[(1, 1), (2, 1)]));
+    for member in &group.members {
+        let took = if member.target.addr.port() == 1 { 10 } else { 35 };
+        member.target.latency.note(Duration::from_millis(took), false, NOW);
+    }
+    let mut worker = WorkerState::seeded(7);
+    let leases: Vec<_> = (0..4).map(|_| group.lease(&mut worker, &ANY).unwrap()).collect();
+    let ports: Vec<u16> = leases.iter().map(|lease| lease.target().addr.port()).collect();
+    // 10, 20 and 30 ms against 35; then 40.
+    assert_eq!(ports, [1, 1, 1, 2]);
+}
+
 // Conformance: A3.3.5
 #[test]
 fn round_robin_gives_each_target_its_weight() {
@@ -115,6 +169,9 @@ fn an_avoided_target_is_picked_only_when_it_is_alone() {
         Algorithm::RoundRobin,
         Algorithm::WeightedRandom,
         Algorithm::LeastOutstandingRequests,
+        Algorithm::PowerOfTwoChoices(Draws::Distinct),
+        Algorithm::PowerOfTwoChoices(Draws::WithReplacement),
+        Algorithm::PeakEwma,
         Algorithm::FlowHash,
     ] {
         let two = members(&[(1, 1), (2, 1)]);

@@ -3,14 +3,21 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::balance::Draws;
+use crate::definition::Algorithm;
 use crate::health::{Health, UnhealthyReason};
 use crate::name::LoadBalancerName;
 use crate::pattern::{Case, Pattern};
 use crate::rule::{Condition, Forward, Priority, RuleIndex};
 use crate::snapshot::{ListenerIndex, testing};
 
-const ALGORITHMS: [Algorithm; 3] =
-    [Algorithm::RoundRobin, Algorithm::LeastOutstandingRequests, Algorithm::WeightedRandom];
+const ALGORITHMS: [Algorithm; 5] = [
+    Algorithm::RoundRobin,
+    Algorithm::LeastOutstandingRequests,
+    Algorithm::PeakEwma,
+    Algorithm::PowerOfTwoChoices(Draws::Distinct),
+    Algorithm::WeightedRandom,
+];
 
 /// Three groups of three targets; of target `n` the `n`th bit of `sick` says whether it is.
 fn snapshot(sick: u16) -> Snapshot {
