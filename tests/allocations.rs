@@ -24,6 +24,11 @@ fn configuration(targets: &[&FakeTarget]) -> String {
             targets,
         ),
         group("choices", "load_balancing_algorithm: power_of_two_choices", targets),
+        group(
+            "hashed",
+            "load_balancing_algorithm: ring_hash, hash: { on: cookie, name: AWSALB, balance_factor: 200 }",
+            targets,
+        ),
         group("soonest", "load_balancing_algorithm: peak_ewma", targets),
         group(
             "limited",
@@ -36,6 +41,7 @@ fn configuration(targets: &[&FakeTarget]) -> String {
     let rules: Vec<String> = [
         ("{ path_pattern: [\"/choices\"] }", "choices"),
         ("{ path_pattern: [\"/soonest\"] }", "soonest"),
+        ("{ path_pattern: [\"/hashed\"] }", "hashed"),
         ("{ path_pattern: [\"/turns/*\"] }", "turns"),
         ("{ host_header: { regex_values: [\"^fewest[.]\"] } }", "fewest"),
         ("{ http_header: { name: X-Which, values: [\"chan?e\"] } }", "chance"),
@@ -69,6 +75,7 @@ fn a_decision_allocates_nothing() {
     for (method, host, path, query, headers, wanted) in [
         ("GET", "a", "/choices", None, &cookies, "choices"),
         ("GET", "a", "/soonest", None, &cookies, "soonest"),
+        ("GET", "a", "/hashed", None, &cookies, "hashed"),
         ("GET", "a", "/turns/1", None, &cookies, "turns"),
         ("GET", "fewest.example", "/", None, &cookies, "fewest"),
         ("GET", "a", "/", None, &plain, "chance"),

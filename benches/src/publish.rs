@@ -94,6 +94,7 @@ fn group(number: usize, algorithm: Algorithm) -> anyhow::Result<TargetGroup> {
         protocol: TargetProtocol::Http,
         protocol_version: ProtocolVersion::Http1,
         algorithm,
+        hashing: None,
         deregistration_delay: Duration::from_secs(300),
         flows: weir_core::definition::FlowSettings::default(),
         target_tls: weir_core::tls::TargetTls::default(),

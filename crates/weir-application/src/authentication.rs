@@ -42,7 +42,12 @@ impl Application {
         }
         let now = self.exchange.worker.clock.now();
         let moment = Moment { now, wall_seconds: self.exchange.worker.clock.wall_seconds(now) };
-        let acted = self.exchange.dispatcher().borrow_mut().act(&asked.then, &request.head(), moment);
+        let acted = self.exchange.dispatcher().borrow_mut().act(
+            &asked.then,
+            &request.head(),
+            request.client(),
+            moment,
+        );
         record.passed(acted.outcome.action());
         let mut response = self.act(request, acted, transforms, record).await?;
         for cookie in &cookies {

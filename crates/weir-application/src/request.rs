@@ -81,7 +81,7 @@ impl Application {
             request.client(),
             Moment { now: record.began(), wall_seconds },
         );
-        let Some(Decision { rule, outcome, transforms, affinity, tells_identity }) = decision else {
+        let Some(Decision { rule, outcome, transforms, affinity, key, tells_identity }) = decision else {
             return Err(RequestError::ListenerGone);
         };
         record.matched(rule, outcome.action());
@@ -94,7 +94,7 @@ impl Application {
                 Box::pin(self.authenticate(request, &asked, transforms, record)).await
             }
             Outcome::Callback(logins) => Box::pin(self.finish_login(&request, &logins, record)).await,
-            outcome => self.act(request, Acted { outcome, affinity }, transforms, record).await,
+            outcome => self.act(request, Acted { outcome, affinity, key }, transforms, record).await,
         }
     }
 
@@ -103,7 +103,7 @@ impl Application {
     pub(crate) async fn act(
         &self,
         mut request: Request,
-        Acted { outcome, affinity }: Acted,
+        Acted { outcome, affinity, key }: Acted,
         transforms: Option<Arc<Transforms>>,
         record: &mut Record,
     ) -> Result<Response, RequestError> {
@@ -119,11 +119,8 @@ impl Application {
             Outcome::Respond(fixed) => return Ok(Response::fixed(&fixed)),
             Outcome::Unavailable { group: Some(group), why: Unavailable::Hold(limit) } => {
                 let pinned = affinity.as_ref().and_then(|affinity| affinity.pinned());
-                (
-                    group,
-                    Box::pin(self.exchange.hold(Wanted { group, pinned, failed: &[] }, limit, record))
-                        .await?,
-                )
+                let wanted = Wanted { group, key, pinned, failed: &[] };
+                (group, Box::pin(self.exchange.hold(wanted, limit, record)).await?)
             }
             Outcome::Unavailable { why: Unavailable::Busy, .. } => return Err(RequestError::TargetsBusy),
             // Who it is has been asked by now.
@@ -148,7 +145,8 @@ impl Application {
             self.exchange.worker.clock.wall_seconds(record.began()),
             self.exchange.dispatcher().borrow_mut().identifiers(),
         ));
-        let (mut response, target) = self.exchange.forward(request, (group, lease), None, record).await?;
+        let wanted = Wanted { group, key, pinned: None, failed: &[] };
+        let (mut response, target) = self.exchange.forward(request, lease, wanted, None, record).await?;
         if let Some(affinity) = affinity {
             stickiness::set_cookies(&self.exchange, &mut response, &affinity, group, &target);
         }

@@ -82,7 +82,12 @@ impl Classic {
             Outcome::Forward { group, lease } => (group, lease),
             Outcome::Unavailable { group: Some(group), why: Unavailable::Busy } => {
                 let pinned = affinity.and_then(|affinity| affinity.pinned());
-                (group, self.exchange.queue(Wanted { group, pinned, failed: &[] }, patience, record).await?)
+                (
+                    group,
+                    self.exchange
+                        .queue(Wanted { group, key: 0, pinned, failed: &[] }, patience, record)
+                        .await?,
+                )
             }
             // No rules, so nothing else can have come of it.
             Outcome::Authenticate(_)
@@ -93,8 +98,9 @@ impl Classic {
         };
         forwarded::default_host(&mut request);
         forwarded::tell_client(&mut request)?;
+        let wanted = Wanted { group, key: 0, pinned: None, failed: &[] };
         let (mut response, target) =
-            self.exchange.forward(request, (group, lease), Some(patience), record).await?;
+            self.exchange.forward(request, lease, wanted, Some(patience), record).await?;
         if let Some(affinity) = &affinity {
             stickiness::set_classic_cookies(&self.exchange, &mut response, affinity, group, &target);
         }

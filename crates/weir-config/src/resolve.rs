@@ -11,6 +11,7 @@ mod ecs;
 mod ejection;
 mod flows;
 mod group_health;
+mod hashing;
 mod header_rules;
 mod limits;
 mod load_balancer;

@@ -6,7 +6,8 @@
 //!
 //! What this module lacks: clock, I/O, locks, ambient randomness, allocation per pick.
 
-mod flow_hash;
+mod bounds;
+mod hash;
 mod least_outstanding;
 mod round_robin;
 mod two_choices;
@@ -15,10 +16,13 @@ mod weighted_random;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use flow_hash::{Disruption, Maglev, Table};
+pub use hash::{Disruption, Maglev, Ring, Shape, Table};
 pub use two_choices::Draws;
 
-use crate::definition::{Algorithm, TargetGroup};
+use self::bounds::Bounds;
+use crate::address::ClientAddr;
+use crate::definition::{Algorithm, Hashing, TargetGroup};
+use crate::head::Head;
 use crate::snapshot::{GroupIndex, Member};
 use crate::sticky::Fingerprint;
 use crate::target::{Target, TargetSerial};
@@ -59,7 +63,7 @@ impl WorkerState {
 /// What a pick may depend on besides the group and the worker.
 #[derive(Clone, Copy, Debug)]
 pub struct PickContext<'a> {
-    /// The hash of what must stay together: the flow key. Only flow hash reads it.
+    /// The hash of what must stay together: the flow key, or what a group hashes of requests. Only hashing reads it.
     pub key: u64,
     /// The moment of the pick, for slow start.
     pub now: Timestamp,
@@ -78,14 +82,18 @@ pub struct Picker {
     /// Requests or flows that a target may have at a time.
     most: u32,
     law: Law,
+    hashing: Option<Hashing>,
+    /// How much more than its share a target may have, where keys are hashed.
+    bounds: Option<Bounds>,
 }
 
 #[derive(Clone, Debug)]
 enum Law {
-    FlowHash(flow_hash::FlowHash),
+    Hash(hash::Hash),
     LeastOutstandingRequests,
     PeakEwma,
     PowerOfTwoChoices(Draws),
+    Rendezvous(hash::Rendezvous),
     RoundRobin(round_robin::RoundRobin),
     WeightedRandom(weighted_random::WeightedRandom),
 }
@@ -94,7 +102,7 @@ impl Picker {
     /// The table that somebody is to build, beside the thread that publishes: flows are placed by the one before meanwhile.
     pub fn unbuilt(&self) -> Option<&Arc<Table>> {
         match &self.law {
-            Law::FlowHash(flow_hash) => flow_hash.unbuilt(),
+            Law::Hash(hash) => hash.unbuilt(),
             _ => None,
         }
     }
@@ -102,14 +110,14 @@ impl Picker {
     /// What the last change of the registered members did to flows, where they are placed by their hash.
     pub fn disruption(&self) -> Option<Disruption> {
         match &self.law {
-            Law::FlowHash(flow_hash) => flow_hash.disruption(),
+            Law::Hash(hash) => hash.disruption(),
             _ => None,
         }
     }
 
     /// Builds the picker for `eligible`, positions among `members`.
     ///
-    /// `before` is the picker that this one replaces: a Maglev table is rebuilt only when the registered members
+    /// `before` is the picker that this one replaces: a table is rebuilt only when the registered members
     /// changed, not when their health did.
     pub fn build(
         settings: &TargetGroup,
@@ -117,14 +125,17 @@ impl Picker {
         eligible: Vec<u32>,
         before: Option<&Self>,
     ) -> Self {
+        let hash = |shape| {
+            let before = before.and_then(|picker| match &picker.law {
+                Law::Hash(hash) => Some(hash),
+                _ => None,
+            });
+            Law::Hash(hash::Hash::build(shape, members, &eligible, before))
+        };
         let law = match settings.algorithm {
-            Algorithm::FlowHash => {
-                let before = before.and_then(|picker| match &picker.law {
-                    Law::FlowHash(flow_hash) => Some(flow_hash),
-                    _ => None,
-                });
-                Law::FlowHash(flow_hash::FlowHash::build(members, &eligible, before))
-            }
+            Algorithm::FlowHash | Algorithm::Maglev => hash(Shape::Maglev),
+            Algorithm::RingHash => hash(Shape::Ring),
+            Algorithm::Rendezvous => Law::Rendezvous(hash::Rendezvous::build(members, &eligible)),
             Algorithm::LeastOutstandingRequests => Law::LeastOutstandingRequests,
             Algorithm::PeakEwma => Law::PeakEwma,
             Algorithm::PowerOfTwoChoices(draws) => Law::PowerOfTwoChoices(draws),
@@ -135,7 +146,17 @@ impl Picker {
                 settings.mitigates_anomalies,
             )),
         };
-        Self { eligible, slow_start: settings.slow_start, most: settings.concurrency.per_target, law }
+        let hashing = settings.hashing.clone();
+        let factor = hashing.as_ref().and_then(|hashing| hashing.balance_factor);
+        let bounds = factor.map(|factor| Bounds::build(factor, members, &eligible));
+        let (slow_start, most) = (settings.slow_start, settings.concurrency.per_target);
+        Self { eligible, slow_start, most, law, hashing, bounds }
+    }
+
+    /// What a request is picked by, where it is hashed. Of those that have nothing of what is asked for each goes where it may.
+    pub fn key(&self, head: &Head<'_>, client: ClientAddr, worker: &mut WorkerState) -> u64 {
+        let Some(hashing) = &self.hashing else { return 0 };
+        hashing.key(head, client).unwrap_or_else(|| worker.random.u64(..))
     }
 
     /// Positions of the members that may be picked.
@@ -171,8 +192,14 @@ impl Picker {
                         .slow_start_age(context.now)
                         .is_none_or(|age| takes_its_turn(age, self.slow_start, random)))
         };
+        let bounds = self.bounds.as_ref().map(|bounds| (bounds, bounds.capacity(members)));
+        let within_bounds =
+            |at: u32| bounds.is_none_or(|(bounds, capacity)| bounds.has_room(members, at, capacity));
         let at = match &self.law {
-            Law::FlowHash(flow_hash) => flow_hash.pick(context.key, |at| accept(at, random)),
+            Law::Hash(hash) => hash.pick(context.key, |at| within_bounds(at) && accept(at, random)),
+            Law::Rendezvous(rendezvous) => {
+                rendezvous.pick(context.key, |at| within_bounds(at) && accept(at, random))
+            }
             Law::LeastOutstandingRequests => {
                 least_outstanding::pick(members, &self.eligible, cursor, |at| accept(at, random))
             }
@@ -204,7 +231,12 @@ pub fn load(algorithm: Algorithm, member: &Member, now: Timestamp) -> Option<f64
     match algorithm {
         Algorithm::LeastOutstandingRequests | Algorithm::PowerOfTwoChoices(_) => Some(outstanding(member)),
         Algorithm::PeakEwma => Some(expected(member, now) / 1e6),
-        Algorithm::FlowHash | Algorithm::RoundRobin | Algorithm::WeightedRandom => None,
+        Algorithm::FlowHash
+        | Algorithm::Maglev
+        | Algorithm::Rendezvous
+        | Algorithm::RingHash
+        | Algorithm::RoundRobin
+        | Algorithm::WeightedRandom => None,
     }
 }
 

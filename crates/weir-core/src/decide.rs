@@ -27,6 +27,8 @@ pub struct Decision {
     pub transforms: Option<Arc<Transforms>>,
     /// What its cookies came to, where clients stick to a group or to a target.
     pub affinity: Option<Affinity>,
+    /// What its target is picked by, where it is hashed.
+    pub key: u64,
     /// Whether the listener tells targets who has logged in, so that no client may say so itself.
     pub tells_identity: bool,
 }
@@ -38,6 +40,8 @@ pub struct Acted {
     pub outcome: Outcome,
     /// What the request's cookies came to, where clients stick to a group or to a target.
     pub affinity: Option<Affinity>,
+    /// What its target is picked by, where it is hashed.
+    pub key: u64,
 }
 
 /// What an action came to.
@@ -101,7 +105,14 @@ pub fn decide(
         ListenerKind::Application { rules, default_action, .. } => {
             if tells_identity && head.path == CALLBACK_PATH {
                 let outcome = Outcome::Callback(listener.logins.clone());
-                return Decision { rule: None, outcome, transforms: None, affinity: None, tells_identity };
+                return Decision {
+                    rule: None,
+                    outcome,
+                    transforms: None,
+                    affinity: None,
+                    key: 0,
+                    tells_identity,
+                };
             }
             match listener.rule_index.first_match(rules, head, client) {
                 Some(rule) => (Some(rule.priority), &rule.action, rule.transforms.clone()),
@@ -115,16 +126,23 @@ pub fn decide(
             let pinned = pin(snapshot, classic.group, request, &mut affinity);
             let context = PickContext { key: 0, now: moment.now, avoid: &[], pinned };
             let outcome = forward(snapshot, classic.group, worker, &context);
-            return Decision { rule: None, outcome, transforms: None, affinity, tells_identity };
+            return Decision { rule: None, outcome, transforms: None, affinity, key: 0, tells_identity };
         }
         // A flow has no request; see [`crate::route`].
         ListenerKind::Network(_) => {
             let outcome = Outcome::Unavailable { group: None, why: Unavailable::NoTarget };
-            return Decision { rule: None, outcome, transforms: None, affinity: None, tells_identity };
+            return Decision {
+                rule: None,
+                outcome,
+                transforms: None,
+                affinity: None,
+                key: 0,
+                tells_identity,
+            };
         }
     };
-    let Acted { outcome, affinity } = act(snapshot, action, head, worker, moment);
-    Decision { rule, outcome, transforms, affinity, tells_identity }
+    let Acted { outcome, affinity, key } = act(snapshot, action, head, client, worker, moment);
+    Decision { rule, outcome, transforms, affinity, key, tells_identity }
 }
 
 /// What an action comes to: the last step of [`decide`], or what follows an authentication.
@@ -132,10 +150,11 @@ pub fn act(
     snapshot: &Snapshot,
     action: &Action<GroupIndex>,
     head: &Head<'_>,
+    client: ClientAddr,
     worker: &mut WorkerState,
     Moment { now, wall_seconds }: Moment,
 ) -> Acted {
-    let mut affinity = None;
+    let (mut affinity, mut key) = (None, 0);
     let outcome = match action {
         Action::Authenticate(asked) => Outcome::Authenticate(asked.clone()),
         Action::FixedResponse(fixed) => Outcome::Respond(fixed.clone()),
@@ -151,13 +170,14 @@ pub fn act(
             match drawn {
                 Some(group) => {
                     let pinned = pin(snapshot, group, request, &mut affinity);
-                    forward(snapshot, group, worker, &PickContext { key: 0, now, avoid: &[], pinned })
+                    key = snapshot.group(group).map_or(0, |group| group.key(head, client, worker));
+                    forward(snapshot, group, worker, &PickContext { key, now, avoid: &[], pinned })
                 }
                 None => Outcome::Unavailable { group: None, why: Unavailable::NoTarget },
             }
         }
     };
-    Acted { outcome, affinity }
+    Acted { outcome, affinity, key }
 }
 
 /// The target of `group` that a request sticks to, if its clients do.

@@ -4,6 +4,7 @@
 
 mod classic;
 mod flows;
+mod hashing;
 mod http;
 mod listener;
 mod network;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 pub use self::classic::{ClassicListener, ClassicProtocol};
 pub use self::flows::{FlowSettings, OfUnhealthy, ProxyVersion};
+pub use self::hashing::{HashOn, Hashing};
 pub use self::http::{DesyncMitigationMode, ForwardedForMode, HttpSettings};
 pub use self::listener::{Listener, ListenerKind};
 pub use self::network::{AlpnPolicy, NetworkListener, NetworkProtocol};
@@ -86,6 +88,8 @@ pub struct TargetGroup {
     pub protocol_version: ProtocolVersion,
     /// How it picks.
     pub algorithm: Algorithm,
+    /// What it hashes, where [`Algorithm::hashes`].
+    pub hashing: Option<Hashing>,
     /// Longest time a draining target keeps what it has: 0 s to 3600 s.
     pub deregistration_delay: Duration,
     /// How targets are spoken to over TLS, where they are.
@@ -203,10 +207,16 @@ pub enum Algorithm {
     FlowHash,
     /// The target with the fewest requests in flight relative to its weight.
     LeastOutstandingRequests,
+    /// By a hash, over a Maglev table.
+    Maglev,
     /// Of two drawn at random the one that promises to answer sooner: by what it took lately, times what it has in flight.
     PeakEwma,
     /// Of two drawn at random the one with fewer requests in flight relative to its weight.
     PowerOfTwoChoices(Draws),
+    /// By a hash, to the member that draws the best lot for it.
+    Rendezvous,
+    /// By a hash, along a ring of points.
+    RingHash,
     /// In turn, by weight.
     RoundRobin,
     /// At random, by weight.
@@ -219,12 +229,20 @@ impl Algorithm {
         match self {
             Self::FlowHash => "flow_hash",
             Self::LeastOutstandingRequests => "least_outstanding_requests",
+            Self::Maglev => "maglev",
             Self::PeakEwma => "peak_ewma",
             Self::PowerOfTwoChoices(Draws::Distinct) => "power_of_two_choices",
             Self::PowerOfTwoChoices(Draws::WithReplacement) => "power_of_two_choices_with_replacement",
+            Self::Rendezvous => "rendezvous",
+            Self::RingHash => "ring_hash",
             Self::RoundRobin => "round_robin",
             Self::WeightedRandom => "weighted_random",
         }
+    }
+
+    /// Whether a group says what it hashes; [`Algorithm::FlowHash`] always hashes flows.
+    pub fn hashes(self) -> bool {
+        matches!(self, Self::Maglev | Self::Rendezvous | Self::RingHash)
     }
 }
 

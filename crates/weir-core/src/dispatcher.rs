@@ -69,9 +69,15 @@ impl Dispatcher {
     }
 
     /// Does what stands behind an authentication; see [`act`].
-    pub fn act(&mut self, action: &Action<GroupIndex>, head: &Head<'_>, moment: Moment) -> Acted {
+    pub fn act(
+        &mut self,
+        action: &Action<GroupIndex>,
+        head: &Head<'_>,
+        client: ClientAddr,
+        moment: Moment,
+    ) -> Acted {
         let Self { reader, state, .. } = self;
-        act(reader.read(), action, head, state, moment)
+        act(reader.read(), action, head, client, state, moment)
     }
 
     /// Where a flow through `listener` goes; see [`Route::of`].

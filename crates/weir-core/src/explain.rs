@@ -136,7 +136,7 @@ pub fn explain<'a>(
     if let Outcome::Authenticate(asked) = &outcome {
         let asked = asked.clone();
         authentication = Some(asked.by.as_str());
-        Acted { outcome, affinity } = act(snapshot, &asked.then, head, worker, moment);
+        Acted { outcome, affinity, .. } = act(snapshot, &asked.then, head, client, worker, moment);
     }
     let rules = listener.kind.rules();
     let matched = rule.and_then(|priority| rules.iter().position(|rule| rule.priority == priority));

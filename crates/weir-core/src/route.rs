@@ -1,6 +1,6 @@
 //! Where a flow goes: the group that its listener has for it, and the key that one of its targets is picked by.
 
-use crate::definition::ListenerKind;
+use crate::definition::{HashOn, ListenerKind};
 use crate::flow_key::FlowKey;
 use crate::rule::Forward;
 use crate::snapshot::{GroupIndex, Listener, Snapshot};
@@ -23,7 +23,11 @@ impl Route {
             ListenerKind::Classic(classic) => classic.group,
             ListenerKind::Application { .. } => return None,
         };
-        let sticks = snapshot.group(group).is_some_and(|group| group.settings.flows.sticks_by_source);
+        let sticks = snapshot.group(group).is_some_and(|group| {
+            let hashing = group.settings.hashing.as_ref();
+            group.settings.flows.sticks_by_source
+                || hashing.is_some_and(|hashing| hashing.on == HashOn::Source)
+        });
         Some(Self { group, key: if sticks { flow.hash_of_source() } else { flow.hash() } })
     }
 }

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 pub use self::member::{Counts, Member};
 
-use crate::address::ListenAddr;
+use crate::address::{ClientAddr, ListenAddr};
 use crate::authentication::Oidc;
 use crate::balance::{PickContext, Picker, WorkerState};
 use crate::definition::{HttpSettings, ListenerKind, Proxies, TargetGroup};
+use crate::head::Head;
 use crate::health::{Health, UnhealthyReason};
 use crate::lease::Lease;
 use crate::logs::Logs;
@@ -289,6 +290,11 @@ impl Group {
     /// Whether a member, by its position, may be picked.
     pub fn is_eligible(&self, position: usize) -> bool {
         self.picker.eligible().binary_search(&(position as u32)).is_ok()
+    }
+
+    /// What a request is picked by; see [`Picker::key`].
+    pub fn key(&self, head: &Head<'_>, client: ClientAddr, worker: &mut WorkerState) -> u64 {
+        self.picker.key(head, client, worker)
     }
 
     /// Whether the target of that serial may be picked.

@@ -15,7 +15,7 @@ mod pins;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::cookie::{Cookie, Cookies, VALUE_CHARS};
+pub use self::cookie::{Cookie, Cookies, VALUE_CHARS, with_cookie};
 pub use self::pins::Fingerprint;
 
 use self::cookie::Found;

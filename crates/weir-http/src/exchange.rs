@@ -46,6 +46,8 @@ pub struct Exchange {
 pub struct Wanted<'a> {
     /// The group that it is one of.
     pub group: GroupIndex,
+    /// What it is picked by, where that is hashed.
+    pub key: u64,
     /// Who it is, if the client sticks to it.
     pub pinned: Option<Fingerprint>,
     /// Who it is not, as long as there are others, be they busy.
@@ -96,7 +98,8 @@ impl Exchange {
     pub async fn forward(
         &self,
         mut request: Request,
-        (group, mut lease): (GroupIndex, Lease),
+        mut lease: Lease,
+        Wanted { group, key, .. }: Wanted<'_>,
         queues: Option<Duration>,
         record: &mut Record,
     ) -> Result<(Response, Arc<Target>), RequestError> {
@@ -160,7 +163,8 @@ impl Exchange {
                 return Err(error);
             };
             failures.push(target.serial);
-            lease = match Box::pin(self.pick_another(group, &failures, queues, record)).await {
+            let wanted = Wanted { group, key, pinned: None, failed: &failures };
+            lease = match Box::pin(self.pick_another(wanted, queues, record)).await {
                 Ok(lease) if !error.is_deadline() || !failures.contains(&lease.target().serial) => lease,
                 Ok(_) | Err(_) => return Err(error),
             };
@@ -218,17 +222,17 @@ impl Exchange {
         tokio::time::timeout(NEWS_WAIT, until_it_leaves).await.is_ok()
     }
 
-    /// Another target of `group` than those that failed; one of them again if there is no other and none appears.
+    /// Another target than those that failed; one of them again if there is no other and none appears.
     async fn pick_another(
         &self,
-        group: GroupIndex,
-        failed: &[TargetSerial],
+        wanted: Wanted<'_>,
         queues: Option<Duration>,
         record: &mut Record,
     ) -> Result<Lease, RequestError> {
+        let Wanted { group, key, pinned, failed } = wanted;
         let mut news = self.worker.publications.from_now();
         let pick = || {
-            let context = PickContext { key: 0, now: self.worker.clock.now(), avoid: failed, pinned: None };
+            let context = PickContext { key, now: self.worker.clock.now(), avoid: failed, pinned };
             self.dispatcher.borrow_mut().forward(group, &context)
         };
         let mut outcome = pick();
@@ -239,7 +243,6 @@ impl Exchange {
             news.next_within(NEWS_WAIT).await;
             outcome = pick();
         }
-        let wanted = Wanted { group, pinned: None, failed };
         match (outcome, queues) {
             (Outcome::Forward { lease, .. }, Some(limit)) if self.is_to_wait(wanted, &lease) => {
                 lease.withdraw();
@@ -308,10 +311,10 @@ impl Exchange {
         record: &mut Record,
         busy: impl Fn() -> ControlFlow<Result<Lease, RequestError>, Awaited>,
     ) -> Option<Result<Lease, RequestError>> {
-        let Wanted { group, pinned, failed } = wanted;
+        let Wanted { group, key, pinned, failed } = wanted;
         let hold = record.hold();
         let ask = || {
-            let context = PickContext { key: 0, now: self.worker.clock.now(), avoid: failed, pinned };
+            let context = PickContext { key, now: self.worker.clock.now(), avoid: failed, pinned };
             let outcome = self.dispatcher.borrow_mut().forward(group, &context);
             match outcome {
                 Outcome::Forward { lease, .. } if self.is_to_wait(wanted, &lease) => {

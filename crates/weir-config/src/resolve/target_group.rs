@@ -8,7 +8,7 @@ use weir_core::health::{HealthCheck, Probe, StatusMatcher, Thresholds};
 use weir_core::name::GroupName;
 use weir_core::tls::TargetTls;
 
-use super::{Groups, Named, ejection, flows, group_health, limits, list, stickiness, target};
+use super::{Groups, Named, ejection, flows, group_health, hashing, limits, list, stickiness, target};
 use crate::config::Discovery;
 use crate::keys;
 use crate::read::{Fields, Reader};
@@ -68,6 +68,7 @@ pub(super) fn read<'n>(
         .filter(|_| spoken.is_http())
         .and_then(|node| stickiness::of_group(node, algorithm, reader));
     let flows = flows::read(fields, spoken, algorithm, reader);
+    let hashing = hashing::read(fields, spoken, algorithm, reader);
     if let Some(name) = &name {
         let stickiness = stickiness.as_ref().map(|stickiness| stickiness.kind.clone());
         let crosses_zones = fields.get("cross_zone").and_then(|node| reader.boolean(node));
@@ -101,6 +102,7 @@ pub(super) fn read<'n>(
             protocol,
             protocol_version,
             algorithm,
+            hashing,
             deregistration_delay,
             hold: hold.unwrap_or_default(),
             slow_start,
@@ -160,17 +162,20 @@ fn protocol_version(
 }
 
 fn algorithm(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> Algorithm {
-    const ANY: [(&str, Algorithm); 7] = [
+    const ANY: [(&str, Algorithm); 10] = [
         ("round_robin", Algorithm::RoundRobin),
         ("least_outstanding_requests", Algorithm::LeastOutstandingRequests),
         ("weighted_random", Algorithm::WeightedRandom),
         ("power_of_two_choices", Algorithm::PowerOfTwoChoices(Draws::Distinct)),
         ("power_of_two_choices_with_replacement", Algorithm::PowerOfTwoChoices(Draws::WithReplacement)),
         ("peak_ewma", Algorithm::PeakEwma),
+        ("ring_hash", Algorithm::RingHash),
+        ("maglev", Algorithm::Maglev),
+        ("rendezvous", Algorithm::Rendezvous),
         ("flow_hash", Algorithm::FlowHash),
     ];
     let (choices, default) = match protocol {
-        TargetProtocol::Http | TargetProtocol::Https => (&ANY[..6], Algorithm::RoundRobin),
+        TargetProtocol::Http | TargetProtocol::Https => (&ANY[..9], Algorithm::RoundRobin),
         _ => (&ANY[..], Algorithm::FlowHash),
     };
     fields.get("load_balancing_algorithm").and_then(|node| reader.choice(node, choices)).unwrap_or(default)

@@ -7,9 +7,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::definition::HashOn;
 use crate::health::{Health, UnhealthyReason};
 use crate::snapshot::Group;
-use crate::snapshot::testing::{group, members};
+use crate::snapshot::testing::{group, members, settings};
 use crate::target::{Target, TargetId};
 use crate::task::TaskId;
 
@@ -147,19 +148,44 @@ fn a_lease_counts_while_it_lives() {
 
 #[test]
 fn a_flow_keeps_its_target_when_another_turns_unhealthy() {
-    let mut all = members(&[(1, 1), (2, 1), (3, 1), (4, 1)]);
-    let before = group(Algorithm::FlowHash, all.clone());
-    all[2].health = Health::Unhealthy(UnhealthyReason::Timeout);
-    let after = group(Algorithm::FlowHash, all);
-    let mut worker = WorkerState::seeded(1);
-    let mut pick = |group: &Group, n: u64| {
-        let context = PickContext { key: n.wrapping_mul(0x9e37_79b9_7f4a_7c15), ..ANY };
-        group.lease(&mut worker, &context).unwrap().target().addr.port()
-    };
-    for n in 0..1_000 {
-        let (was, is) = (pick(&before, n), pick(&after, n));
-        assert!(was == is || was == 3, "flow {n} moved from {was} to {is}");
-        assert_ne!(is, 3);
+    for algorithm in [Algorithm::FlowHash, Algorithm::RingHash, Algorithm::Rendezvous] {
+        let mut all = members(&[(1, 1), (2, 1), (3, 1), (4, 1)]);
+        let before = group(algorithm, all.clone());
+        all[2].health = Health::Unhealthy(UnhealthyReason::Timeout);
+        let after = group(algorithm, all);
+        let mut worker = WorkerState::seeded(1);
+        let mut pick = |group: &Group, n: u64| {
+            let context = PickContext { key: n.wrapping_mul(0x9e37_79b9_7f4a_7c15), ..ANY };
+            group.lease(&mut worker, &context).unwrap().target().addr.port()
+        };
+        for n in 0..1_000 {
+            let (was, is) = (pick(&before, n), pick(&after, n));
+            assert!(was == is || was == 3, "{algorithm:?}: key {n} moved from {was} to {is}");
+            assert_ne!(is, 3);
+        }
+    }
+}
+
+#[test]
+fn a_key_that_everybody_has_loads_nobody_beyond_the_bound() {
+    for algorithm in [Algorithm::Maglev, Algorithm::RingHash, Algorithm::Rendezvous] {
+        let hashing = Hashing { on: HashOn::Path, balance_factor: Some(125) };
+        let settings = TargetGroup { hashing: Some(hashing), ..settings("g", algorithm) };
+        let weights: Vec<(u16, u16)> = (1..=10).map(|port| (port, 1)).collect();
+        let group = Group::build(GroupIndex(0), Arc::new(settings), members(&weights), true, None);
+        let mut worker = WorkerState::seeded(1);
+        let mut leases = Vec::new();
+        for count in 1..=100_u32 {
+            leases.push(group.lease(&mut worker, &PickContext { key: 42, ..ANY }).unwrap());
+            // `spec/algorithms.md`, item 27.
+            let most = (count * 125).div_ceil(1_000).max(1);
+            let fullest = group.members.iter().map(|member| member.target.tally.in_flight()).max();
+            assert!(fullest.unwrap() <= most, "{algorithm:?}: {fullest:?} of {count}, at most {most}");
+        }
+        let first = leases[0].target().clone();
+        drop(leases);
+        let again = group.lease(&mut worker, &PickContext { key: 42, ..ANY }).unwrap();
+        assert_eq!(again.target().serial, first.serial, "{algorithm:?}: it has its own target again");
     }
 }
 
@@ -172,6 +198,9 @@ fn an_avoided_target_is_picked_only_when_it_is_alone() {
         Algorithm::PowerOfTwoChoices(Draws::Distinct),
         Algorithm::PowerOfTwoChoices(Draws::WithReplacement),
         Algorithm::PeakEwma,
+        Algorithm::Maglev,
+        Algorithm::Rendezvous,
+        Algorithm::RingHash,
         Algorithm::FlowHash,
     ] {
         let two = members(&[(1, 1), (2, 1)]);

@@ -117,6 +117,16 @@ pub(super) fn has(headers: &dyn HeaderLines, name: &str) -> bool {
     any_named(headers, name, |_| true)
 }
 
+/// What `make` makes of the first cookie of this name.
+pub fn with_cookie<T>(headers: &dyn HeaderLines, name: &str, make: impl Fn(&[u8]) -> T) -> Option<T> {
+    let mut first = None;
+    any_named(headers, name, |value| {
+        first = Some(make(value));
+        true
+    });
+    first
+}
+
 /// Whether the value of any cookie of this name passes the test. Names are case-sensitive. Source: RFC 6265 section 4.2.
 fn any_named(headers: &dyn HeaderLines, name: &str, mut test: impl FnMut(&[u8]) -> bool) -> bool {
     headers.any_value("cookie", &mut |line| {

@@ -2,21 +2,18 @@
 
 use super::*;
 
-/// The size of table that the paper measures.
-const PUBLISHED: usize = 65_537;
-
 fn members(count: u16, without: u16) -> Vec<Member> {
     let ports = (1..=count).filter(|port| *port != without);
     crate::snapshot::testing::members(&ports.map(|port| (port, 1)).collect::<Vec<_>>())
 }
 
-fn of(members: &[Member], before: Option<&FlowHash>) -> FlowHash {
+fn of(members: &[Member], before: Option<&Hash>) -> Hash {
     let eligible: Vec<u32> = (0..members.len() as u32).collect();
-    FlowHash::build(members, &eligible, before)
+    Hash::build(Shape::Maglev, members, &eligible, before)
 }
 
 /// The ports of the members that a thousand flows get.
-fn picked(hash: &FlowHash, members: &[Member]) -> Vec<Option<u16>> {
+fn picked(hash: &Hash, members: &[Member]) -> Vec<Option<u16>> {
     let port = |at: u32| members[at as usize].target.addr.port();
     (0..1_000).map(|key| hash.pick(mix(key), |_| true).map(port)).collect()
 }
@@ -46,67 +43,6 @@ fn a_table_of_others_is_not_waited_with() {
     assert!(of(&all, Some(&of(&few, None))).unbuilt().is_none());
     assert!(of(&few, Some(&of(&all, None))).unbuilt().is_none());
     assert!(of(&all, Some(&of(&[], None))).unbuilt().is_none());
-}
-
-#[test]
-fn a_table_is_sized_to_its_group() {
-    for (members, slots) in [(1, 8_191), (16, 8_191), (17, 65_537), (1_000, 524_287), (20_000, 2_097_143)] {
-        let names: Vec<String> = (0..members).map(|n| format!("t{n}")).collect();
-        assert_eq!(Maglev::build(names.iter().map(|name| (name.as_str(), 1))).slots.len(), slots);
-    }
-}
-
-fn steps(list: &[(usize, usize, u16)]) -> Vec<Steps> {
-    list.iter().map(|&(next, skip, weight)| Steps { next, skip, weight }).collect()
-}
-
-#[test]
-fn the_paper_s_example_fills_as_published() {
-    assert_eq!(populate(7, steps(&[(3, 4, 1), (0, 2, 1), (3, 1, 1)])), [1, 0, 1, 0, 2, 2, 0]);
-    assert_eq!(populate(7, steps(&[(3, 4, 1), (3, 1, 1)])), [0, 0, 0, 0, 1, 1, 1]);
-}
-
-#[test]
-fn weights_one_to_two_share_the_slots_one_to_two() {
-    let table = Maglev::sized(PUBLISHED, [("a", 1), ("b", 2)].into_iter());
-    let ones = table.slots.iter().filter(|rank| **rank == 0).count();
-    assert!((21_845..=21_847).contains(&ones), "{ones}");
-}
-
-#[test]
-fn equal_members_differ_by_at_most_one_slot() {
-    let names: Vec<String> = (0..100).map(|n| format!("10.0.0.{n}:80")).collect();
-    let table = Maglev::build(names.iter().map(|name| (name.as_str(), 1)));
-    let mut counts = vec![0; 100];
-    table.slots.iter().for_each(|rank| counts[usize::from(*rank)] += 1);
-    assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1);
-}
-
-/// The slots of a table of the published size over that many members, without the last so many of them.
-fn published(slots: usize, count: u32, lost: u32) -> Vec<u16> {
-    let names: Vec<String> = (0..count - lost).map(|n| format!("10.0.{}.{}:80", n / 250, n % 250)).collect();
-    Maglev::sized(slots, names.iter().map(|name| (name.as_str(), 1))).slots
-}
-
-#[test]
-fn losing_members_moves_as_much_of_a_table_as_is_published() {
-    // `spec/algorithms.md`, item 25: members, lost, slots, per cent of the slots that change without need.
-    for (count, lost, slots, expected) in [
-        (10, 1, PUBLISHED, 0.25),
-        (100, 1, PUBLISHED, 0.56),
-        (100, 10, PUBLISHED, 1.0),
-        (1_000, 1, PUBLISHED, 0.58),
-        (1_000, 10, PUBLISHED, 2.33),
-        (1_000, 50, PUBLISHED, 3.25),
-        (1_000, 50, 655_373, 0.92),
-    ] {
-        let (all, fewer) = (published(slots, count, 0), published(slots, count, lost));
-        let is_needless = |(was, is): (&u16, &u16)| was != is && u32::from(*was) < count - lost;
-        let needless = all.iter().zip(&fewer).filter(|slot| is_needless(*slot)).count();
-        let per_cent = 100.0 * needless as f64 / slots as f64;
-        let tolerance = if count == 10 { 0.5 } else { 0.15 };
-        assert!((per_cent / expected - 1.0).abs() < tolerance, "{count} lose {lost}: {per_cent} %");
-    }
 }
 
 #[test]

@@ -1,0 +1,67 @@
+//! Bounded load: no target has much more than its share, however unevenly keys are hashed.
+//!
+//! Source: Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2018; HAProxy, `hash-balance-factor`.
+
+use crate::snapshot::Member;
+
+/// The shares of the eligible members.
+#[derive(Clone, Debug)]
+pub(super) struct Bounds {
+    /// Hundredths of the mean that a member may have: more than 100.
+    factor: u64,
+    /// For each eligible member: its position, and the sum of the weights up to and including it.
+    sums: Vec<(u32, u64)>,
+}
+
+impl Bounds {
+    pub(super) fn build(factor: u16, members: &[Member], eligible: &[u32]) -> Self {
+        let mut sum = 0;
+        let add = |at: &u32| {
+            sum += u64::from(members[*at as usize].weight.get());
+            (*at, sum)
+        };
+        Self { factor: factor.into(), sums: eligible.iter().map(add).collect() }
+    }
+
+    /// What all eligible members together may have with one more, each its part of it.
+    pub(super) fn capacity(&self, members: &[Member]) -> u64 {
+        let in_flight = |(at, _): &(u32, u64)| u64::from(members[*at as usize].target.tally.in_flight());
+        let all = self.sums.iter().map(in_flight).sum::<u64>() + 1;
+        (all * self.factor).div_ceil(100)
+    }
+
+    /// Whether the eligible member at a position has less than its part of `capacity`.
+    pub(super) fn has_room(&self, members: &[Member], at: u32, capacity: u64) -> bool {
+        self.cap(at, capacity)
+            .is_some_and(|cap| u64::from(members[at as usize].target.tally.in_flight()) < cap)
+    }
+
+    /// Parts add up to the whole, whatever the weights; nobody has less than one.
+    fn cap(&self, at: u32, capacity: u64) -> Option<u64> {
+        let rank = self.sums.binary_search_by_key(&at, |(position, _)| *position).ok()?;
+        let (_, total) = self.sums.last()?;
+        let up_to = |sum: u64| capacity * sum / total;
+        let before = rank.checked_sub(1).map_or(0, |rank| self.sums[rank].1);
+        Some((up_to(self.sums[rank].1) - up_to(before)).max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::testing::members;
+
+    #[test]
+    fn parts_are_as_published_and_follow_the_weights() {
+        // `spec/algorithms.md`, item 23: HAProxy's caps for 10 requests, f = 150, 4 hosts.
+        let bounds = Bounds::build(150, &members(&[(1, 1), (2, 1), (3, 1), (4, 1)]), &[0, 1, 2, 3]);
+        let caps = |bounds: &Bounds, all: u64| -> Vec<u64> {
+            let capacity = (all * bounds.factor).div_ceil(100);
+            bounds.sums.iter().map(|(at, _)| bounds.cap(*at, capacity).unwrap()).collect()
+        };
+        assert_eq!(caps(&bounds, 10), [3, 4, 4, 4]);
+        let weighted = Bounds::build(125, &members(&[(1, 1), (2, 3)]), &[0, 1]);
+        assert_eq!(caps(&weighted, 16), [5, 15]);
+        assert_eq!(caps(&weighted, 1), [1, 2], "nobody has less than one");
+    }
+}
