@@ -4,8 +4,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
+use weir_core::health::Health;
 use weir_tests::target::respond;
-use weir_tests::yaml::{application, forwarding_to, group};
+use weir_tests::udp_target::{UdpClient, UdpTarget};
+use weir_tests::yaml::{application, forwarding_to, group, group_of, network_listener};
 use weir_tests::{Client, FakeTarget, Weir, free_port, loopback, wait_until};
 
 /// An application listener on `port` that answers with a status, and its targets' group.
@@ -106,6 +108,23 @@ fn a_load_balancer_gets_another_name_and_loses_no_connection() {
     weir.reload(&renamed).unwrap();
     assert_eq!(open.get("/").status, 202);
     assert_eq!(Client::connect(loopback(port)).get("/").status, 202);
+}
+
+#[test]
+fn no_datagram_is_lost_when_a_load_balancer_gets_another_name() {
+    let (target, port) = (UdpTarget::named("a"), free_port());
+    let listener = "protocol: udp, default_action: { forward: dns }";
+    let group = group_of("dns", "protocol: udp", &target.yaml());
+    let text = network_listener(&[group], listener).replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    let weir = Weir::start(&text);
+    weir.wait_for_health(target.addr(), Health::Healthy);
+    let lasting = UdpClient::of(loopback(port));
+    lasting.ask("before");
+    weir.reload(&text.replace("name: edge", "name: front")).unwrap();
+    for _ in 0..50 {
+        UdpClient::of(loopback(port)).ask("after");
+        lasting.ask("after");
+    }
 }
 
 // Conformance: A2.0.10

@@ -53,12 +53,13 @@ impl Duplicates {
         *self.held() = Held { is_retired: true, ..Held::default() };
     }
 
-    /// Sockets for `count` workers, where this weir does not listen yet or, for another load balancer, does.
+    /// Sockets for `count` workers. What another listener of this weir has at the very address is shared with it, so that nothing
+    /// that comes meanwhile is lost.
     pub(crate) fn bind(
         &self,
         addr: ListenAddr,
         transports: Transports,
-        is_ours: bool,
+        place: Place,
         count: usize,
     ) -> Result<Bound, BindError> {
         let mut held = self.held();
@@ -66,7 +67,9 @@ impl Duplicates {
             (addr, Vec::new())
         } else if addr.port() == 0 {
             bind(addr, transports, count)?
-        } else if is_ours {
+        } else if let Place::Of(listener) = place {
+            (addr, held.share(listener, addr, transports, count)?)
+        } else if place == Place::BesideOurs {
             (addr, bind_beside(addr, transports, count)?)
         } else {
             (addr, held.inherited.take(addr, transports, count)?)
@@ -90,6 +93,52 @@ impl Duplicates {
     fn held(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Held {
+    /// The sockets that a listener has, and new ones for a transport that it does not have.
+    fn share(
+        &self,
+        listener: ListenerIndex,
+        addr: ListenAddr,
+        transports: Transports,
+        count: usize,
+    ) -> Result<Vec<Sockets>, BindError> {
+        let failed = |source| BindError::Failed { addr, source };
+        let open = self.open.get(&listener).map_or(&[][..], Vec::as_slice);
+        let mut all: Vec<Sockets> =
+            open.iter().map(Sockets::try_clone).collect::<io::Result<_>>().map_err(failed)?;
+        all.resize_with(count, Sockets::default);
+        for sockets in &mut all {
+            if !transports.tcp {
+                sockets.tcp.clear();
+            }
+            if !transports.udp {
+                sockets.udp.clear();
+            }
+        }
+        let missing = Transports {
+            tcp: transports.tcp && all.iter().all(|sockets| sockets.tcp.is_empty()),
+            udp: transports.udp && all.iter().all(|sockets| sockets.udp.is_empty()),
+        };
+        let (_, new) = bind(addr, missing, count)?;
+        for (sockets, new) in all.iter_mut().zip(new) {
+            sockets.tcp.extend(new.tcp);
+            sockets.udp.extend(new.udp);
+        }
+        Ok(all)
+    }
+}
+
+/// Who listens where a listener is to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Nobody of this weir's.
+    New,
+    /// A listener of this weir's that goes, at an address that overlaps.
+    BesideOurs,
+    /// A listener of this weir's that goes, at this very address.
+    Of(ListenerIndex),
 }
 
 /// The sockets of one listener, and copies of them.

@@ -267,7 +267,7 @@ async fn dial(
     host: &str,
     tls: TargetSide,
 ) -> Result<Socket, RequestError> {
-    let stream = weir_net::dial::dial(addr, FirstWord::Ours).await.map_err(RequestError::DialFailed)?;
+    let stream = weir_net::dial::dial(addr, FirstWord::Anybodys).await.map_err(RequestError::DialFailed)?;
     if speech.protocol != TargetProtocol::Https {
         return Ok(Socket::Plain(stream));
     }

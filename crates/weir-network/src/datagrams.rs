@@ -7,6 +7,7 @@
 mod passing;
 
 use std::cell::RefCell;
+use std::fmt;
 use std::future::pending;
 use std::io;
 use std::net::UdpSocket;
@@ -51,12 +52,31 @@ struct Table {
     running: Tasks,
     /// Begins when the listener is to be closed.
     closing: Drain,
+    is_shared: Shared,
+}
+
+/// Whether another process reads the socket.
+struct Shared(Box<dyn Fn() -> bool>);
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (self.0)().fmt(f)
+    }
 }
 
 impl Flows {
     /// Receives datagrams until `closing` begins. Each belongs to a flow that is there, or begins one. Completes when all flows
     /// have ended.
-    pub async fn receive(self: Rc<Self>, socket: DatagramSocket, addr: ListenAddr, closing: Drain) {
+    ///
+    /// When the socket `is_shared` with another process by then, flows that have had fewer answers than they have asked may get
+    /// more until they are idle; else nobody reads it any more, and it is to be closed soon.
+    pub async fn receive(
+        self: Rc<Self>,
+        socket: DatagramSocket,
+        addr: ListenAddr,
+        closing: Drain,
+        is_shared: impl Fn() -> bool + 'static,
+    ) {
         let listener = self.dispatcher.borrow_mut().listener(self.listener);
         let has_quic = listener.is_some_and(|listener| {
             matches!(&listener.kind, ListenerKind::Network(network) if network.protocol.has_quic())
@@ -69,6 +89,7 @@ impl Flows {
             open: RefCell::default(),
             running: Tasks::default(),
             closing,
+            is_shared: Shared(Box::new(is_shared)),
         });
         let _answers = Aside::begin(self.clone().pass_answers(table.clone()));
         let mut batch = Batch::default();
@@ -324,13 +345,12 @@ impl Table {
         watched.inspect_err(|_| drop(self.open.borrow_mut().remove(number))).map(|()| number)
     }
 
-    /// Completes when the listener is being closed and the flow has had its answers. One that has had fewer than it has asked may
-    /// get more until it is idle.
+    /// Completes when the listener is being closed and the flow has had its answers, as long as it may wait for them.
     async fn last_answers(&self, flow: &Datagrams) {
         self.closing.begun().await;
         loop {
             flow.activity.idle_for(LAST_ANSWERS).await;
-            if flow.unanswered.get() == 0 {
+            if flow.unanswered.get() == 0 || !(self.is_shared.0)() {
                 return;
             }
             sleep(LAST_ANSWERS).await;

@@ -16,7 +16,7 @@ use weir_core::snapshot::{Listener, ListenerIndex};
 use weir_core::target::Target;
 use weir_core::time::Timestamp;
 use weir_net::accept::Accepted;
-use weir_net::dial::{DialError, FirstWord, dial, dial_as};
+use weir_net::dial::{DialError, FirstWord, acknowledge_at_once, dial, dial_as};
 use weir_net::proxy_header;
 use weir_net::relay::{Relay, RelaySummary};
 use weir_net::worker::Worker;
@@ -74,6 +74,7 @@ struct Open {
     client: Socket,
     target: Socket,
     placed: Placed,
+    first_word: FirstWord,
 }
 
 impl<'a> Flow<'a> {
@@ -139,8 +140,9 @@ impl Flows {
         match self.open(stream, &mut flow).await {
             Ok(open) => {
                 flow.connected = Some(self.worker.clock.now());
-                let summary = self.relay(open.client, open.target, &open.placed, &listener).await;
-                target = open.placed.lease.target().clone();
+                let Open { client, target: server, placed, first_word } = open;
+                let summary = self.relay((client, server), first_word, &placed, &listener).await;
+                target = placed.lease.target().clone();
                 flow.target = Some(&target);
                 flow.end = summary.end.as_str();
                 (flow.from_client_bytes, flow.from_target_bytes) =
@@ -162,7 +164,7 @@ impl Flows {
         flow.local = local_addr(&stream, flow.listener);
         let client = self.shake_hands(stream, flow).await?;
         match self.connect(&client, flow).await {
-            Ok((target, placed)) => Ok(Open { client, target, placed }),
+            Ok((target, placed, first_word)) => Ok(Open { client, target, placed, first_word }),
             Err(error) => {
                 // A reset tells the client at once; an orderly close could pass for an empty answer.
                 let _ = client.tcp().set_zero_linger();
@@ -192,7 +194,11 @@ impl Flows {
     }
 
     /// Leases a target and connects to it; to another when that fails.
-    async fn connect(&self, client: &Socket, flow: &mut Flow<'_>) -> Result<(Socket, Placed), FlowError> {
+    async fn connect(
+        &self,
+        client: &Socket,
+        flow: &mut Flow<'_>,
+    ) -> Result<(Socket, Placed, FirstWord), FlowError> {
         let key = FlowKey { protocol: Protocol::Tcp, client: flow.client, listener: flow.local };
         let mut placing = self.place(flow.listener, &key)?;
         let speech = self.dispatcher.borrow_mut().speech(placing.group());
@@ -200,14 +206,21 @@ impl Flows {
         loop {
             let lease = placing.lease(abandoned(client.tcp())).await?;
             let addr = lease.target().addr;
-            let (first_word, began) = (first_word(client, &speech), self.worker.clock.now());
+            let (mut first_word, began) = (first_word(client, &speech), self.worker.clock.now());
             let dialled = if speech.preserves_client_ip {
                 dial_as(flow.client, addr, first_word).await
             } else {
                 dial(addr, first_word).await
             };
             let connected = match dialled {
-                Ok(stream) => self.prepare_target(stream, &speech, flow).await,
+                Ok(stream) => {
+                    let prepared = self.prepare_target(stream, &speech, flow).await;
+                    if let (Ok(target), true) = (&prepared, begins(&speech)) {
+                        acknowledge_at_once(target.tcp());
+                        first_word = FirstWord::Anybodys;
+                    }
+                    prepared
+                }
                 Err(error) => Err(FlowError::DialFailed(error)),
             };
             if speech.notes_latency {
@@ -217,7 +230,7 @@ impl Flows {
             match connected {
                 Ok(target) => {
                     lease.target().tally.note_success();
-                    return Ok((target, placing.placed(lease)));
+                    return Ok((target, placing.placed(lease), first_word));
                 }
                 Err(error) => placing.failed(&lease, error)?,
             }
@@ -258,19 +271,21 @@ impl Flows {
 
     async fn relay(
         &self,
-        client: Socket,
-        target: Socket,
+        sides: (Socket, Socket),
+        first_word: FirstWord,
         placed: &Placed,
         listener: &Listener,
     ) -> RelaySummary {
         let Worker { buffers, pipes, clock, .. } = &self.worker;
         let (clock, idle_timeout, cut) = (*clock, listener.idle_timeout, self.called_off(placed));
-        match (client, target) {
+        match sides {
             // Without TLS on either side bytes need not be looked at.
             (Socket::Plain(client), Socket::Plain(target)) => {
-                Relay { client, target, buffers, pipes, clock, idle_timeout }.run(cut).await
+                Relay { client, target, first_word, buffers, pipes, clock, idle_timeout }.run(cut).await
             }
-            (client, target) => Relay { client, target, buffers, pipes, clock, idle_timeout }.run(cut).await,
+            (client, target) => {
+                Relay { client, target, first_word, buffers, pipes, clock, idle_timeout }.run(cut).await
+            }
         }
     }
 
@@ -296,13 +311,18 @@ impl Flows {
     }
 }
 
-/// Who speaks first to a target: weir has a header or a handshake to begin with, or what the client has said already.
+/// Who speaks first to a target: weir has something to begin with, or what the client has said already.
 fn first_word(client: &Socket, speech: &Speech) -> FirstWord {
-    if speech.proxy_protocol.is_some() || speech.protocol == TargetProtocol::Tls {
-        FirstWord::Ours
-    } else {
-        FirstWord::for_client(client.tcp())
+    match client {
+        _ if begins(speech) => FirstWord::Ours,
+        Socket::Plain(client) => FirstWord::for_client(client),
+        Socket::Client(_) | Socket::Target(_) => FirstWord::Anybodys,
     }
+}
+
+/// Whether a connection to a target begins with a header or a handshake of weir's.
+fn begins(speech: &Speech) -> bool {
+    speech.proxy_protocol.is_some() || speech.protocol == TargetProtocol::Tls
 }
 
 /// Completes when the client has gone: reset, or closed without having sent anything. One that has sent something and

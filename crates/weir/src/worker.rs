@@ -141,7 +141,9 @@ impl Serving {
                 })
             });
             let datagrams = udp.into_iter().filter_map(|socket| match &server {
-                Server::Flows(flows) => Some(flows.clone().receive(socket, listener.bind, closing.clone())),
+                Server::Flows(flows) => {
+                    Some(flows.clone().receive(socket, listener.bind, closing.clone(), is_shared.clone()))
+                }
                 Server::Application(_) | Server::Classic(_) => None,
             });
             tokio::join!(join_all(connections), join_all(datagrams));

@@ -13,6 +13,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use crate::activity::Activity;
 use crate::buffers::{Buffer, Buffers};
+use crate::dial::{FirstWord, acknowledge_at_once};
 use crate::pipes::{Pipe, Pipes};
 use crate::relay::RelayEnd;
 
@@ -44,6 +45,8 @@ pub(super) struct Direction<'a> {
     /// What it means when reading fails, and writing.
     pub(super) reader_failed: RelayEnd,
     pub(super) writer_failed: RelayEnd,
+    /// Who has the first word to the writer.
+    pub(super) first_word: FirstWord,
     /// How many of the two directions have ended.
     pub(super) ended: &'a Cell<u8>,
     /// Bytes that the writer has taken.
@@ -57,7 +60,7 @@ impl Direction<'_> {
         mut from: impl AsyncRead + Unpin,
         mut to: impl AsyncWrite + Unpin,
     ) -> Result<(), RelayEnd> {
-        while self.copy(&mut from, &mut to).await? == Stretch::GoesOn {}
+        while self.copy(&mut from, &mut to, SPLICE_AFTER_BYTES).await? == Stretch::GoesOn {}
         self.end(&mut to).await
     }
 
@@ -67,21 +70,25 @@ impl Direction<'_> {
         mut from: ReadHalf<'_>,
         mut to: WriteHalf<'_>,
     ) -> Result<(), RelayEnd> {
-        while self.copy(&mut from, &mut to).await? == Stretch::GoesOn
+        if self.first_word == FirstWord::Ours && self.copy(&mut from, &mut to, 1).await? == Stretch::GoesOn {
+            acknowledge_at_once(to.as_ref());
+        }
+        while self.copy(&mut from, &mut to, SPLICE_AFTER_BYTES).await? == Stretch::GoesOn
             && self.splice(from.as_ref(), to.as_ref()).await? == Stretch::GoesOn
         {}
         // Behind the last end both sockets are closed, which says the same.
         if self.ended.replace(self.ended.get() + 1) > 0 { Ok(()) } else { self.end(&mut to).await }
     }
 
-    /// Copies until the reader has ended or the direction has proved bulky.
+    /// Copies until the reader has ended or so many bytes have passed: the direction has proved bulky.
     async fn copy(
         &self,
         from: &mut (impl AsyncRead + Unpin),
         to: &mut (impl AsyncWrite + Unpin),
+        enough: usize,
     ) -> Result<Stretch, RelayEnd> {
         let mut copied = 0;
-        while copied < SPLICE_AFTER_BYTES {
+        while copied < enough {
             let (buffer, count) = self.read(from).await.map_err(|_| self.reader_failed)?;
             if count == 0 {
                 return Ok(Stretch::Ended);
@@ -96,11 +103,16 @@ impl Direction<'_> {
     }
 
     /// Reads into a buffer that is borrowed only once there is something to read: an idle flow owns none.
+    ///
+    /// Whoever ends TLS without saying so has ended: many do, and what they have sent is not to be lost for it.
     async fn read(&self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<(Buffer<'_>, usize)> {
         poll_fn(|cx| {
             let mut buffer = self.buffers.borrow();
             let mut space = ReadBuf::new(&mut buffer);
-            ready!(Pin::new(&mut *from).poll_read(cx, &mut space))?;
+            match ready!(Pin::new(&mut *from).poll_read(cx, &mut space)) {
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Poll::Ready(Err(error)),
+                Ok(()) | Err(_) => {}
+            }
             let count = space.filled().len();
             Poll::Ready(Ok((buffer, count)))
         })
