@@ -121,7 +121,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn fields<'n>(&mut self, node: &'n Node, object: &Object) -> Option<Fields<'n>> {
         let Value::Mapping(entries) = &node.value else {
             let remedy = format!("its keys are {}", object.keys.join(", "));
-            self.problem(node, &format!("a {} is a mapping of keys to values", object.name), Some(&remedy));
+            self.problem(node, &format!("{} is a mapping of keys to values", a(object.name)), Some(&remedy));
             return None;
         };
         for (key, value) in entries {
@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
                 let cause = format!("`{}` is not supported yet by this version of weir", key.name);
                 self.problem_at(key.position, &value.path, &cause, Some("take it out"));
             } else {
-                let cause = format!("`{}` is not a key of a {}", key.name, object.name);
+                let cause = format!("`{}` is not a key of {}", key.name, a(object.name));
                 let remedy = match nearest(&key.name, object.keys.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("its keys are {}", object.keys.join(", ")),
@@ -248,6 +248,12 @@ pub(crate) fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> O
         .map(|(_, word)| word)
 }
 
+/// A name with its article.
+fn a(name: &str) -> String {
+    let article = if name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {name}")
+}
+
 /// Whether one letter was left out, added, changed or swapped; in a word of two that would be another word.
 fn is_one_slip(text: &str, word: &str) -> bool {
     text.len() > 2 && strsim::damerau_levenshtein(text, word) == 1
@@ -273,6 +279,11 @@ fn spell(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_have_their_article() {
+        assert_eq!([a("instance"), a("target group")], ["an instance", "a target group"]);
+    }
 
     #[test]
     fn a_duration_has_a_number_and_a_unit() {

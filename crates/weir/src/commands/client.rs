@@ -1,5 +1,6 @@
 //! Talking to a running weir through its admin port.
 
+use std::convert::Infallible;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Which weir to talk to.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Admin {
-    /// The admin port's URL.
-    #[arg(long = "admin", env = "WEIR_ADMIN", default_value = "http://127.0.0.1:9900")]
+    /// The admin port: its URL, or an address with a port.
+    #[arg(long = "admin", env = "WEIR_ADMIN", default_value = "http://127.0.0.1:9900", value_parser = url)]
     url: String,
 }
 
@@ -57,6 +58,11 @@ impl Admin {
     }
 }
 
+/// Whoever writes an address alone means HTTP.
+fn url(text: &str) -> Result<String, Infallible> {
+    Ok(if text.contains("://") { text.to_owned() } else { format!("http://{text}") })
+}
+
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build().into()
 }
@@ -66,4 +72,18 @@ pub(crate) fn healthcheck(admin: &Admin) -> anyhow::Result<ExitCode> {
     let (status, body) = admin.get("/readyz")?;
     crate::output::say(body.trim_end());
     Ok(if status == 200 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_admin_port_may_be_named_by_its_address_alone() {
+        for (text, expected) in
+            [("127.0.0.1:9900", "http://127.0.0.1:9900"), ("http://[::1]:1", "http://[::1]:1")]
+        {
+            assert_eq!(url(text), Ok(expected.to_owned()));
+        }
+    }
 }
