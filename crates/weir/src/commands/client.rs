@@ -1,10 +1,11 @@
 //! Talking to a running weir through its admin port.
 
-use std::convert::Infallible;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use ureq::http::Uri;
+use ureq::http::uri::InvalidUri;
 
 /// Longest time that an answer of the admin port may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,8 +60,10 @@ impl Admin {
 }
 
 /// Whoever writes an address alone means HTTP.
-fn url(text: &str) -> Result<String, Infallible> {
-    Ok(if text.contains("://") { text.to_owned() } else { format!("http://{text}") })
+fn url(text: &str) -> Result<String, InvalidUri> {
+    let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    url.parse::<Uri>()?;
+    Ok(url)
 }
 
 fn agent() -> ureq::Agent {
@@ -83,7 +86,8 @@ mod tests {
         for (text, expected) in
             [("127.0.0.1:9900", "http://127.0.0.1:9900"), ("http://[::1]:1", "http://[::1]:1")]
         {
-            assert_eq!(url(text), Ok(expected.to_owned()));
+            assert_eq!(url(text).unwrap(), expected);
         }
+        assert!(url("no url").is_err());
     }
 }
