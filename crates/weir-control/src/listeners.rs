@@ -53,7 +53,8 @@ impl Listeners {
     /// Binds every listener of `definitions` that is not open. A listener with port 0 gets its real port written in.
     ///
     /// A listener that moves to another load balancer at the same address takes the very sockets. One that moves from one address
-    /// to every one or back needs the old ones closed first, so its port is bound again beside them. What another weir has handed over is not bound, but taken.
+    /// to every one or back needs the old ones closed first, so its port is bound again beside them. What another weir has handed
+    /// over is not bound, but taken.
     ///
     /// # Errors
     /// [`BindError`]; nothing has changed then.
