@@ -29,6 +29,7 @@ fn configuration(targets: &[&FakeTarget]) -> String {
             "load_balancing_algorithm: ring_hash, hash: { on: cookie, name: AWSALB, balance_factor: 200 }",
             targets,
         ),
+        group("probed", "load_balancing_algorithm: prequal", targets),
         group("soonest", "load_balancing_algorithm: peak_ewma", targets),
         group(
             "limited",
@@ -41,6 +42,7 @@ fn configuration(targets: &[&FakeTarget]) -> String {
     let rules: Vec<String> = [
         ("{ path_pattern: [\"/choices\"] }", "choices"),
         ("{ path_pattern: [\"/soonest\"] }", "soonest"),
+        ("{ path_pattern: [\"/probed\"] }", "probed"),
         ("{ path_pattern: [\"/hashed\"] }", "hashed"),
         ("{ path_pattern: [\"/turns/*\"] }", "turns"),
         ("{ host_header: { regex_values: [\"^fewest[.]\"] } }", "fewest"),
@@ -75,6 +77,7 @@ fn a_decision_allocates_nothing() {
     for (method, host, path, query, headers, wanted) in [
         ("GET", "a", "/choices", None, &cookies, "choices"),
         ("GET", "a", "/soonest", None, &cookies, "soonest"),
+        ("GET", "a", "/probed", None, &cookies, "probed"),
         ("GET", "a", "/hashed", None, &cookies, "hashed"),
         ("GET", "a", "/turns/1", None, &cookies, "turns"),
         ("GET", "fewest.example", "/", None, &cookies, "fewest"),

@@ -9,6 +9,7 @@
 mod bounds;
 mod hash;
 mod least_outstanding;
+mod prequal;
 mod round_robin;
 mod two_choices;
 mod weighted_random;
@@ -38,12 +39,14 @@ pub struct WorkerState {
     pub random: fastrand::Rng,
     /// One per group, indexed by [`GroupIndex`]; grows as groups appear.
     cursors: Vec<Option<usize>>,
+    /// What is known of targets that are probed, in the same way.
+    pools: Vec<Option<prequal::Pool>>,
 }
 
 impl WorkerState {
     /// A worker whose random stream starts at `seed`: the same seed and requests give the same picks.
     pub fn seeded(seed: u64) -> Self {
-        Self { random: fastrand::Rng::with_seed(seed), cursors: Vec::new() }
+        Self { random: fastrand::Rng::with_seed(seed), cursors: Vec::new(), pools: Vec::new() }
     }
 
     /// The cursor of a group, and the random stream beside it.
@@ -54,9 +57,20 @@ impl WorkerState {
         if self.cursors.len() <= at {
             self.cursors.resize(at + 1, None);
         }
-        let Self { random, cursors } = self;
+        let Self { random, cursors, .. } = self;
         let cursor = cursors[at].get_or_insert_with(|| random.usize(0..1 << 16));
         (cursor, random)
+    }
+}
+
+impl WorkerState {
+    /// What is known of the probed targets of a group, and the random stream beside it.
+    fn pool(&mut self, group: GroupIndex) -> (&mut prequal::Pool, &mut fastrand::Rng) {
+        let at = group.0 as usize;
+        if self.pools.len() <= at {
+            self.pools.resize_with(at + 1, || None);
+        }
+        (self.pools[at].get_or_insert_with(prequal::Pool::new), &mut self.random)
     }
 }
 
@@ -93,6 +107,7 @@ enum Law {
     LeastOutstandingRequests,
     PeakEwma,
     PowerOfTwoChoices(Draws),
+    Prequal,
     Rendezvous(hash::Rendezvous),
     RoundRobin(round_robin::RoundRobin),
     WeightedRandom(weighted_random::WeightedRandom),
@@ -139,6 +154,7 @@ impl Picker {
             Algorithm::LeastOutstandingRequests => Law::LeastOutstandingRequests,
             Algorithm::PeakEwma => Law::PeakEwma,
             Algorithm::PowerOfTwoChoices(draws) => Law::PowerOfTwoChoices(draws),
+            Algorithm::Prequal => Law::Prequal,
             Algorithm::RoundRobin => Law::RoundRobin(round_robin::RoundRobin::build(members, &eligible)),
             Algorithm::WeightedRandom => Law::WeightedRandom(weighted_random::WeightedRandom::build(
                 members,
@@ -177,7 +193,6 @@ impl Picker {
         worker: &mut WorkerState,
         context: &PickContext<'_>,
     ) -> Option<usize> {
-        let (cursor, random) = worker.of_group(group);
         let first = self.eligible.first()?;
         if self.eligible.len() == 1 {
             return Some(*first as usize).filter(|at| self.has_room(&members[*at].target));
@@ -195,7 +210,18 @@ impl Picker {
         let bounds = self.bounds.as_ref().map(|bounds| (bounds, bounds.capacity(members)));
         let within_bounds =
             |at: u32| bounds.is_none_or(|(bounds, capacity)| bounds.has_room(members, at, capacity));
+        let probed = matches!(self.law, Law::Prequal).then(|| {
+            let (pool, random) = worker.pool(group);
+            let picked = pool.pick(members, context.now, |at| accept(at, random));
+            pool.probe(members, &self.eligible, random, context.now);
+            picked
+        });
+        let (cursor, random) = worker.of_group(group);
         let at = match &self.law {
+            Law::Prequal => probed.flatten().or_else(|| {
+                let same = |_| 0.0;
+                two_choices::pick(&self.eligible, Draws::Distinct, random, same, accept)
+            }),
             Law::Hash(hash) => hash.pick(context.key, |at| within_bounds(at) && accept(at, random)),
             Law::Rendezvous(rendezvous) => {
                 rendezvous.pick(context.key, |at| within_bounds(at) && accept(at, random))
@@ -233,6 +259,7 @@ pub fn load(algorithm: Algorithm, member: &Member, now: Timestamp) -> Option<f64
         Algorithm::PeakEwma => Some(expected(member, now) / 1e6),
         Algorithm::FlowHash
         | Algorithm::Maglev
+        | Algorithm::Prequal
         | Algorithm::Rendezvous
         | Algorithm::RingHash
         | Algorithm::RoundRobin

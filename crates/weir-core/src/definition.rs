@@ -213,6 +213,8 @@ pub enum Algorithm {
     PeakEwma,
     /// Of two drawn at random the one with fewer requests in flight relative to its weight.
     PowerOfTwoChoices(Draws),
+    /// By a pool of probes: the fastest of those that have not too much under way.
+    Prequal,
     /// By a hash, to the member that draws the best lot for it.
     Rendezvous,
     /// By a hash, along a ring of points.
@@ -233,6 +235,7 @@ impl Algorithm {
             Self::PeakEwma => "peak_ewma",
             Self::PowerOfTwoChoices(Draws::Distinct) => "power_of_two_choices",
             Self::PowerOfTwoChoices(Draws::WithReplacement) => "power_of_two_choices_with_replacement",
+            Self::Prequal => "prequal",
             Self::Rendezvous => "rendezvous",
             Self::RingHash => "ring_hash",
             Self::RoundRobin => "round_robin",

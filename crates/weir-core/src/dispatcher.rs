@@ -121,7 +121,7 @@ impl Dispatcher {
             version: settings.protocol_version,
             proxy_protocol: settings.flows.proxy_protocol,
             preserves_client_ip: settings.flows.preserves_client_ip,
-            notes_latency: settings.algorithm == Algorithm::PeakEwma,
+            notes_latency: matches!(settings.algorithm, Algorithm::PeakEwma | Algorithm::Prequal),
         };
         Some((speech, settings.retries))
     }

@@ -1,9 +1,7 @@
-//! How long a target takes, as all workers have seen it: a peak-sensitive moving average.
-//!
-//! Source: Finagle, `PeakEwma`: a sample above the average replaces it at once, lower ones draw it down slowly. Reading
-//! decays it too, so that a target that nobody dares to ask is asked again.
+//! How long a target takes, as all workers have seen it: a peak-sensitive moving average, and what it took lately with so much
+//! under way.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::time::Timestamp;
@@ -17,22 +15,58 @@ const UNKNOWN: f64 = 1e14;
 /// The least that a request counts for that has failed. Ours: who fails fast must not look fast.
 const FAILURE: Duration = Duration::from_secs(1);
 
-/// The average of one target, shared by all workers.
+/// Answers that are remembered.
+const RECENT: usize = 16;
+
+/// Of these, as many are asked as came with nearly so much under way.
+const NEAREST: usize = 8;
+
+/// What one target took, shared by all workers.
+#[derive(Debug, Default)]
+pub struct Latency {
+    average: Average,
+    recent: Recent,
+}
+
+impl Latency {
+    /// Notes what a request took that has ended `now` and met so many others under way, itself counted. One that has failed
+    /// counts for 1 s at least.
+    pub fn note(&self, took: Duration, in_flight: u32, has_failed: bool, now: Timestamp) {
+        let took = if has_failed { took.max(FAILURE) } else { took };
+        self.average.note(took, now);
+        self.recent.note(took, in_flight);
+    }
+
+    /// What a target with so many requests in flight would cost one more, in nanoseconds, by the average.
+    pub fn load(&self, in_flight: u32, now: Timestamp) -> f64 {
+        self.average.load(in_flight, now)
+    }
+
+    /// What a request takes lately that meets so many others under way: the median of those that did, or nearly; zero when nothing
+    /// is known.
+    pub fn estimate(&self, in_flight: u32) -> Duration {
+        self.recent.estimate(in_flight)
+    }
+}
+
+/// A peak-sensitive moving average.
+///
+/// Source: Finagle, `PeakEwma`: a sample above the average replaces it at once, lower ones draw it down slowly. Reading
+/// decays it too, so that a target that nobody dares to ask is asked again.
 ///
 /// Two numbers, each on its own: of two workers that note at the same moment one may be lost, and a cost may be read with the
 /// moment of the one before. Both shift an average of ten seconds by less than a request.
 #[derive(Debug, Default)]
-pub struct Latency {
+struct Average {
     /// Nanoseconds, as the bits of an `f64`.
     cost: AtomicU64,
     /// Nanoseconds of the moment that it is of.
     at: AtomicU64,
 }
 
-impl Latency {
-    /// Notes what a request took that has ended `now`. One that has failed counts for 1 s at least.
-    pub fn note(&self, took: Duration, has_failed: bool, now: Timestamp) {
-        let took = if has_failed { took.max(FAILURE) } else { took }.as_nanos() as f64;
+impl Average {
+    fn note(&self, took: Duration, now: Timestamp) {
+        let took = took.as_nanos() as f64;
         let (cost, worth) = self.read(now);
         let cost = if took > cost { took } else { cost * worth + took * (1.0 - worth) };
         self.cost.store(cost.to_bits(), Relaxed);
@@ -40,13 +74,12 @@ impl Latency {
     }
 
     /// The average in nanoseconds, as it is worth `now`: 0 when nothing is known.
-    pub fn cost(&self, now: Timestamp) -> f64 {
+    fn cost(&self, now: Timestamp) -> f64 {
         let (cost, worth) = self.read(now);
         cost * worth
     }
 
-    /// What a target with so many requests in flight would cost one more, in nanoseconds.
-    pub fn load(&self, in_flight: u32, now: Timestamp) -> f64 {
+    fn load(&self, in_flight: u32, now: Timestamp) -> f64 {
         let (cost, in_flight) = (self.cost(now), f64::from(in_flight));
         if cost == 0.0 && in_flight > 0.0 { UNKNOWN + in_flight } else { cost * (in_flight + 1.0) }
     }
@@ -56,6 +89,44 @@ impl Latency {
         let age = now.since(Timestamp::from_nanos(self.at.load(Relaxed)));
         let worth = (-age.as_secs_f64() / DECAY.as_secs_f64()).exp();
         (f64::from_bits(self.cost.load(Relaxed)), worth)
+    }
+}
+
+/// What was taken lately, and how much was under way then.
+///
+/// Source: Wydrowski et al., "Load is not what you should balance: Introducing Prequal", NSDI 2024, section 4.1. There targets keep
+/// this; here weir does for them.
+#[derive(Debug, Default)]
+struct Recent {
+    next: AtomicUsize,
+    /// Sixteen bits of how much was under way, the others of microseconds and one; zero is empty.
+    samples: [AtomicU64; RECENT],
+}
+
+/// Bits of a sample that are its time.
+const TIME_BITS: u32 = 48;
+
+impl Recent {
+    fn note(&self, took: Duration, in_flight: u32) {
+        let at = self.next.fetch_add(1, Relaxed) % RECENT;
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).min((1 << TIME_BITS) - 2);
+        let in_flight = u64::from(in_flight.min(u32::from(u16::MAX)));
+        self.samples[at].store(in_flight << TIME_BITS | (micros + 1), Relaxed);
+    }
+
+    fn estimate(&self, in_flight: u32) -> Duration {
+        let mut known = [(0_u64, 0_u64); RECENT];
+        let mut count = 0;
+        for sample in self.samples.iter().map(|sample| sample.load(Relaxed)).filter(|sample| *sample > 0) {
+            let micros = (sample & ((1 << TIME_BITS) - 1)) - 1;
+            known[count] = ((sample >> TIME_BITS).abs_diff(in_flight.into()), micros);
+            count += 1;
+        }
+        let known = &mut known[..count];
+        known.sort_unstable();
+        let nearest = &mut known[..count.min(NEAREST)];
+        nearest.sort_unstable_by_key(|(_, micros)| *micros);
+        nearest.get(nearest.len() / 2).map_or(Duration::ZERO, |(_, micros)| Duration::from_micros(*micros))
     }
 }
 
@@ -72,36 +143,51 @@ mod tests {
 
     #[test]
     fn a_peak_counts_at_once_and_lower_samples_draw_it_down() {
-        let latency = Latency::default();
-        latency.note(10 * MS, false, START);
-        latency.note(100 * MS, false, START);
+        let latency = Average::default();
+        latency.note(10 * MS, START);
+        latency.note(100 * MS, START);
         assert!(is_near(latency.cost(START), 100.0));
         let later = START.after(DECAY);
-        latency.note(10 * MS, false, later);
+        latency.note(10 * MS, later);
         // 100/e + 10(1 - 1/e)
         assert!(is_near(latency.cost(later), 43.109));
     }
 
     #[test]
     fn what_is_not_asked_again_is_forgotten() {
-        let latency = Latency::default();
-        latency.note(100 * MS, false, START);
+        let latency = Average::default();
+        latency.note(100 * MS, START);
         assert!(is_near(latency.cost(START.after(2 * DECAY)), 13.534));
     }
 
     #[test]
     fn who_fails_fast_is_slow() {
         let latency = Latency::default();
-        latency.note(MS, true, START);
-        assert!(is_near(latency.cost(START), 1_000.0));
+        latency.note(MS, 1, true, START);
+        assert!(is_near(latency.load(0, START), 1_000.0));
+        assert_eq!(latency.estimate(1), FAILURE);
     }
 
     #[test]
     fn a_load_is_the_average_for_each_in_flight_and_one_more() {
-        let latency = Latency::default();
+        let latency = Average::default();
         assert!(latency.load(0, START) == 0.0 && latency.load(2, START) > latency.load(1, START));
         assert!(latency.load(1, START) > 1e13, "nobody knows what it takes");
-        latency.note(20 * MS, false, START);
+        latency.note(20 * MS, START);
         assert!(is_near(latency.load(3, START), 80.0));
+    }
+
+    #[test]
+    fn an_estimate_is_the_median_of_what_met_about_as_many() {
+        let recent = Recent::default();
+        assert_eq!(recent.estimate(3), Duration::ZERO, "nobody knows");
+        for n in 0..8 {
+            recent.note((10 + n) * MS, 1);
+            recent.note((100 + n) * MS, 9);
+        }
+        assert_eq!((recent.estimate(2), recent.estimate(8)), (14 * MS, 104 * MS));
+        // What is old is overwritten.
+        (0..RECENT).for_each(|_| recent.note(MS, 5));
+        assert_eq!(recent.estimate(9), MS);
     }
 }

@@ -119,9 +119,10 @@ impl Exchange {
             let at =
                 if attempt == 1 && !record.has_waited() { record.began() } else { self.worker.clock.now() };
             record.dispatched(&target, at);
+            let met = target.tally.in_flight();
             let attempted = self.attempt(request, &speech, lease).await;
             if speech.notes_latency {
-                self.note_latency(&target, at, &attempted);
+                self.note_latency(&target, (at, met), &attempted);
             }
             match attempted.as_ref().err().map(|unanswered| &unanswered.error) {
                 Some(RequestError::DialFailed(error)) => {
@@ -175,14 +176,19 @@ impl Exchange {
 
     /// Notes what a target has taken to the head of its response. Who fails, however fast, is no fast target; a client that has
     /// left says nothing of it.
-    fn note_latency(&self, target: &Target, began: Timestamp, attempted: &Result<Response, Unanswered>) {
+    fn note_latency(
+        &self,
+        target: &Target,
+        (began, met): (Timestamp, u32),
+        attempted: &Result<Response, Unanswered>,
+    ) {
         let has_failed = match attempted {
             Ok(response) => response.status() >= 500,
             Err(unanswered) if unanswered.error.culprit() == Culprit::Client => return,
             Err(_) => true,
         };
         let now = self.worker.clock.now();
-        target.latency.note(now.since(began), has_failed, now);
+        target.latency.note(now.since(began), met, has_failed, now);
     }
 
     /// One attempt. A kept connection that its target had closed is followed by one that was not kept: that is no failure

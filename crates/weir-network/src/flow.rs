@@ -225,7 +225,8 @@ impl Flows {
             };
             if speech.notes_latency {
                 let now = self.worker.clock.now();
-                lease.target().latency.note(now.since(began), connected.is_err(), now);
+                let (target, has_failed) = (lease.target(), connected.is_err());
+                target.latency.note(now.since(began), target.tally.in_flight(), has_failed, now);
             }
             match connected {
                 Ok(target) => {

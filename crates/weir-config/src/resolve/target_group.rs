@@ -162,20 +162,21 @@ fn protocol_version(
 }
 
 fn algorithm(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> Algorithm {
-    const ANY: [(&str, Algorithm); 10] = [
+    const ANY: [(&str, Algorithm); 11] = [
         ("round_robin", Algorithm::RoundRobin),
         ("least_outstanding_requests", Algorithm::LeastOutstandingRequests),
         ("weighted_random", Algorithm::WeightedRandom),
         ("power_of_two_choices", Algorithm::PowerOfTwoChoices(Draws::Distinct)),
         ("power_of_two_choices_with_replacement", Algorithm::PowerOfTwoChoices(Draws::WithReplacement)),
         ("peak_ewma", Algorithm::PeakEwma),
+        ("prequal", Algorithm::Prequal),
         ("ring_hash", Algorithm::RingHash),
         ("maglev", Algorithm::Maglev),
         ("rendezvous", Algorithm::Rendezvous),
         ("flow_hash", Algorithm::FlowHash),
     ];
     let (choices, default) = match protocol {
-        TargetProtocol::Http | TargetProtocol::Https => (&ANY[..9], Algorithm::RoundRobin),
+        TargetProtocol::Http | TargetProtocol::Https => (&ANY[..10], Algorithm::RoundRobin),
         _ => (&ANY[..], Algorithm::FlowHash),
     };
     fields.get("load_balancing_algorithm").and_then(|node| reader.choice(node, choices)).unwrap_or(default)

@@ -76,13 +76,35 @@ fn peak_ewma_takes_the_one_of_two_that_would_answer_sooner() {
     let group = group(Algorithm::PeakEwma, members(&[(1, 1), (2, 1)]));
     for member in &group.members {
         let took = if member.target.addr.port() == 1 { 10 } else { 35 };
-        member.target.latency.note(Duration::from_millis(took), false, NOW);
+        member.target.latency.note(Duration::from_millis(took), 1, false, NOW);
     }
     let mut worker = WorkerState::seeded(7);
     let leases: Vec<_> = (0..4).map(|_| group.lease(&mut worker, &ANY).unwrap()).collect();
     let ports: Vec<u16> = leases.iter().map(|lease| lease.target().addr.port()).collect();
     // 10, 20 and 30 ms against 35; then 40.
     assert_eq!(ports, [1, 1, 1, 2]);
+}
+
+#[test]
+fn prequal_leaves_a_slow_target_alone_and_still_probes_it() {
+    let targets: Vec<(u16, u16)> = (1..=10).map(|port| (port, 1)).collect();
+    let group = group(Algorithm::Prequal, members(&targets));
+    let mut worker = WorkerState::seeded(7);
+    let ask = |worker: &mut WorkerState, slow: u64| {
+        let mut to_slow = 0;
+        for n in 0..1_000_u64 {
+            let now = NOW.after(Duration::from_millis(n));
+            let lease = group.lease(worker, &PickContext { now, ..ANY }).unwrap();
+            let is_slow = lease.target().addr.port() == 1;
+            let took = Duration::from_millis(if is_slow { slow } else { 10 });
+            lease.target().latency.note(took, 1, false, now);
+            to_slow += u32::from(is_slow);
+        }
+        to_slow
+    };
+    assert!(ask(&mut worker, 100) < 30, "once it is known as slow it is picked by nobody");
+    // Its old answers are forgotten only as new ones come: somebody has to ask it at times.
+    assert!(ask(&mut worker, 10) < 300);
 }
 
 // Conformance: A3.3.5
@@ -198,6 +220,7 @@ fn an_avoided_target_is_picked_only_when_it_is_alone() {
         Algorithm::PowerOfTwoChoices(Draws::Distinct),
         Algorithm::PowerOfTwoChoices(Draws::WithReplacement),
         Algorithm::PeakEwma,
+        Algorithm::Prequal,
         Algorithm::Maglev,
         Algorithm::Rendezvous,
         Algorithm::RingHash,
