@@ -76,7 +76,7 @@ fn what_requests_have_in_common_leads_them_to_one_target() {
             let settings = format!("load_balancing_algorithm: {algorithm}, hash: {{ {hash} }}");
             let groups = [group("web", &settings, &targets.each_ref())];
             let weir = Weir::start_healthy(&application(&groups, "", "default_action: { forward: web }"));
-            let heads: Vec<String> = (0..30).map(|n| head.replace("{}", &n.to_string())).collect();
+            let heads: Vec<String> = (0..60).map(|n| head.replace("{}", &n.to_string())).collect();
             let first = answers(&weir, &heads);
             assert_eq!(answers(&weir, &heads), first, "{algorithm} {hash}");
             assert!(["a", "b", "c"].iter().all(|name| first.iter().any(|answer| answer == name)));

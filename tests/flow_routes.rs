@@ -38,6 +38,8 @@ fn flows_of_one_address_stick_to_one_target() {
         assert_eq!(of_client.len(), 1, "client {last} came to {of_client:?}");
         used.extend(of_client);
     }
+    // Ports are drawn anew each time: twenty clients may all pass one target over.
+    used.extend((21..=100).map(|last| taken_from([127, 0, 7, last], &weir)));
     assert_eq!(used.len(), 4, "clients are spread");
 }
 

@@ -204,7 +204,8 @@ fn a_target_that_answers_early_has_its_answer_passed_on() {
     run(async {
         let mut client = Http2Client::connect(weir.listener(0)).await;
         let (response, mut stream) = client.begin(request("POST", "/"), false).await;
-        stream.send_data(Bytes::from_static(b"some"), false).unwrap();
+        // Whoever answers so early may have ended the stream by now.
+        let _ = stream.send_data(Bytes::from_static(b"some"), false);
         let reply = answer(response).await.unwrap();
         assert_eq!((reply.status, reply.text().as_str()), (413, "too much"));
         assert_eq!(client.get("/").await.status, 413, "the connection goes on");
