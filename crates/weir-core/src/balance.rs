@@ -212,7 +212,9 @@ impl Picker {
             |at: u32| bounds.is_none_or(|(bounds, capacity)| bounds.has_room(members, at, capacity));
         let probed = matches!(self.law, Law::Prequal).then(|| {
             let (pool, random) = worker.pool(group);
-            let picked = pool.pick(members, context.now, |at| accept(at, random));
+            // What was probed may have left since, or fallen ill.
+            let is_eligible = |at: u32| self.eligible.binary_search(&at).is_ok();
+            let picked = pool.pick(members, context.now, |at| is_eligible(at) && accept(at, random));
             pool.probe(members, &self.eligible, random, context.now);
             picked
         });

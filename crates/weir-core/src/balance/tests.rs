@@ -86,6 +86,24 @@ fn peak_ewma_takes_the_one_of_two_that_would_answer_sooner() {
 }
 
 #[test]
+fn prequal_picks_nobody_who_has_fallen_ill_since_it_was_probed() {
+    let mut all = members(&(1..=8).map(|port| (port, 1)).collect::<Vec<_>>());
+    let before = group(Algorithm::Prequal, all.clone());
+    let mut worker = WorkerState::seeded(7);
+    for _ in 0..50 {
+        before.lease(&mut worker, &ANY).unwrap();
+    }
+    for member in &mut all[1..] {
+        member.health = Health::Unhealthy(UnhealthyReason::Timeout);
+    }
+    all[2].health = Health::Healthy;
+    let after = group(Algorithm::Prequal, all);
+    for _ in 0..50 {
+        assert!([1, 3].contains(&after.lease(&mut worker, &ANY).unwrap().target().addr.port()));
+    }
+}
+
+#[test]
 fn prequal_leaves_a_slow_target_alone_and_still_probes_it() {
     let targets: Vec<(u16, u16)> = (1..=10).map(|port| (port, 1)).collect();
     let group = group(Algorithm::Prequal, members(&targets));
