@@ -11,9 +11,10 @@ fn root() -> &'static Path {
 }
 
 /// What each crate may import from the workspace: the table of ARCHITECTURE.md.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("weir-core", &[]),
     ("weir-config", &["core"]),
+    ("weir-lab", &["config", "core"]),
     ("weir-telemetry", &["core"]),
     ("weir-net", &["core"]),
     ("weir-tls", &["core", "net"]),
@@ -38,6 +39,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "core",
             "discovery",
             "http",
+            "lab",
             "net",
             "network",
             "telemetry",

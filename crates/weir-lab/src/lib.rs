@@ -1,0 +1,9 @@
+//! The laboratory: routing algorithms under load, with the code that ships.
+//!
+//! One scenario is run in virtual time around `weir-core`'s own balancing, or live through a real weir; before either shows a
+//! number, [`validate`] checks the laboratory against closed forms.
+//!
+//! What this crate lacks, on purpose: a second implementation of anything in `weir-core`.
+
+pub mod arrivals;
+pub mod random;

@@ -1,0 +1,104 @@
+//! Randomness that is counted: the n-th number of a stream is a function of the seed, the stream and n.
+//!
+//! Each purpose has streams of its own, so that an algorithm that draws more leaves arrivals and service times as they were:
+//! common random numbers. Logarithms come from `libm`, which gives the same bits on every machine.
+
+/// What random numbers are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// When requests come.
+    Arrivals,
+    /// How much work they bring.
+    Service,
+    /// What they are about: keys, clients.
+    Keys,
+    /// Who fails, pauses or is slow.
+    Faults,
+    /// What algorithms draw.
+    Policy,
+    /// How long the network takes.
+    Network,
+}
+
+/// A stream of random numbers.
+///
+/// Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014: `SplitMix64`, whose n-th number is a
+/// mixture of its start and n.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    state: u64,
+}
+
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl Stream {
+    /// The stream of that number, for that purpose.
+    pub fn new(seed: u64, purpose: Purpose, number: u64) -> Self {
+        let state = mix(mix(mix(seed.wrapping_add(STEP)) ^ purpose as u64).wrapping_add(STEP) ^ number);
+        Self { state }
+    }
+
+    /// The next number: any of 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(STEP);
+        mix(self.state)
+    }
+
+    /// The next number, of (0, 1].
+    pub fn unit(&mut self) -> f64 {
+        ((self.bits() >> 11) + 1) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// The next number, below `end`, which is not zero.
+    pub fn below(&mut self, end: usize) -> usize {
+        // What 64 bits are short of being divisible shifts the mean by less than 2^-32.
+        ((u128::from(self.bits()) * end as u128) >> 64) as usize
+    }
+
+    /// Exponential, of mean 1.
+    pub fn exponential(&mut self) -> f64 {
+        -libm::log(self.unit())
+    }
+
+    /// Normal, of mean 0 and deviation 1.
+    pub fn normal(&mut self) -> f64 {
+        let radius = libm::sqrt(2.0 * self.exponential());
+        radius * libm::cos(std::f64::consts::TAU * self.unit())
+    }
+}
+
+fn mix(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_are_the_same_on_every_machine_and_apart() {
+        let first = |seed, purpose, number| Stream::new(seed, purpose, number).bits();
+        assert_eq!(first(1, Purpose::Arrivals, 0), first(1, Purpose::Arrivals, 0));
+        let others =
+            [first(2, Purpose::Arrivals, 0), first(1, Purpose::Service, 0), first(1, Purpose::Arrivals, 1)];
+        assert!(others.iter().all(|other| *other != first(1, Purpose::Arrivals, 0)));
+        let mut stream = Stream::new(1, Purpose::Arrivals, 0);
+        let bits: Vec<u64> = (0..2).map(|_| stream.exponential().to_bits()).collect();
+        assert_eq!(bits, EXPONENTIALS);
+    }
+
+    #[test]
+    fn moments_are_those_of_the_distributions() {
+        let mut stream = Stream::new(7, Purpose::Service, 0);
+        let count = 200_000;
+        let mean = |draw: &mut dyn FnMut() -> f64| (0..count).map(|_| draw()).sum::<f64>() / f64::from(count);
+        assert!((mean(&mut || stream.exponential()) - 1.0).abs() < 0.01);
+        assert!(mean(&mut || stream.normal()).abs() < 0.01);
+        assert!((mean(&mut || stream.normal().powi(2)) - 1.0).abs() < 0.02);
+        assert!((mean(&mut || stream.below(10) as f64) - 4.5).abs() < 0.03);
+    }
+
+    const EXPONENTIALS: [u64; 2] = [4_606_632_331_950_959_346, 4_598_622_847_293_137_229];
+}
