@@ -4,6 +4,7 @@ pub(crate) mod chaos;
 pub(crate) mod check;
 pub(crate) mod client;
 pub(crate) mod explain;
+pub(crate) mod lab;
 mod notify;
 pub(crate) mod reload;
 mod restart;

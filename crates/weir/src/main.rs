@@ -50,6 +50,9 @@ enum Command {
     /// Say why a request goes where it goes: every rule that is tried, the action, the group, and each target as the
     /// algorithm sees it.
     Explain(commands::explain::Options),
+    /// The laboratory: routing algorithms under load, with the code that ships.
+    #[command(subcommand)]
+    Lab(commands::lab::Lab),
     /// Read a running weir's configuration again, and say what changed or why it was refused.
     Reload(commands::client::Admin),
     /// Show a running weir's listeners, target groups and targets.
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Check { config, shared } => commands::check::check(&config, shared.as_deref()),
         Command::Demo(options) => demo::run(&options),
         Command::Explain(options) => commands::explain::explain(&options),
+        Command::Lab(lab) => commands::lab::run(&lab),
         Command::Reload(admin) => commands::reload::reload(&admin),
         Command::Status { admin, json } => commands::status::status(&admin, json),
         Command::Healthcheck(admin) => commands::client::healthcheck(&admin),
