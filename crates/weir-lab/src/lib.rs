@@ -6,4 +6,11 @@
 //! What this crate lacks, on purpose: a second implementation of anything in `weir-core`.
 
 pub mod arrivals;
+pub mod measure;
 pub mod random;
+pub mod scenario;
+pub mod simulator;
+pub mod statistics;
+pub mod theory;
+pub mod work;
+pub mod zipf;

@@ -1,0 +1,521 @@
+//! The simulator: a scenario in virtual time, around the very dispatchers of weir.
+//!
+//! One clock in integer nanoseconds; what happens at one moment happens in the order in which it was announced. Every purpose of
+//! chance has a stream of its own, so that another algorithm meets the very same requests. A run is a function of scenario, policy
+//! and seed: the same on every machine, however many run beside it.
+
+mod cache;
+mod control;
+mod dispatch;
+mod laboratory;
+mod queue;
+mod server;
+mod site;
+
+use slab::Slab;
+
+pub(crate) use self::control::plain_definitions;
+pub use self::server::Discipline;
+
+use self::dispatch::{Dispatch, Ending, Held, Nobody, Sending, Waiting, Wanted};
+use self::queue::Queue;
+use self::server::Job;
+use self::site::Site;
+use crate::arrivals::Arrivals;
+use crate::random::{Purpose, Stream};
+use crate::scenario::{Demand, Policy, Scenario};
+use crate::zipf::Zipf;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered.
+    Answered,
+    /// It was answered with an error of the server.
+    ServerError,
+    /// Nobody took it: no target, no room, or its server is gone.
+    Refused,
+    /// The client gave up.
+    TimedOut,
+}
+
+/// A request that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its number, in the order of coming.
+    pub number: u64,
+    /// When it came.
+    pub came: u64,
+    /// When it ended.
+    pub ended: u64,
+    /// How.
+    pub outcome: Outcome,
+    /// The server that answered, or had it last; `None` when it came to none.
+    pub server: Option<u32>,
+    /// How long it waited there; zero where it was served at once.
+    pub waited: u64,
+    /// How often it was sent.
+    pub attempts: u32,
+}
+
+/// What there is to see at a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'s> {
+    /// Requests at each server that were sent and have not been answered, by number; none where it has gone for good.
+    pub in_flight: &'s [u32],
+}
+
+/// Whoever watches a run.
+pub trait Observer {
+    /// A request has ended.
+    fn ended(&mut self, ended: &Ended);
+
+    /// How often to [`Observer::look`], in nanoseconds; never by default.
+    fn look_every(&self) -> Option<u64> {
+        None
+    }
+
+    /// It is time to look.
+    fn look(&mut self, _now: u64, _view: View<'_>) {}
+}
+
+/// What happens next.
+#[derive(Clone, Copy, Debug)]
+enum Happening {
+    /// A request or its hedge arrives at its server.
+    Reaches(u32),
+    /// A server has done a job, if the announcement still counts.
+    Done { server: u32, announcement: u32 },
+    /// An answer arrives.
+    Answered { attempt: u32, ending: Ending },
+    /// A client gives up, if its request is still there.
+    GivesUp { request: u32, serial: u32 },
+    /// A client asks somebody else, too.
+    Hedges { request: u32, serial: u32 },
+    /// A user has thought enough.
+    Asks,
+    /// An event of the scenario.
+    Event(u32),
+    /// A server's speed swings, or a cold start goes on.
+    Swings(u32),
+    Warms(u32),
+    /// What weir's control does by the clock.
+    Control(control::Chore),
+    /// What dispatchers know is looked at again.
+    Refresh,
+    /// The observer looks.
+    Look,
+}
+
+#[derive(Debug)]
+struct Request {
+    number: u64,
+    /// The low bits of its number: what is said of the one before in its place is void.
+    serial: u32,
+    came: u64,
+    key: u64,
+    dispatcher: u32,
+    attempts: u32,
+    /// Attempts that have not ended.
+    under_way: u32,
+    failed: dispatch::Failed,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    request: u32,
+    serial: u32,
+    server: u32,
+    work: u64,
+    sent: u64,
+    waited: u64,
+    is_retry: bool,
+    held: Held,
+}
+
+/// A run.
+#[derive(Debug)]
+pub struct Simulator<'s, O> {
+    scenario: &'s Scenario,
+    seed: u64,
+    observer: O,
+    now: u64,
+    queue: Queue<Happening>,
+    arrivals: Option<Arrivals>,
+    next_arrival: Option<u64>,
+    requests_ever: u64,
+    requests_most: u64,
+    requests: Slab<Request>,
+    attempts: Slab<Attempt>,
+    sites: Vec<Site>,
+    in_flight: Vec<u32>,
+    dispatch: Dispatch,
+    zipf: Option<Zipf>,
+    works: Stream,
+    other_works: Stream,
+    keys: Stream,
+    thinking: Stream,
+    faults: Stream,
+}
+
+/// Runs a scenario to its end, and gives the observer back.
+pub fn simulate<O: Observer>(scenario: &Scenario, policy: Policy, seed: u64, observer: O) -> O {
+    Simulator::new(scenario, policy, seed, observer).run()
+}
+
+impl<'s, O: Observer> Simulator<'s, O> {
+    /// A run that has not begun.
+    pub fn new(scenario: &'s Scenario, policy: Policy, seed: u64, observer: O) -> Self {
+        let stream = |purpose, number| Stream::new(seed, purpose, number);
+        let arrivals = match &scenario.demand {
+            Demand::Open { process, rate } => Some(Arrivals::new(process.clone(), rate.clone(), seed)),
+            Demand::Closed { .. } => None,
+        };
+        let sites: Vec<Site> =
+            scenario.servers_at_start().zip(0..).map(|(kind, number)| Site::new(kind, seed, number)).collect();
+        Self {
+            scenario,
+            seed,
+            observer,
+            now: 0,
+            queue: Queue::new(),
+            arrivals,
+            next_arrival: None,
+            requests_ever: 0,
+            requests_most: u64::MAX,
+            requests: Slab::new(),
+            attempts: Slab::new(),
+            in_flight: vec![0; sites.len()],
+            dispatch: Dispatch::new(scenario, policy, seed),
+            sites,
+            zipf: scenario.keys.map(|keys| Zipf::new(keys.count, keys.exponent)),
+            works: stream(Purpose::Service, 0),
+            other_works: stream(Purpose::Service, 1),
+            keys: stream(Purpose::Keys, 0),
+            thinking: stream(Purpose::Arrivals, 2),
+            faults: stream(Purpose::Faults, 0),
+        }
+    }
+
+    /// Ends with so many requests, if the scenario does not end before.
+    #[must_use]
+    pub fn at_most(mut self, requests: u64) -> Self {
+        self.requests_most = requests;
+        self
+    }
+
+    /// Runs until requests have ceased to come, and those that had come have ended.
+    pub fn run(mut self) -> O {
+        self.begin();
+        loop {
+            match (self.next_arrival, self.queue.next_at()) {
+                (Some(arrival), event) if event.is_none_or(|event| arrival <= event) => {
+                    self.now = arrival;
+                    self.arrive();
+                    self.expect_arrival();
+                }
+                (_, Some(_)) => {
+                    if let Some((at, happening)) = self.queue.next() {
+                        self.now = at;
+                        self.happen(happening);
+                    }
+                }
+                (_, None) => return self.observer,
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        for (number, (at, _)) in (0..).zip(&self.scenario.events) {
+            self.queue.announce(*at, Happening::Event(number));
+        }
+        for server in 0..self.sites.len() as u32 {
+            self.expect_swing(server);
+        }
+        for (at, chore) in self.dispatch.first_chores() {
+            self.queue.announce(at, Happening::Control(chore));
+        }
+        if let Some(every) = self.scenario.dispatchers.refresh {
+            self.queue.announce(every, Happening::Refresh);
+        }
+        if let Some(every) = self.observer.look_every() {
+            self.queue.announce(every, Happening::Look);
+        }
+        if let Demand::Closed { users, .. } = self.scenario.demand {
+            (0..users).for_each(|_| self.think());
+        }
+        self.expect_arrival();
+    }
+
+    /// Whether requests still come: what happens by the clock ends with them.
+    fn is_over(&self) -> bool {
+        self.requests.is_empty() && (self.now >= self.scenario.duration || self.has_enough())
+    }
+
+    fn has_enough(&self) -> bool {
+        self.requests_ever >= self.requests_most
+    }
+
+    fn expect_arrival(&mut self) {
+        let has_enough = self.has_enough();
+        let next = self.arrivals.as_mut().filter(|_| !has_enough).and_then(Iterator::next);
+        self.next_arrival = next.filter(|at| *at < self.scenario.duration);
+    }
+
+    fn think(&mut self) {
+        let Demand::Closed { thinking, .. } = self.scenario.demand else { return };
+        let at = self.now + (self.thinking.exponential() * thinking as f64) as u64;
+        if at < self.scenario.duration && !self.has_enough() {
+            self.queue.announce(at, Happening::Asks);
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Reaches(attempt) => self.reach(attempt),
+            Happening::Done { server, announcement } => self.done(server, announcement),
+            Happening::Answered { attempt, ending } => self.answered(attempt, ending),
+            Happening::GivesUp { request, serial } => self.give_up(request, serial),
+            Happening::Hedges { request, serial } => self.hedge(request, serial),
+            Happening::Asks => self.arrive(),
+            Happening::Event(number) => self.take_place(number),
+            Happening::Swings(server) => self.swing(server),
+            Happening::Warms(server) => self.warm(server),
+            Happening::Control(chore) => {
+                let is_up = |server: u32| self.sites.get(server as usize).is_some_and(Site::is_up);
+                if let Some(at) = self.dispatch.do_chore(chore, self.now, &is_up)
+                    && !self.is_over()
+                {
+                    self.queue.announce(at, Happening::Control(chore));
+                }
+            }
+            Happening::Refresh => {
+                self.dispatch.refresh(&self.in_flight);
+                self.again(self.scenario.dispatchers.refresh, Happening::Refresh);
+            }
+            Happening::Look => {
+                self.observer.look(self.now, View { in_flight: &self.in_flight });
+                self.again(self.observer.look_every(), Happening::Look);
+            }
+        }
+    }
+
+    fn again(&mut self, every: Option<u64>, happening: Happening) {
+        if let Some(every) = every.filter(|_| !self.is_over()) {
+            self.queue.announce(self.now + every, happening);
+        }
+    }
+
+    /// A request comes: some dispatcher takes it.
+    fn arrive(&mut self) {
+        let number = self.requests_ever;
+        self.requests_ever += 1;
+        let key = self.zipf.as_ref().map_or(0, |zipf| zipf.draw(&mut self.keys));
+        let count = self.scenario.dispatchers.count as usize;
+        let dispatcher = if count > 1 { self.keys.below(count) as u32 } else { 0 };
+        let work = self.scenario.work.draw(&mut self.works, number);
+        let serial = number as u32;
+        let failed = dispatch::Failed::default();
+        let (came, attempts, under_way) = (self.now, 0, 0);
+        let request =
+            Request { number, serial, came, key, dispatcher, attempts, under_way, failed };
+        let at = self.requests.insert(request) as u32;
+        self.dispatch.begins(dispatcher);
+        if let Some(timeout) = self.scenario.client.timeout {
+            self.queue.announce(self.now + timeout, Happening::GivesUp { request: at, serial });
+        }
+        if let Some(delay) = self.scenario.client.hedge {
+            self.queue.announce(self.now + delay, Happening::Hedges { request: at, serial });
+        }
+        self.send(at, work, Sending::First);
+    }
+
+    /// A server is picked, and the request sent there.
+    fn send(&mut self, at: u32, work: u64, sending: Sending) {
+        let request = &mut self.requests[at as usize];
+        let wanted = Wanted { dispatcher: request.dispatcher, key: request.key, failed: &request.failed };
+        let picked = match self.dispatch.pick(&wanted, self.now, &self.in_flight) {
+            Ok(picked) => picked,
+            Err(Nobody::HasRoom) if self.dispatch.queue(Waiting { request: at, serial: request.serial, work }, sending) => return,
+            Err(_) if request.under_way > 0 => return,
+            Err(_) => return self.end(at, Outcome::Refused, None),
+        };
+        request.attempts += 1;
+        request.under_way += 1;
+        let server = picked.server;
+        self.in_flight[server as usize] += 1;
+        let attempt = Attempt {
+            request: at,
+            serial: request.serial,
+            server,
+            work: self.sites[server as usize].cost(work, request.key),
+            sent: self.now,
+            waited: 0,
+            is_retry: sending == Sending::Retry,
+            held: picked.held,
+        };
+        let attempt = self.attempts.insert(attempt) as u32;
+        match self.scenario.network {
+            0 => self.reach(attempt),
+            network => self.queue.announce(self.now + network, Happening::Reaches(attempt)),
+        }
+    }
+
+    /// A request arrives at its server: it is served, or waits.
+    fn reach(&mut self, at: u32) {
+        let attempt = &self.attempts[at as usize];
+        let (server, work) = (attempt.server, attempt.work);
+        let site = &mut self.sites[server as usize];
+        if !site.is_up() {
+            return self.answer(at, Ending::Refused, 0);
+        }
+        if let Some(takes) = site.fails(&mut self.faults) {
+            return self.answer(at, Ending::ServerError, takes);
+        }
+        match site.server.enter(Job { number: at, work }, self.now) {
+            Err(()) => self.answer(at, Ending::Refused, 0),
+            Ok((is_served, announcement)) => {
+                if is_served {
+                    self.served(at);
+                }
+                self.announce(server, announcement);
+            }
+        }
+    }
+
+    fn served(&mut self, at: u32) {
+        let attempt = &mut self.attempts[at as usize];
+        attempt.waited = self.now - attempt.sent - self.scenario.network;
+    }
+
+    fn announce(&mut self, server: u32, announcement: server::Announcement) {
+        if let Some((at, announcement)) = announcement {
+            self.queue.announce(at, Happening::Done { server, announcement });
+        }
+    }
+
+    /// A server may have done a job: it serves the next, and the answer sets out.
+    fn done(&mut self, server: u32, announcement: u32) {
+        let left = self.sites[server as usize].server.leave(announcement, self.now);
+        let Some((attempt, next, announcement)) = left else { return };
+        if let Some(next) = next {
+            self.served(next);
+        }
+        self.announce(server, announcement);
+        self.answer(attempt, Ending::Answered, 0);
+    }
+
+    /// An answer sets out, after a while.
+    fn answer(&mut self, attempt: u32, ending: Ending, after: u64) {
+        match self.scenario.network + after {
+            0 => self.answered(attempt, ending),
+            delay => self.queue.announce(self.now + delay, Happening::Answered { attempt, ending }),
+        }
+    }
+
+    /// An answer arrives: the request ends with it, or is tried again.
+    fn answered(&mut self, at: u32, ending: Ending) {
+        let attempt = self.attempts.remove(at as usize);
+        self.in_flight[attempt.server as usize] -= 1;
+        let target = attempt.held.target();
+        let queued = self.requests.get(attempt.request as usize).filter(|request| request.serial == attempt.serial);
+        let dispatcher = queued.map(|request| request.dispatcher);
+        let jobs = self.sites[attempt.server as usize].server.jobs() as u32;
+        self.dispatch.ended(dispatch::End {
+            server: attempt.server,
+            took: self.now - attempt.sent,
+            waited: attempt.waited,
+            jobs,
+            ending,
+            dispatcher,
+            is_retry: attempt.is_retry,
+            held: attempt.held,
+            now: self.now,
+        });
+        if dispatcher.is_some() {
+            let request = &mut self.requests[attempt.request as usize];
+            request.under_way -= 1;
+            if ending == Ending::Answered || !self.try_again(attempt.request, target) {
+                let came_from = Some((attempt.server, attempt.waited));
+                let request = &self.requests[attempt.request as usize];
+                if ending == Ending::Answered || request.under_way == 0 {
+                    self.end(attempt.request, ending.into(), came_from);
+                }
+            }
+        }
+        self.let_in_the_next();
+    }
+
+    /// Whether what has failed is sent again.
+    fn try_again(&mut self, at: u32, target: Option<weir_core::target::TargetSerial>) -> bool {
+        let request = &mut self.requests[at as usize];
+        if request.attempts > self.scenario.client.retries || !self.dispatch.may_retry(request.dispatcher) {
+            return false;
+        }
+        request.failed.note(target);
+        self.dispatch.retries(request.dispatcher);
+        let work = self.scenario.work.draw(&mut self.other_works, request.number);
+        self.send(at, work, Sending::Retry);
+        true
+    }
+
+    /// Room has come: whoever waits for it longest at a dispatcher is sent.
+    fn let_in_the_next(&mut self) {
+        while let Some(waiting) = self.dispatch.next_in_queue() {
+            let request = self.requests.get(waiting.request as usize);
+            if request.is_none_or(|request| request.serial != waiting.serial) {
+                continue;
+            }
+            let before = self.attempts.len();
+            self.send(waiting.request, waiting.work, Sending::FromQueue);
+            if self.attempts.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn give_up(&mut self, at: u32, serial: u32) {
+        if self.requests.get(at as usize).is_some_and(|request| request.serial == serial) {
+            self.end(at, Outcome::TimedOut, None);
+        }
+    }
+
+    fn hedge(&mut self, at: u32, serial: u32) {
+        if self.requests.get(at as usize).is_some_and(|request| request.serial == serial) {
+            let number = self.requests[at as usize].number;
+            let work = self.scenario.work.draw(&mut self.other_works, number);
+            self.send(at, work, Sending::First);
+        }
+    }
+
+    /// A request ends; what is still under way for it goes on for nobody.
+    fn end(&mut self, at: u32, outcome: Outcome, server: Option<(u32, u64)>) {
+        let request = self.requests.remove(at as usize);
+        self.dispatch.ends(request.dispatcher);
+        self.observer.ended(&Ended {
+            number: request.number,
+            came: request.came,
+            ended: self.now,
+            outcome,
+            server: server.map(|(server, _)| server),
+            waited: server.map_or(0, |(_, waited)| waited),
+            attempts: request.attempts,
+        });
+        self.think();
+    }
+}
+
+impl From<Ending> for Outcome {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Answered => Self::Answered,
+            Ending::ServerError => Self::ServerError,
+            Ending::Refused => Self::Refused,
+        }
+    }
+}
+
+mod events;
+
+#[cfg(test)]
+mod tests;
