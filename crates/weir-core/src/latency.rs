@@ -1,7 +1,7 @@
 //! How long a target takes, as all workers have seen it: a peak-sensitive moving average, and what it took lately with so much
 //! under way.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::time::Timestamp;
@@ -14,12 +14,6 @@ const UNKNOWN: f64 = 1e14;
 
 /// The least that a request counts for that has failed. Ours: who fails fast must not look fast.
 const FAILURE: Duration = Duration::from_secs(1);
-
-/// Answers that are remembered.
-const RECENT: usize = 16;
-
-/// Of these, as many are asked as came with nearly so much under way.
-const NEAREST: usize = 8;
 
 /// What one target took, shared by all workers.
 #[derive(Debug, Default)]
@@ -42,8 +36,7 @@ impl Latency {
         self.average.load(in_flight, now)
     }
 
-    /// What a request takes lately that meets so many others under way: the median of those that did, or nearly; zero when nothing
-    /// is known.
+    /// What a request takes lately that is one of so many under way; zero when nothing is known.
     pub fn estimate(&self, in_flight: u32) -> Duration {
         self.recent.estimate(in_flight)
     }
@@ -92,42 +85,47 @@ impl Average {
     }
 }
 
-/// What was taken lately, and how much was under way then.
+/// Buckets by how much was under way, each of twice as much as the one before; the last has what is more.
+const BUCKETS: usize = 10;
+
+/// What was taken lately, by how much was under way then.
 ///
 /// Source: Wydrowski et al., "Load is not what you should balance: Introducing Prequal", NSDI 2024, section 4.1. There targets keep
-/// this; here weir does for them.
+/// this, and it is the median of what came with nearly so much; here weir does for them, and it is a moving average.
 #[derive(Debug, Default)]
 struct Recent {
-    next: AtomicUsize,
-    /// Sixteen bits of how much was under way, the others of microseconds and one; zero is empty.
-    samples: [AtomicU64; RECENT],
+    /// Nanoseconds; zero is unknown.
+    averages: [AtomicU64; BUCKETS],
 }
 
-/// Bits of a sample that are its time.
-const TIME_BITS: u32 = 48;
+/// What the newest sample counts: 1 of so many.
+const NEWEST_OF: i64 = 4;
 
 impl Recent {
     fn note(&self, took: Duration, in_flight: u32) {
-        let at = self.next.fetch_add(1, Relaxed) % RECENT;
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).min((1 << TIME_BITS) - 2);
-        let in_flight = u64::from(in_flight.min(u32::from(u16::MAX)));
-        self.samples[at].store(in_flight << TIME_BITS | (micros + 1), Relaxed);
+        let average = &self.averages[bucket(in_flight)];
+        let took = i64::try_from(took.as_nanos()).unwrap_or(i64::MAX).max(1);
+        let before = average.load(Relaxed) as i64;
+        let now = if before == 0 { took } else { before + (took - before) / NEWEST_OF };
+        average.store(now.max(1) as u64, Relaxed);
     }
 
     fn estimate(&self, in_flight: u32) -> Duration {
-        let mut known = [(0_u64, 0_u64); RECENT];
-        let mut count = 0;
-        for sample in self.samples.iter().map(|sample| sample.load(Relaxed)).filter(|sample| *sample > 0) {
-            let micros = (sample & ((1 << TIME_BITS) - 1)) - 1;
-            known[count] = ((sample >> TIME_BITS).abs_diff(in_flight.into()), micros);
-            count += 1;
-        }
-        let known = &mut known[..count];
-        known.sort_unstable();
-        let nearest = &mut known[..count.min(NEAREST)];
-        nearest.sort_unstable_by_key(|(_, micros)| *micros);
-        nearest.get(nearest.len() / 2).map_or(Duration::ZERO, |(_, micros)| Duration::from_micros(*micros))
+        let own = bucket(in_flight);
+        let known = |at: &usize| self.averages[*at].load(Relaxed) > 0;
+        // Whoever met more would have been faster now: without that a target that has become idle would look slow for as long as
+        // nobody dares to ask it.
+        let above = (own..BUCKETS).find(known);
+        let nanos = match above {
+            Some(at) => self.averages[at].load(Relaxed) >> (at - own),
+            None => (0..own).rfind(known).map_or(0, |at| self.averages[at].load(Relaxed)),
+        };
+        Duration::from_nanos(nanos)
     }
+}
+
+fn bucket(in_flight: u32) -> usize {
+    (in_flight.max(1).ilog2() as usize).min(BUCKETS - 1)
 }
 
 #[cfg(test)]
@@ -178,16 +176,24 @@ mod tests {
     }
 
     #[test]
-    fn an_estimate_is_the_median_of_what_met_about_as_many() {
+    fn an_estimate_is_of_those_that_met_about_as_many() {
         let recent = Recent::default();
         assert_eq!(recent.estimate(3), Duration::ZERO, "nobody knows");
-        for n in 0..8 {
-            recent.note((10 + n) * MS, 1);
-            recent.note((100 + n) * MS, 9);
+        for _ in 0..8 {
+            recent.note(10 * MS, 1);
+            recent.note(100 * MS, 9);
         }
-        assert_eq!((recent.estimate(2), recent.estimate(8)), (14 * MS, 104 * MS));
-        // What is old is overwritten.
-        (0..RECENT).for_each(|_| recent.note(MS, 5));
-        assert_eq!(recent.estimate(9), MS);
+        assert_eq!((recent.estimate(1), recent.estimate(8)), (10 * MS, 100 * MS));
+        assert_eq!(recent.estimate(99), 100 * MS, "nobody knows more");
+        // What was is forgotten.
+        (0..40).for_each(|_| recent.note(MS, 1));
+        assert!(recent.estimate(1) < 2 * MS);
+    }
+
+    #[test]
+    fn who_was_only_seen_busy_is_faster_when_idle() {
+        let recent = Recent::default();
+        recent.note(80 * MS, 8);
+        assert_eq!([8, 4, 2, 1].map(|now| recent.estimate(now)), [80 * MS, 40 * MS, 20 * MS, 10 * MS]);
     }
 }

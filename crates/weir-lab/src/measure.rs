@@ -55,8 +55,13 @@ impl Batches {
 
     /// The mean latency, in nanoseconds.
     pub fn mean(&self) -> Estimate {
-        let means: Vec<f64> =
-            self.sums.iter().zip(self.counts).filter(|(_, count)| *count > 0).map(|(sum, count)| sum / count as f64).collect();
+        let means: Vec<f64> = self
+            .sums
+            .iter()
+            .zip(self.counts)
+            .filter(|(_, count)| *count > 0)
+            .map(|(sum, count)| sum / count as f64)
+            .collect();
         Estimate::of(&means)
     }
 

@@ -18,6 +18,10 @@ pub struct Scenario {
     pub about: String,
     /// The first seed.
     pub seed: u64,
+    /// How many seeds are run, one after the other: every policy meets the same ones.
+    pub seeds: u32,
+    /// Parts of the capacity at which it is run, instead of what arrivals say; none runs it as it is.
+    pub loads: Vec<f64>,
     /// How long requests come.
     pub duration: u64,
     /// For how long of it nothing is measured.
@@ -251,6 +255,8 @@ impl Scenario {
             name: "plain".to_owned(),
             about: String::new(),
             seed: 1,
+            seeds: 1,
+            loads: Vec::new(),
             duration: u64::MAX,
             warm_up: 0,
             demand: Demand::Open { process: Process::Poisson, rate: Rate::constant(1.0) },

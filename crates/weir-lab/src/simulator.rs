@@ -85,13 +85,25 @@ enum Happening {
     /// A request or its hedge arrives at its server.
     Reaches(u32),
     /// A server has done a job, if the announcement still counts.
-    Done { server: u32, announcement: u32 },
+    Done {
+        server: u32,
+        announcement: u32,
+    },
     /// An answer arrives.
-    Answered { attempt: u32, ending: Ending },
+    Answered {
+        attempt: u32,
+        ending: Ending,
+    },
     /// A client gives up, if its request is still there.
-    GivesUp { request: u32, serial: u32 },
+    GivesUp {
+        request: u32,
+        serial: u32,
+    },
     /// A client asks somebody else, too.
-    Hedges { request: u32, serial: u32 },
+    Hedges {
+        request: u32,
+        serial: u32,
+    },
     /// A user has thought enough.
     Asks,
     /// An event of the scenario.
@@ -171,8 +183,11 @@ impl<'s, O: Observer> Simulator<'s, O> {
             Demand::Open { process, rate } => Some(Arrivals::new(process.clone(), rate.clone(), seed)),
             Demand::Closed { .. } => None,
         };
-        let sites: Vec<Site> =
-            scenario.servers_at_start().zip(0..).map(|(kind, number)| Site::new(kind, seed, number)).collect();
+        let sites: Vec<Site> = scenario
+            .servers_at_start()
+            .zip(0..)
+            .map(|(kind, number)| Site::new(kind, seed, number))
+            .collect();
         Self {
             scenario,
             seed,
@@ -317,8 +332,7 @@ impl<'s, O: Observer> Simulator<'s, O> {
         let serial = number as u32;
         let failed = dispatch::Failed::default();
         let (came, attempts, under_way) = (self.now, 0, 0);
-        let request =
-            Request { number, serial, came, key, dispatcher, attempts, under_way, failed };
+        let request = Request { number, serial, came, key, dispatcher, attempts, under_way, failed };
         let at = self.requests.insert(request) as u32;
         self.dispatch.begins(dispatcher);
         if let Some(timeout) = self.scenario.client.timeout {
@@ -336,7 +350,11 @@ impl<'s, O: Observer> Simulator<'s, O> {
         let wanted = Wanted { dispatcher: request.dispatcher, key: request.key, failed: &request.failed };
         let picked = match self.dispatch.pick(&wanted, self.now, &self.in_flight) {
             Ok(picked) => picked,
-            Err(Nobody::HasRoom) if self.dispatch.queue(Waiting { request: at, serial: request.serial, work }, sending) => return,
+            Err(Nobody::HasRoom)
+                if self.dispatch.queue(Waiting { request: at, serial: request.serial, work }, sending) =>
+            {
+                return;
+            }
             Err(_) if request.under_way > 0 => return,
             Err(_) => return self.end(at, Outcome::Refused, None),
         };
@@ -418,7 +436,8 @@ impl<'s, O: Observer> Simulator<'s, O> {
         let attempt = self.attempts.remove(at as usize);
         self.in_flight[attempt.server as usize] -= 1;
         let target = attempt.held.target();
-        let queued = self.requests.get(attempt.request as usize).filter(|request| request.serial == attempt.serial);
+        let queued =
+            self.requests.get(attempt.request as usize).filter(|request| request.serial == attempt.serial);
         let dispatcher = queued.map(|request| request.dispatcher);
         let jobs = self.sites[attempt.server as usize].server.jobs() as u32;
         self.dispatch.ended(dispatch::End {

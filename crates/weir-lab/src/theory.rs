@@ -53,7 +53,8 @@ pub fn round_robin(servers: i32, load: f64) -> f64 {
 ///
 /// Source: Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001; Vvedenskaya et al., 1996.
 pub fn supermarket(choices: i32, load: f64) -> f64 {
-    let exponent = |level: i32| (f64::from(choices).powi(level) - f64::from(choices)) / (f64::from(choices) - 1.0);
+    let exponent =
+        |level: i32| (f64::from(choices).powi(level) - f64::from(choices)) / (f64::from(choices) - 1.0);
     (1..60).map(|level| load.powf(exponent(level))).take_while(|part| *part > 1e-18).sum()
 }
 
@@ -103,7 +104,10 @@ pub fn two_servers(load: f64, informed: f64) -> f64 {
             }
         }
         let sum: f64 = chance.iter().sum();
-        let jobs: f64 = (0..=MOST).flat_map(|a| (0..=MOST).map(move |b| (a, b))).map(|(a, b)| (a + b) as f64 * chance[at(a, b)]).sum();
+        let jobs: f64 = (0..=MOST)
+            .flat_map(|a| (0..=MOST).map(move |b| (a, b)))
+            .map(|(a, b)| (a + b) as f64 * chance[at(a, b)])
+            .sum();
         let mean = jobs / sum / arrivals;
         if (mean - mean_before).abs() < 1e-8 {
             return mean;

@@ -37,11 +37,19 @@ const SEEN: usize = 64;
 pub(super) struct Pool {
     /// In the order they were made.
     probes: Vec<Probe>,
-    /// What was under way at targets when they were probed: the last so many.
-    seen: Vec<u32>,
-    next_seen: usize,
+    seen: Seen,
     /// Whether the worst is taken out next, and not the oldest.
     is_worst_next: bool,
+}
+
+/// What was under way at targets when they were probed: the last so many.
+#[derive(Clone, Debug)]
+struct Seen {
+    /// As they came; the next one takes the place of the oldest.
+    ring: [u32; SEEN],
+    count: usize,
+    /// The same, in order.
+    sorted: Vec<u32>,
 }
 
 /// What was seen of a target.
@@ -59,8 +67,7 @@ struct Probe {
 impl Pool {
     /// Nothing is known yet.
     pub(super) fn new() -> Self {
-        let (probes, seen) = (Vec::with_capacity(POOL_MAX), Vec::with_capacity(SEEN));
-        Self { probes, seen, next_seen: 0, is_worst_next: false }
+        Self { probes: Vec::with_capacity(POOL_MAX), seen: Seen::new(), is_worst_next: false }
     }
 
     /// Picks by what is known; `None` when that is too little, or `accept` takes nobody of it.
@@ -74,7 +81,7 @@ impl Pool {
         if self.probes.len() < 2 {
             return None;
         }
-        let hot_above = self.hot_above();
+        let hot_above = self.seen.quantile(COLD_PART);
         let acceptable = self.probes.iter_mut().filter(|probe| accept(probe.at));
         let picked = acceptable.min_by_key(|probe| probe.cost(hot_above))?;
         picked.in_flight += 1;
@@ -116,26 +123,8 @@ impl Pool {
                 self.probes.remove(0);
             }
             self.probes.push(Probe { serial: target.serial, at, in_flight, latency, made: now, uses_left });
-            self.see(in_flight);
-        }
-    }
-
-    fn see(&mut self, in_flight: u32) {
-        if self.seen.len() < SEEN {
             self.seen.push(in_flight);
-        } else {
-            self.seen[self.next_seen] = in_flight;
         }
-        self.next_seen = (self.next_seen + 1) % SEEN;
-    }
-
-    /// How much under way is not yet hot.
-    fn hot_above(&self) -> u32 {
-        let mut seen = [0; SEEN];
-        let seen = &mut seen[..self.seen.len()];
-        seen.copy_from_slice(&self.seen);
-        let Some(last) = seen.len().checked_sub(1) else { return 0 };
-        *seen.select_nth_unstable((last as f64 * COLD_PART) as usize).1
     }
 
     /// Takes out the oldest or the worst, in turn: the hot one with most under way, or else the slowest.
@@ -147,6 +136,32 @@ impl Pool {
         let removed = if self.is_worst_next { worst.map_or(0, |(at, _)| at) } else { 0 };
         self.is_worst_next = !self.is_worst_next;
         self.probes.remove(removed);
+    }
+}
+
+impl Seen {
+    fn new() -> Self {
+        Self { ring: [0; SEEN], count: 0, sorted: Vec::with_capacity(SEEN) }
+    }
+
+    fn push(&mut self, in_flight: u32) {
+        let place = &mut self.ring[self.count % SEEN];
+        self.count += 1;
+        if self.sorted.len() == SEEN {
+            if *place == in_flight {
+                return;
+            }
+            let oldest = self.sorted.partition_point(|seen| seen < place);
+            self.sorted.remove(oldest);
+        }
+        *place = in_flight;
+        self.sorted.insert(self.sorted.partition_point(|seen| *seen < in_flight), in_flight);
+    }
+
+    /// What that part of it is not above; zero when nothing was seen.
+    fn quantile(&self, part: f64) -> u32 {
+        let last = self.sorted.len().saturating_sub(1);
+        self.sorted.get((last as f64 * part) as usize).copied().unwrap_or(0)
     }
 }
 
@@ -203,7 +218,8 @@ mod tests {
             made: NOW,
             uses_left: 9,
         };
-        let seen = probes.iter().map(|(_, in_flight, _)| *in_flight).collect();
+        let mut seen = Seen::new();
+        probes.iter().for_each(|(_, in_flight, _)| seen.push(*in_flight));
         Pool { probes: probes.iter().map(probe).collect(), seen, ..Pool::new() }
     }
 
@@ -216,7 +232,8 @@ mod tests {
         let mut known = pool(&[(0, 1, 30), (1, 2, 20), (2, 3, 40), (3, 2, 50), (4, 9, 1)]);
         assert_eq!(known.pick(&five(), NOW, |_| true), Some(1), "the fast one has too much under way");
         let mut known = pool(&[(0, 7, 10), (1, 5, 90), (2, 6, 1)]);
-        known.seen = vec![1; SEEN];
+        known.seen = Seen::new();
+        (0..SEEN).for_each(|_| known.seen.push(1));
         assert_eq!(known.pick(&five(), NOW, |_| true), Some(1));
     }
 

@@ -44,7 +44,13 @@ pub(super) struct Weir {
 
 impl Weir {
     /// A weir that has so many workers and follows the servers of the scenario; `number` tells several apart.
-    pub(super) fn new(scenario: &Scenario, algorithm: Algorithm, workers: u32, seed: u64, number: u64) -> Self {
+    pub(super) fn new(
+        scenario: &Scenario,
+        algorithm: Algorithm,
+        workers: u32,
+        seed: u64,
+        number: u64,
+    ) -> Self {
         let mut draws = Stream::new(seed, Purpose::Policy, number);
         let definitions = definitions(&scenario.group, algorithm);
         let (writer, reader) = table::new(weir_core::snapshot::Snapshot::default());
@@ -115,8 +121,10 @@ impl Weir {
     fn probe(&mut self, is_up: &dyn Fn(u32) -> bool, now: u64) {
         let snapshot = self.workers[0].snapshot();
         let verdict = |up: bool| if up { Ok(()) } else { Err(UnhealthyReason::ConnectionRefused) };
-        let verdicts =
-            snapshot.members().map(|(_, m)| (m.target.serial, verdict(is_up(number(m.target.addr))))).collect();
+        let verdicts = snapshot
+            .members()
+            .map(|(_, m)| (m.target.serial, verdict(is_up(number(m.target.addr)))))
+            .collect();
         self.apply(Event::Verdicts(verdicts), now);
     }
 

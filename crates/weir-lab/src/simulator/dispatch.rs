@@ -55,8 +55,8 @@ pub(super) struct Picked {
 /// What counts as in use at the dispatcher until it is dropped.
 #[derive(Debug)]
 pub(super) enum Held {
-    /// A lease of weir.
-    Lease(Lease),
+    /// A lease of weir, and how many it was one of.
+    Lease(Lease, u32),
     /// Nothing: it counts otherwise, or not at all.
     Nothing,
 }
@@ -64,7 +64,7 @@ pub(super) enum Held {
 impl Held {
     pub(super) fn target(&self) -> Option<TargetSerial> {
         match self {
-            Self::Lease(lease) => Some(lease.target().serial),
+            Self::Lease(lease, _) => Some(lease.target().serial),
             Self::Nothing => None,
         }
     }
@@ -167,8 +167,7 @@ impl Dispatch {
             }
             Policy::Laboratory(policy) => Picking::Laboratory(laboratory::new(policy, scenario, seed)),
         };
-        let notes_latency =
-            matches!(policy, Policy::Weir(Algorithm::PeakEwma | Algorithm::Prequal));
+        let notes_latency = matches!(policy, Policy::Weir(Algorithm::PeakEwma | Algorithm::Prequal));
         let is_eventful = |(_, event): &(u64, crate::scenario::Event)| {
             matches!(event, crate::scenario::Event::Crash { .. } | crate::scenario::Event::Recover { .. })
         };
@@ -228,7 +227,12 @@ impl Dispatch {
     }
 
     /// Picks a server.
-    pub(super) fn pick(&mut self, wanted: &Wanted<'_>, now: u64, in_flight: &[u32]) -> Result<Picked, Nobody> {
+    pub(super) fn pick(
+        &mut self,
+        wanted: &Wanted<'_>,
+        now: u64,
+        in_flight: &[u32],
+    ) -> Result<Picked, Nobody> {
         let dispatcher = wanted.dispatcher as usize;
         let context = PickContext {
             key: hash(wanted.key),
@@ -249,7 +253,8 @@ impl Dispatch {
             }
         };
         let lease = lease.map_err(Nobody::from)?;
-        Ok(Picked { server: number(lease.target().addr), held: Held::Lease(lease) })
+        let (server, met) = (number(lease.target().addr), lease.target().tally.in_flight());
+        Ok(Picked { server, held: Held::Lease(lease, met) })
     }
 
     /// What dispatchers know is looked at again.
@@ -274,7 +279,7 @@ impl Dispatch {
         }
         match (&mut self.picking, &end.held) {
             (Picking::Laboratory(laboratory), _) => laboratory.ended(&end),
-            (_, Held::Lease(lease)) => {
+            (_, Held::Lease(lease, met)) => {
                 let target = lease.target();
                 match end.ending {
                     Ending::Answered => target.tally.note_success(),
@@ -284,8 +289,7 @@ impl Dispatch {
                 if self.notes_latency {
                     let took = std::time::Duration::from_nanos(end.took);
                     let has_failed = end.ending != Ending::Answered;
-                    let in_flight = target.tally.in_flight();
-                    target.latency.note(took, in_flight, has_failed, Timestamp::from_nanos(end.now));
+                    target.latency.note(took, *met, has_failed, Timestamp::from_nanos(end.now));
                 }
             }
             _ => {}

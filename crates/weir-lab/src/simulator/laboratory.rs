@@ -26,7 +26,9 @@ pub(super) fn new(policy: LaboratoryPolicy, scenario: &Scenario, seed: u64) -> B
     let servers = scenario.servers_at_start().count();
     let dispatchers = scenario.dispatchers.count as usize;
     match policy {
-        LaboratoryPolicy::JoinIdleQueue => Box::new(join_idle_queue::JoinIdleQueue::new(dispatchers, servers, seed)),
+        LaboratoryPolicy::JoinIdleQueue => {
+            Box::new(join_idle_queue::JoinIdleQueue::new(dispatchers, servers, seed))
+        }
         LaboratoryPolicy::C3 => Box::new(c3::C3::new(dispatchers, servers, seed)),
         LaboratoryPolicy::WeightedRoundRobin => {
             Box::new(weighted_round_robin::WeightedRoundRobin::new(dispatchers, scenario, seed))

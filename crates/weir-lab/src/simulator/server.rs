@@ -142,7 +142,11 @@ impl Server {
     }
 
     fn serve(&mut self, job: Job) {
-        self.served.push(Served { done_at: self.attained + job.work as f64, order: self.jobs_ever, number: job.number });
+        self.served.push(Served {
+            done_at: self.attained + job.work as f64,
+            order: self.jobs_ever,
+            number: job.number,
+        });
         self.jobs_ever += 1;
     }
 
@@ -245,7 +249,10 @@ mod tests {
         // Alone for 10, with two for 20 (10 each), and the rest alone.
         let sharing = Discipline::ProcessorSharing { cores: 1 };
         assert_eq!(run(sharing, &[(0, 30), (10, 10)], &[]), [(1, 30), (0, 40)]);
-        assert_eq!(run(Discipline::ProcessorSharing { cores: 2 }, &[(0, 30), (10, 10)], &[]), [(1, 20), (0, 30)]);
+        assert_eq!(
+            run(Discipline::ProcessorSharing { cores: 2 }, &[(0, 30), (10, 10)], &[]),
+            [(1, 20), (0, 30)]
+        );
         assert_eq!(run(Discipline::Infinite, &[(0, 30), (10, 10)], &[]), [(1, 20), (0, 30)]);
     }
 

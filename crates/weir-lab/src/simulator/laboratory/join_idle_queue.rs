@@ -16,8 +16,11 @@ pub(super) struct JoinIdleQueue {
 
 impl JoinIdleQueue {
     pub(super) fn new(dispatchers: usize, servers: usize, seed: u64) -> Self {
-        let mut queue =
-            Self { servers, idle: vec![Vec::new(); dispatchers], random: Stream::new(seed, Purpose::Policy, 0) };
+        let mut queue = Self {
+            servers,
+            idle: vec![Vec::new(); dispatchers],
+            random: Stream::new(seed, Purpose::Policy, 0),
+        };
         (0..servers as u32).for_each(|server| queue.say(server));
         queue
     }

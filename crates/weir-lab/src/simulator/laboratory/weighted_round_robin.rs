@@ -57,7 +57,8 @@ impl WeightedRoundRobin {
             if report.busy > 0.0 {
                 let weight = report.answers / report.busy * 1e9;
                 let is_first = report.weight.total_cmp(&1.0).is_eq();
-                report.weight = if is_first { weight } else { (1.0 - ALPHA) * report.weight + ALPHA * weight };
+                report.weight =
+                    if is_first { weight } else { (1.0 - ALPHA) * report.weight + ALPHA * weight };
             }
             (report.answers, report.busy) = (0.0, 0.0);
         }

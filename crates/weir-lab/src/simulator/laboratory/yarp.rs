@@ -20,8 +20,9 @@ pub(super) struct Yarp {
 impl Yarp {
     pub(super) fn new(dispatchers: usize, servers: usize, seed: u64) -> Self {
         let mut random = Stream::new(seed, Purpose::Policy, 0);
-        let known =
-            (0..dispatchers).map(|_| (random.below(POLLED_EVERY as usize) as u64, vec![0; servers])).collect();
+        let known = (0..dispatchers)
+            .map(|_| (random.below(POLLED_EVERY as usize) as u64, vec![0; servers]))
+            .collect();
         Self { known, random }
     }
 }
