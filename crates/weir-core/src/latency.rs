@@ -105,9 +105,9 @@ impl Recent {
     fn note(&self, took: Duration, in_flight: u32) {
         let average = &self.averages[bucket(in_flight)];
         let took = i64::try_from(took.as_nanos()).unwrap_or(i64::MAX).max(1);
-        let before = average.load(Relaxed) as i64;
+        let before = average.load(Relaxed).cast_signed();
         let now = if before == 0 { took } else { before + (took - before) / NEWEST_OF };
-        average.store(now.max(1) as u64, Relaxed);
+        average.store(now.max(1).cast_unsigned(), Relaxed);
     }
 
     fn estimate(&self, in_flight: u32) -> Duration {

@@ -440,7 +440,7 @@ impl<'s, O: Observer> Simulator<'s, O> {
             self.requests.get(attempt.request as usize).filter(|request| request.serial == attempt.serial);
         let dispatcher = queued.map(|request| request.dispatcher);
         let jobs = self.sites[attempt.server as usize].server.jobs() as u32;
-        self.dispatch.ended(dispatch::End {
+        self.dispatch.ended(&dispatch::End {
             server: attempt.server,
             took: self.now - attempt.sent,
             waited: attempt.waited,

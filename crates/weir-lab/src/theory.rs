@@ -39,7 +39,7 @@ pub fn bounded_pareto_variation(alpha: f64, spread: f64) -> f64 {
     moment(2.0) / moment(1.0).powi(2) - 1.0
 }
 
-/// The mean response time behind round robin over so many servers, each of which is E_n/M/1.
+/// The mean response time behind round robin over so many servers, each of which is `E_n/M/1`.
 pub fn round_robin(servers: i32, load: f64) -> f64 {
     let rate = f64::from(servers) * load;
     let mut sigma = load;
@@ -77,7 +77,7 @@ pub fn two_servers(load: f64, informed: f64) -> f64 {
     let mut chance = vec![0.0_f64; (MOST + 1) * (MOST + 1)];
     for a in 0..=MOST {
         for b in 0..=MOST {
-            chance[at(a, b)] = (1.0 - load).powi(2) * load.powi((a + b) as i32);
+            chance[at(a, b)] = (1.0 - load).powi(2) * load.powf((a + b) as f64);
         }
     }
     let mut mean_before = 0.0;

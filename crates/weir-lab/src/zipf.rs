@@ -19,7 +19,9 @@ impl Zipf {
                 sum
             })
             .collect();
-        sums.iter_mut().for_each(|part| *part /= sum);
+        for part in &mut sums {
+            *part /= sum;
+        }
         Self { sums }
     }
 

@@ -272,13 +272,13 @@ impl Dispatch {
         }
     }
 
-    /// An attempt has ended.
-    pub(super) fn ended(&mut self, end: End) {
+    /// An attempt has ended: what is held for it counts until `end` is dropped.
+    pub(super) fn ended(&mut self, end: &End) {
         if let (Some(dispatcher), true) = (end.dispatcher, end.is_retry) {
             self.counts[dispatcher as usize].retries -= 1;
         }
         match (&mut self.picking, &end.held) {
-            (Picking::Laboratory(laboratory), _) => laboratory.ended(&end),
+            (Picking::Laboratory(laboratory), _) => laboratory.ended(end),
             (_, Held::Lease(lease, met)) => {
                 let target = lease.target();
                 match end.ending {
