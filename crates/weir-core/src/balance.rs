@@ -229,7 +229,7 @@ impl Picker {
                 rendezvous.pick(context.key, |at| within_bounds(at) && accept(at, random))
             }
             Law::LeastOutstandingRequests => {
-                least_outstanding::pick(members, &self.eligible, cursor, |at| accept(at, random))
+                least_outstanding::pick(members, &self.eligible, random, accept)
             }
             Law::PeakEwma => {
                 let load = |at: u32| expected(&members[at as usize], context.now);

@@ -12,5 +12,6 @@ pub mod scenario;
 pub mod simulator;
 pub mod statistics;
 pub mod theory;
+pub mod validate;
 pub mod work;
 pub mod zipf;
