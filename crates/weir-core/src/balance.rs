@@ -17,7 +17,9 @@ mod weighted_random;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use bounds::shares;
 pub use hash::{Disruption, Maglev, Ring, Shape, Table};
+pub use prequal::probe_uses;
 pub use two_choices::Draws;
 
 use self::bounds::Bounds;
@@ -228,9 +230,7 @@ impl Picker {
             Law::Rendezvous(rendezvous) => {
                 rendezvous.pick(context.key, |at| within_bounds(at) && accept(at, random))
             }
-            Law::LeastOutstandingRequests => {
-                least_outstanding::pick(members, &self.eligible, random, accept)
-            }
+            Law::LeastOutstandingRequests => least_outstanding::pick(members, &self.eligible, random, accept),
             Law::PeakEwma => {
                 let load = |at: u32| expected(&members[at as usize], context.now);
                 two_choices::pick(&self.eligible, Draws::Distinct, random, load, accept)

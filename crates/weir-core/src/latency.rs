@@ -80,7 +80,8 @@ impl Average {
     /// The average as it was noted, and the part of it that is left.
     fn read(&self, now: Timestamp) -> (f64, f64) {
         let age = now.since(Timestamp::from_nanos(self.at.load(Relaxed)));
-        let worth = (-age.as_secs_f64() / DECAY.as_secs_f64()).exp();
+        // Not the system's, which differs between machines in the last bit: a simulation is the same on all of them.
+        let worth = libm::exp(-age.as_secs_f64() / DECAY.as_secs_f64());
         (f64::from_bits(self.cost.load(Relaxed)), worth)
     }
 }

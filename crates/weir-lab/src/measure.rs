@@ -30,6 +30,10 @@ pub struct Batches {
     pub failed: u64,
     /// Requests that were answered after they had to wait.
     pub waited: u64,
+    /// How often requests that were measured were sent.
+    attempts: u64,
+    /// When the first and the last of them ended.
+    ended: (u64, u64),
     /// Nanoseconds from coming to the answer; `None` where nobody asks.
     pub latencies: Option<Histogram<u64>>,
 }
@@ -39,7 +43,17 @@ impl Batches {
     pub fn of(requests: u64) -> Self {
         let warm_up = requests / WARM_UP_OF;
         let (sums, counts) = ([0.0; BATCHES], [0; BATCHES]);
-        Self { warm_up, requests, sums, counts, failed: 0, waited: 0, latencies: None }
+        Self {
+            warm_up,
+            requests,
+            sums,
+            counts,
+            failed: 0,
+            waited: 0,
+            attempts: 0,
+            ended: (u64::MAX, 0),
+            latencies: None,
+        }
     }
 
     /// The same with a histogram.
@@ -75,6 +89,16 @@ impl Batches {
         self.waited as f64 / (self.measured() - self.failed) as f64
     }
 
+    /// How often each request was sent.
+    pub fn attempts_each(&self) -> f64 {
+        self.attempts as f64 / self.measured() as f64
+    }
+
+    /// Requests that ended in a nanosecond.
+    pub fn throughput(&self) -> f64 {
+        self.measured() as f64 / (self.ended.1 - self.ended.0) as f64
+    }
+
     /// The latency that this part of answers stays below, in nanoseconds.
     pub fn quantile(&self, part: f64) -> f64 {
         self.latencies.as_ref().map_or(f64::NAN, |latencies| latencies.value_at_quantile(part) as f64)
@@ -84,6 +108,8 @@ impl Batches {
 impl Observer for Batches {
     fn ended(&mut self, ended: &Ended) {
         let Some(number) = ended.number.checked_sub(self.warm_up) else { return };
+        self.attempts += u64::from(ended.attempts);
+        self.ended = (self.ended.0.min(ended.ended), self.ended.1.max(ended.ended));
         if ended.outcome != Outcome::Answered {
             self.failed += 1;
             return;

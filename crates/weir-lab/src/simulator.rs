@@ -8,6 +8,7 @@ mod cache;
 mod control;
 mod dispatch;
 mod laboratory;
+mod picks;
 mod queue;
 mod server;
 mod site;
@@ -15,6 +16,7 @@ mod site;
 use slab::Slab;
 
 pub(crate) use self::control::plain_definitions;
+pub use self::picks::Picks;
 pub use self::server::Discipline;
 
 use self::dispatch::{Dispatch, Ending, Held, Nobody, Sending, Waiting, Wanted};

@@ -140,7 +140,7 @@ pub fn items(depth: Depth) -> Vec<Item> {
     queues::add(depth, &mut items);
     fleets::add(depth, &mut items);
     clients::add(depth, &mut items);
-    vectors::add(depth, &mut items);
+    vectors::add(&mut items);
     hashing::add(depth, &mut items);
     published::add(depth, &mut items);
     items
@@ -178,9 +178,16 @@ mod tests {
 
     #[test]
     fn a_row_passes_within_its_tolerance_and_not_beyond() {
-        assert!(row(Expected::Near(2.0, 0.01), 2.019).passes() && !row(Expected::Near(2.0, 0.01), 2.021).passes());
-        assert!(row(Expected::Within(0.5, 0.1), 0.41).passes() && !row(Expected::Within(0.5, 0.1), 0.39).passes());
-        assert!(!row(Expected::Between(1.0, 2.0), 2.1).passes() && !row(Expected::Near(1.0, 0.1), f64::NAN).passes());
+        assert!(
+            row(Expected::Near(2.0, 0.01), 2.019).passes() && !row(Expected::Near(2.0, 0.01), 2.021).passes()
+        );
+        assert!(
+            row(Expected::Within(0.5, 0.1), 0.41).passes() && !row(Expected::Within(0.5, 0.1), 0.39).passes()
+        );
+        assert!(
+            !row(Expected::Between(1.0, 2.0), 2.1).passes()
+                && !row(Expected::Near(1.0, 0.1), f64::NAN).passes()
+        );
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl Bounds {
     pub(super) fn capacity(&self, members: &[Member]) -> u64 {
         let in_flight = |(at, _): &(u32, u64)| u64::from(members[*at as usize].target.tally.in_flight());
         let all = self.sums.iter().map(in_flight).sum::<u64>() + 1;
-        (all * self.factor).div_ceil(100)
+        capacity(self.factor, all)
     }
 
     /// Whether the eligible member at a position has less than its part of `capacity`.
@@ -36,14 +36,35 @@ impl Bounds {
             .is_some_and(|cap| u64::from(members[at as usize].target.tally.in_flight()) < cap)
     }
 
-    /// Parts add up to the whole, whatever the weights; nobody has less than one.
     fn cap(&self, at: u32, capacity: u64) -> Option<u64> {
         let rank = self.sums.binary_search_by_key(&at, |(position, _)| *position).ok()?;
         let (_, total) = self.sums.last()?;
-        let up_to = |sum: u64| capacity * sum / total;
         let before = rank.checked_sub(1).map_or(0, |rank| self.sums[rank].1);
-        Some((up_to(self.sums[rank].1) - up_to(before)).max(1))
+        Some(part(capacity, before, self.sums[rank].1, *total))
     }
+}
+
+/// What all may have that have so many requests together, in hundredths of the mean.
+fn capacity(factor: u64, in_flight: u64) -> u64 {
+    (in_flight * factor).div_ceil(100)
+}
+
+/// The part of it from one sum of weights to another. Parts add up to the whole, whatever the weights; nobody has less than one.
+fn part(capacity: u64, from: u64, to: u64, total: u64) -> u64 {
+    (capacity * to / total - capacity * from / total).max(1)
+}
+
+/// How many requests each member of these weights may have, of so many that all have together, by a factor in hundredths of the mean.
+pub fn shares(factor: u16, weights: &[u16], in_flight: u64) -> Vec<u64> {
+    let (capacity, total) =
+        (capacity(factor.into(), in_flight), weights.iter().map(|weight| u64::from(*weight)).sum());
+    let mut sum = 0;
+    let share = |weight: &u16| {
+        let before = sum;
+        sum += u64::from(*weight);
+        part(capacity, before, sum, total)
+    };
+    weights.iter().map(share).collect()
 }
 
 #[cfg(test)]
@@ -54,14 +75,10 @@ mod tests {
     #[test]
     fn parts_are_as_published_and_follow_the_weights() {
         // `spec/algorithms.md`, item 23: HAProxy's caps for 10 requests, f = 150, 4 hosts.
-        let bounds = Bounds::build(150, &members(&[(1, 1), (2, 1), (3, 1), (4, 1)]), &[0, 1, 2, 3]);
-        let caps = |bounds: &Bounds, all: u64| -> Vec<u64> {
-            let capacity = (all * bounds.factor).div_ceil(100);
-            bounds.sums.iter().map(|(at, _)| bounds.cap(*at, capacity).unwrap()).collect()
-        };
-        assert_eq!(caps(&bounds, 10), [3, 4, 4, 4]);
-        let weighted = Bounds::build(125, &members(&[(1, 1), (2, 3)]), &[0, 1]);
-        assert_eq!(caps(&weighted, 16), [5, 15]);
-        assert_eq!(caps(&weighted, 1), [1, 2], "nobody has less than one");
+        assert_eq!(shares(150, &[1; 4], 10), [3, 4, 4, 4]);
+        assert_eq!(shares(125, &[1, 3], 16), [5, 15]);
+        assert_eq!(shares(125, &[1, 3], 1), [1, 2], "nobody has less than one");
+        let bounds = Bounds::build(125, &members(&[(1, 1), (2, 3)]), &[0, 1]);
+        assert_eq!([0, 1].map(|at| bounds.cap(at, 20)), [Some(5), Some(15)]);
     }
 }

@@ -183,11 +183,12 @@ impl Probe {
 
 /// How often a probe may be used, when a pool holds such a part of the targets.
 fn uses(part: f64) -> f64 {
-    reuse(part, PROBES_PER_REQUEST as f64, REMOVED_PER_REQUEST as f64)
+    probe_uses(part, PROBES_PER_REQUEST as f64, REMOVED_PER_REQUEST as f64)
 }
 
-/// Source: the paper's equation 1.
-fn reuse(part: f64, probes: f64, removed: f64) -> f64 {
+/// How often a probe may be used, when a pool holds such a part of the targets, and with each request so many probes are made and so
+/// many removed. Source: the paper's equation 1.
+pub fn probe_uses(part: f64, probes: f64, removed: f64) -> f64 {
     ((1.0 + EXCESS) / ((1.0 - part) * probes - removed)).max(1.0)
 }
 
@@ -203,7 +204,7 @@ mod tests {
     fn a_probe_is_used_as_often_as_is_published() {
         // `spec/algorithms.md`, item 23: a pool of 16 of 100 targets.
         for (probes, removed, expected) in [(3.0, 1.0, 1.316), (1.0, 0.25, 3.39), (0.5, 0.25, 11.76)] {
-            let uses = reuse(0.16, probes, removed);
+            let uses = probe_uses(0.16, probes, removed);
             assert!((uses / expected - 1.0).abs() < 0.001, "{uses}");
         }
         assert!((uses(0.5) - 4.0).abs() < 1e-9, "half of the targets at most are in a pool");

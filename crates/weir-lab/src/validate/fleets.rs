@@ -27,17 +27,25 @@ pub(super) fn add(depth: Depth, items: &mut Vec<Item>) {
     }
     for load in loads(depth, &[0.5, 0.7, 0.8, 0.9, 0.95]) {
         let requests = scaled(depth, 16_000_000);
-        items.push(Item::new(10, "supermarket model", requests as f64 / 4e6, move || supermarket(load, requests)));
+        items.push(Item::new(10, "supermarket model", requests as f64 / 4e6, move || {
+            supermarket(load, requests)
+        }));
     }
-    for (load, expected) in [(0.5, 1.2673), (0.7, 1.6202), (0.8, 1.9585), (0.9, 2.6454), (0.95, 3.4610), (0.99, 5.9275)] {
+    for (load, expected) in
+        [(0.5, 1.2673), (0.7, 1.6202), (0.8, 1.9585), (0.9, 2.6454), (0.95, 3.4610), (0.99, 5.9275)]
+    {
         if depth == Depth::Whole || load <= 0.8 {
             let requests = if load > 0.95 { 32_000_000 } else { scaled(depth, 16_000_000) };
-            items.push(Item::new(11, "a hundred servers", requests as f64 / 4e6, move || hundred(load, expected, requests)));
+            items.push(Item::new(11, "a hundred servers", requests as f64 / 4e6, move || {
+                hundred(load, expected, requests)
+            }));
         }
     }
     for (servers, expected) in [(10, 2.40), (100, 1.075), (500, 1.002)] {
         let requests = scaled(depth, 16_000_000);
-        items.push(Item::new(13, "join idle queue", requests as f64 / 5e6, move || idle(servers, expected, requests)));
+        items.push(Item::new(13, "join idle queue", requests as f64 / 5e6, move || {
+            idle(servers, expected, requests)
+        }));
     }
     for load in loads(depth, &[0.5, 0.7, 0.8, 0.9]) {
         let requests = scaled(depth, 16_000_000);
@@ -46,9 +54,13 @@ pub(super) fn add(depth: Depth, items: &mut Vec<Item>) {
     items.push(Item::new(21, "stale counts", 16.0, move || stale(scaled(depth, 3_000_000))));
     for (dispatchers, expected) in [(1, 1.36), (2, 1.67), (4, 2.14), (8, 2.68), (16, 3.23), (64, 4.15)] {
         let requests = scaled(depth, 8_000_000);
-        items.push(Item::new(22, "dispatchers", requests as f64 / 3e6, move || vec![apart(LEAST, dispatchers, expected, requests)]));
+        items.push(Item::new(22, "dispatchers", requests as f64 / 3e6, move || {
+            vec![apart(LEAST, dispatchers, expected, requests)]
+        }));
     }
-    items.push(Item::new(22, "dispatchers", 2.0, move || vec![apart(TURNS, 64, 4.18, scaled(depth, 8_000_000))]));
+    items.push(Item::new(22, "dispatchers", 2.0, move || {
+        vec![apart(TURNS, 64, 4.18, scaled(depth, 8_000_000))]
+    }));
     for load in loads(depth, &[0.5, 0.7, 0.8, 0.9]) {
         let requests = scaled(depth, 8_000_000);
         items.push(Item::new(31, "ten servers", requests as f64 / 1e6, move || ten(load, requests)));
@@ -65,8 +77,20 @@ fn turns(load: f64, requests: u64) -> Vec<Row> {
     let part = if load > 0.8 { 0.02 } else { 0.01 };
     let quantile = Expected::Near(expected * 100.0_f64.ln(), part);
     vec![
-        row(8, format!("round robin over 10 at {load}, mean"), Expected::Near(expected, part), mean(&batches), requests),
-        row(8, format!("round robin over 10 at {load}, p99"), quantile, batches.quantile(0.99) / MEAN, requests),
+        row(
+            8,
+            format!("round robin over 10 at {load}, mean"),
+            Expected::Near(expected, part),
+            mean(&batches),
+            requests,
+        ),
+        row(
+            8,
+            format!("round robin over 10 at {load}, p99"),
+            quantile,
+            batches.quantile(0.99) / MEAN,
+            requests,
+        ),
     ]
 }
 
@@ -74,7 +98,13 @@ fn two_servers(load: f64, requests: u64) -> Vec<Row> {
     let (shortest, half) = (theory::two_servers(load, 1.0), theory::two_servers(load, 0.5));
     let of = |name: &str, policy, expected| {
         let batches = run(&fleet(2, load), policy, requests);
-        row(9, format!("2 servers at {load}, {name}"), Expected::Near(expected, 0.01), mean(&batches), requests)
+        row(
+            9,
+            format!("2 servers at {load}, {name}"),
+            Expected::Near(expected, 0.01),
+            mean(&batches),
+            requests,
+        )
     };
     vec![
         of("least outstanding", LEAST, shortest),
@@ -100,7 +130,10 @@ fn hundred(load: f64, expected: f64, requests: u64) -> Vec<Row> {
 fn idle(servers: u32, expected: f64, requests: u64) -> Vec<Row> {
     let batches = run(&fleet(servers, 0.9), IDLE, requests);
     let what = format!("join idle queue over {servers} at 0.9");
-    vec![Row { source: Source::Simulated, ..row(13, what, Expected::Near(expected, 0.02), mean(&batches), requests) }]
+    vec![Row {
+        source: Source::Simulated,
+        ..row(13, what, Expected::Near(expected, 0.02), mean(&batches), requests)
+    }]
 }
 
 fn two_speeds(load: f64, requests: u64) -> Vec<Row> {
@@ -112,7 +145,8 @@ fn two_speeds(load: f64, requests: u64) -> Vec<Row> {
     let scenario = scenario.at_load(load);
     let batches = run(&scenario, Policy::Weir(Algorithm::WeightedRandom), requests);
     let expected = Expected::Near(10.0 / (15.0 * (1.0 - load)), 0.02);
-    let weighted = row(14, format!("5 slow and 5 fast at {load}, random by weight"), expected, mean(&batches), requests);
+    let weighted =
+        row(14, format!("5 slow and 5 fast at {load}, random by weight"), expected, mean(&batches), requests);
     if load < 2.0 / 3.0 {
         return vec![weighted];
     }
@@ -124,7 +158,17 @@ fn two_speeds(load: f64, requests: u64) -> Vec<Row> {
     let words = format!("{:.1} grows to {:.1} with four times the time", means[0], means[1]);
     let expected = Expected::That("grows without end".to_owned());
     let what = format!("5 slow and 5 fast at {load}, round robin");
-    vec![weighted, Row { item: 14, what, expected, got: Got::Words(words, grows), count: requests / 4, source: Source::Theory }]
+    vec![
+        weighted,
+        Row {
+            item: 14,
+            what,
+            expected,
+            got: Got::Words(words, grows),
+            count: requests / 4,
+            source: Source::Theory,
+        },
+    ]
 }
 
 fn stale(requests: u64) -> Vec<Row> {
@@ -140,13 +184,23 @@ fn stale(requests: u64) -> Vec<Row> {
             let got = mean(&run(&scenario, policy, requests));
             let what = format!("counts as old as {age:4}, {name} of 100 at 0.9");
             means.push(got);
-            rows.push(Row { source: Source::Simulated, ..row(21, what, Expected::Near(expected, 0.1), got, requests) });
+            rows.push(Row {
+                source: Source::Simulated,
+                ..row(21, what, Expected::Near(expected, 0.1), got, requests)
+            });
         }
     }
     let is_so = means[0] < means[1] && means[4..].chunks(2).all(|pair| pair[0] > pair[1]);
     let got = Got::Words(format!("{means:.2?}"), is_so);
     let expected = Expected::That("least outstanding wins at 0.1 and loses from 1 on".to_owned());
-    rows.push(Row { item: 21, what: "order".to_owned(), expected, got, count: requests, source: Source::Simulated });
+    rows.push(Row {
+        item: 21,
+        what: "order".to_owned(),
+        expected,
+        got,
+        count: requests,
+        source: Source::Simulated,
+    });
     rows
 }
 
@@ -156,7 +210,10 @@ fn apart(policy: Policy, dispatchers: u32, expected: f64, requests: u64) -> Row 
     scenario.dispatchers.count_apart = true;
     let batches = run(&scenario, policy, requests);
     let what = format!("{dispatchers:2} dispatchers that count apart, {} over 10 at 0.8", policy.name());
-    Row { source: Source::Simulated, ..row(22, what, Expected::Near(expected, 0.03), mean(&batches), requests) }
+    Row {
+        source: Source::Simulated,
+        ..row(22, what, Expected::Near(expected, 0.03), mean(&batches), requests)
+    }
 }
 
 /// The reference table: means at ten servers, none below M/M/10.
@@ -173,7 +230,10 @@ fn ten(load: f64, requests: u64) -> Vec<Row> {
     for (policy, expected) in policies.into_iter().zip(table) {
         let got = mean(&run(&fleet(10, load), policy, requests));
         let what = format!("{} over 10 at {load}", policy.name());
-        rows.push(Row { source: Source::Simulated, ..row(31, what, Expected::Near(expected, 0.02), got, requests) });
+        rows.push(Row {
+            source: Source::Simulated,
+            ..row(31, what, Expected::Near(expected, 0.02), got, requests)
+        });
     }
     let others = [Policy::Weir(Algorithm::PeakEwma), Policy::Weir(Algorithm::Prequal)];
     for policy in others {

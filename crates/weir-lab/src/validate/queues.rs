@@ -115,7 +115,13 @@ fn little(requests: u64) -> Vec<Row> {
     let seen = Simulator::new(&scenario, TURNS, SEED, nothing).at_most(requests).run();
     let rate_times_latency = seen.latencies / seen.last as f64;
     let there = seen.seen as f64 / seen.looks as f64;
-    vec![row(2, "M/M/1 at 0.7: requests there, against rate times latency".to_owned(), Expected::Near(rate_times_latency, 0.001), there, requests)]
+    vec![row(
+        2,
+        "M/M/1 at 0.7: requests there, against rate times latency".to_owned(),
+        Expected::Near(rate_times_latency, 0.001),
+        there,
+        requests,
+    )]
 }
 
 fn mmc(load: f64, requests: u64) -> Vec<Row> {
@@ -123,8 +129,20 @@ fn mmc(load: f64, requests: u64) -> Vec<Row> {
     let batches = run(&Scenario::plain(ServerKind::plain(1, ten), EXPONENTIAL, load), TURNS, requests);
     let waits = theory::erlang_c(10, load);
     vec![
-        row(3, format!("M/M/10 at {load}, mean"), Expected::Near(theory::mmc(10, load), 0.01), mean(&batches), requests),
-        row(3, format!("M/M/10 at {load}, part that waits"), Expected::Near(waits, 0.01), batches.waited_part(), requests),
+        row(
+            3,
+            format!("M/M/10 at {load}, mean"),
+            Expected::Near(theory::mmc(10, load), 0.01),
+            mean(&batches),
+            requests,
+        ),
+        row(
+            3,
+            format!("M/M/10 at {load}, part that waits"),
+            Expected::Near(waits, 0.01),
+            batches.waited_part(),
+            requests,
+        ),
     ]
 }
 
@@ -134,7 +152,13 @@ fn erlang_b(requests: u64) -> Vec<Row> {
     scenario.group.concurrency = ConcurrencyLimits { per_target: 1, ..ConcurrencyLimits::default() };
     let batches = run(&scenario, Policy::Weir(Algorithm::LeastOutstandingRequests), requests);
     let expected = Expected::Near(theory::erlang_b(10, 0.8), 0.01);
-    vec![row(4, "10 targets of one at a time at 0.8: refused".to_owned(), expected, batches.failed_part(), requests)]
+    vec![row(
+        4,
+        "10 targets of one at a time at 0.8: refused".to_owned(),
+        expected,
+        batches.failed_part(),
+        requests,
+    )]
 }
 
 fn mm1k(requests: u64) -> Vec<Row> {
@@ -152,7 +176,13 @@ fn mg1(load: f64, requests: u64) -> Vec<Row> {
     let scenario = Scenario::plain(ServerKind::plain(10, FCFS), work, load);
     let batches = run(&scenario, Policy::Weir(Algorithm::WeightedRandom), requests);
     let expected = theory::mg1(load, theory::bounded_pareto_variation(1.5, 1e3));
-    vec![row(6, format!("M/G/1, bounded Pareto, random over 10, at {load}"), Expected::Near(expected, 0.05), mean(&batches), requests)]
+    vec![row(
+        6,
+        format!("M/G/1, bounded Pareto, random over 10, at {load}"),
+        Expected::Near(expected, 0.05),
+        mean(&batches),
+        requests,
+    )]
 }
 
 fn sharing(requests: u64) -> Vec<Row> {
@@ -164,7 +194,13 @@ fn sharing(requests: u64) -> Vec<Row> {
     let shared = |(name, work): (&str, Work)| {
         let server = ServerKind::plain(1, Discipline::ProcessorSharing { cores: 1 });
         let batches = run(&Scenario::plain(server, work, 0.5), TURNS, requests);
-        row(7, format!("processor sharing at 0.5, {name}"), Expected::Near(theory::mm1(0.5), 0.03), mean(&batches), requests)
+        row(
+            7,
+            format!("processor sharing at 0.5, {name}"),
+            Expected::Near(theory::mm1(0.5), 0.03),
+            mean(&batches),
+            requests,
+        )
     };
     works.map(shared).into()
 }

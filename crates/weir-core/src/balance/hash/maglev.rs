@@ -35,15 +35,27 @@ impl Maglev {
         Self::sized(slots, members)
     }
 
-    fn sized<'a>(slots: usize, members: impl Iterator<Item = (&'a str, u16)>) -> Self {
-        let steps: Vec<Steps> = members
+    /// The same with so many slots, a prime number.
+    pub fn sized<'a>(slots: usize, members: impl Iterator<Item = (&'a str, u16)>) -> Self {
+        let steps: Vec<_> = members
             .map(|(name, weight)| {
                 let offset = xxh3_64_with_seed(name.as_bytes(), FLOW_SEED) % slots as u64;
                 let skip = xxh3_64_with_seed(name.as_bytes(), FLOW_SEED ^ u64::MAX) % (slots as u64 - 1) + 1;
-                Steps { next: offset as usize, skip: skip as usize, weight }
+                (offset as usize, skip as usize, weight)
             })
             .collect();
+        Self::of_steps(slots, &steps)
+    }
+
+    /// The table of so many slots of members with that offset, that skip and that weight.
+    pub fn of_steps(slots: usize, steps: &[(usize, usize, u16)]) -> Self {
+        let steps = steps.iter().map(|&(next, skip, weight)| Steps { next, skip, weight }).collect();
         Self { slots: populate(slots, steps) }
+    }
+
+    /// The rank of the member of every slot.
+    pub fn slots(&self) -> &[u16] {
+        &self.slots
     }
 
     /// The rank of the member that takes `key`.
@@ -122,14 +134,10 @@ mod tests {
         }
     }
 
-    fn steps(list: &[(usize, usize, u16)]) -> Vec<Steps> {
-        list.iter().map(|&(next, skip, weight)| Steps { next, skip, weight }).collect()
-    }
-
     #[test]
     fn the_paper_s_example_fills_as_published() {
-        assert_eq!(populate(7, steps(&[(3, 4, 1), (0, 2, 1), (3, 1, 1)])), [1, 0, 1, 0, 2, 2, 0]);
-        assert_eq!(populate(7, steps(&[(3, 4, 1), (3, 1, 1)])), [0, 0, 0, 0, 1, 1, 1]);
+        assert_eq!(Maglev::of_steps(7, &[(3, 4, 1), (0, 2, 1), (3, 1, 1)]).slots, [1, 0, 1, 0, 2, 2, 0]);
+        assert_eq!(Maglev::of_steps(7, &[(3, 4, 1), (3, 1, 1)]).slots, [0, 0, 0, 0, 1, 1, 1]);
     }
 
     #[test]

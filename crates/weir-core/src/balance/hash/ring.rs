@@ -26,10 +26,18 @@ pub struct Ring {
 impl Ring {
     /// Builds a ring over members given by stable name and weight.
     pub fn build<'a>(members: impl ExactSizeIterator<Item = (&'a str, u16)> + Clone) -> Self {
+        Self::with_points(POINTS_PER_WEIGHT, members)
+    }
+
+    /// The same with so many points for each unit of weight.
+    pub fn with_points<'a>(
+        points: usize,
+        members: impl ExactSizeIterator<Item = (&'a str, u16)> + Clone,
+    ) -> Self {
         let weights: usize = members.clone().map(|(_, weight)| usize::from(weight)).sum();
         let count = |weight: u16| {
-            let wanted = usize::from(weight) * POINTS_PER_WEIGHT;
-            if weights * POINTS_PER_WEIGHT <= POINTS_MAX {
+            let wanted = usize::from(weight) * points;
+            if weights * points <= POINTS_MAX {
                 wanted
             } else {
                 (usize::from(weight) * POINTS_MAX / weights).max(1)
@@ -62,6 +70,17 @@ impl Ring {
         along.map(|rank| usize::from(*rank)).find_map(&mut take)
     }
 
+    /// The part of all keys that each of so many members takes, from the arcs before its points; there is a member.
+    pub fn shares(&self, members: usize) -> Vec<f64> {
+        let mut shares = vec![0.0; members];
+        let mut before = self.places[self.places.len() - 1];
+        for (place, rank) in self.places.iter().zip(&self.ranks) {
+            shares[usize::from(*rank)] += place.wrapping_sub(before) as f64 / 2_f64.powi(64);
+            before = *place;
+        }
+        shares
+    }
+
     fn start(&self, key: u64) -> usize {
         self.places.partition_point(|place| *place < key) % self.places.len()
     }
@@ -79,23 +98,12 @@ mod tests {
         Ring::build(names.iter().map(|name| (name.as_str(), 1)))
     }
 
-    /// The part of all keys that each of `count` members takes, from the arcs before its points.
-    fn shares(ring: &Ring, count: usize) -> Vec<f64> {
-        let mut shares = vec![0.0; count];
-        let mut before = ring.places[ring.places.len() - 1];
-        for (place, rank) in ring.places.iter().zip(&ring.ranks) {
-            shares[usize::from(*rank)] += place.wrapping_sub(before) as f64 / 2_f64.powi(64);
-            before = *place;
-        }
-        shares
-    }
-
     #[test]
     fn shares_deviate_as_much_as_is_published() {
         // `spec/algorithms.md`, item 26: ten members of 160 points. Over 200 rings.
         let rings = (0..200).map(|n| {
             let names: Vec<String> = (0..10).map(|m| format!("10.{n}.0.{m}:80")).collect();
-            shares(&ring(&names), 10)
+            ring(&names).shares(10)
         });
         let all: Vec<Vec<f64>> = rings.collect();
         let squares: f64 = all.iter().flatten().map(|share| (share * 10.0 - 1.0).powi(2)).sum();
@@ -123,7 +131,7 @@ mod tests {
             let heavy: Vec<(String, u16)> = names(20).into_iter().zip(weights.into_iter().cycle()).collect();
             let ring = Ring::build(heavy.iter().map(|(name, weight)| (name.as_str(), *weight)));
             assert!(ring.places.len() <= POINTS_MAX);
-            let threes: f64 = shares(&ring, 20).into_iter().skip(1).step_by(2).sum();
+            let threes: f64 = ring.shares(20).into_iter().skip(1).step_by(2).sum();
             assert!((threes - 0.75).abs() < 0.02, "{threes}");
         }
     }
