@@ -446,6 +446,7 @@ impl<'s, O: Observer> Simulator<'s, O> {
             server: attempt.server,
             took: self.now - attempt.sent,
             waited: attempt.waited,
+            work: attempt.work,
             jobs,
             ending,
             dispatcher,

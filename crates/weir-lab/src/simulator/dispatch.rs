@@ -93,6 +93,8 @@ pub(super) struct End {
     pub(super) server: u32,
     pub(super) took: u64,
     pub(super) waited: u64,
+    /// The work that it was, in nanoseconds at speed 1.
+    pub(super) work: u64,
     /// Jobs that its server has now.
     pub(super) jobs: u32,
     pub(super) ending: Ending,

@@ -13,7 +13,7 @@ impl<O: Observer> Simulator<'_, O> {
             Event::Speed { servers, factor } => {
                 for server in servers {
                     self.sites[*server as usize].factor = *factor;
-                    self.change_speed(*server);
+                    self.change_pace(*server);
                 }
             }
             Event::Errors { servers, share, takes } => {
@@ -52,7 +52,7 @@ impl<O: Observer> Simulator<'_, O> {
         self.in_flight.push(0);
         self.dispatch.start(number, &kind, self.now);
         if let Some(after) = self.sites[number as usize].start_cold() {
-            self.change_speed(number);
+            self.change_pace(number);
             self.queue.announce(self.now + after, Happening::Warms(number));
         }
         self.expect_swing(number);
@@ -62,7 +62,7 @@ impl<O: Observer> Simulator<'_, O> {
         if let Some(after) = self.sites[server as usize].warm() {
             self.queue.announce(self.now + after, Happening::Warms(server));
         }
-        self.change_speed(server);
+        self.change_pace(server);
     }
 
     pub(super) fn expect_swing(&mut self, server: u32) {
@@ -73,15 +73,15 @@ impl<O: Observer> Simulator<'_, O> {
 
     pub(super) fn swing(&mut self, server: u32) {
         self.sites[server as usize].swing();
-        self.change_speed(server);
+        self.change_pace(server);
         if !self.is_over() {
             self.expect_swing(server);
         }
     }
 
-    fn change_speed(&mut self, server: u32) {
+    fn change_pace(&mut self, server: u32) {
         let site = &mut self.sites[server as usize];
-        let announcement = site.server.change_speed(site.speed(), self.now);
+        let announcement = site.server.change_pace(site.pace(), self.now);
         self.announce(server, announcement);
     }
 }

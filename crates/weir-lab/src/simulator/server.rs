@@ -30,8 +30,7 @@ pub enum Discipline {
 #[derive(Debug)]
 pub(super) struct Server {
     discipline: Discipline,
-    /// Work per time: 1 does a nanosecond's work in a nanosecond, 0 stands still.
-    speed: f64,
+    pace: Pace,
     /// Attained service at `as_of`, in nanoseconds of work.
     attained: f64,
     as_of: u64,
@@ -42,6 +41,15 @@ pub(super) struct Server {
     announcement: u32,
     /// When the last one that was announced is.
     announced_at: Option<u64>,
+}
+
+/// How fast a server is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Pace {
+    /// Work per time of one job that has all it needs: 1 does a nanosecond's work in a nanosecond, 0 stands still.
+    pub(super) speed: f64,
+    /// The part of the cores that is there, where cores are shared.
+    pub(super) capacity: f64,
 }
 
 /// A number of the caller's, and work in nanoseconds.
@@ -66,7 +74,7 @@ impl Server {
     pub(super) fn new(discipline: Discipline, speed: f64) -> Self {
         Self {
             discipline,
-            speed,
+            pace: Pace { speed, capacity: 1.0 },
             attained: 0.0,
             as_of: 0,
             served: BinaryHeap::new(),
@@ -123,9 +131,9 @@ impl Server {
     }
 
     /// Changes its speed: the completion to announce instead.
-    pub(super) fn change_speed(&mut self, speed: f64, now: u64) -> Announcement {
+    pub(super) fn change_pace(&mut self, pace: Pace, now: u64) -> Announcement {
         self.advance(now);
-        self.speed = speed;
+        self.pace = pace;
         self.announced_at = None;
         self.announcement = self.announcement.wrapping_add(1);
         self.announce(now)
@@ -142,21 +150,24 @@ impl Server {
     }
 
     fn serve(&mut self, job: Job) {
-        self.served.push(Served {
-            done_at: self.attained + job.work as f64,
-            order: self.jobs_ever,
-            number: job.number,
-        });
+        // How long somebody waits who is in nobody's way is settled when he comes.
+        let work = match self.discipline {
+            Discipline::Infinite if self.pace.speed > 0.0 => job.work as f64 / self.pace.speed,
+            _ => job.work as f64,
+        };
+        self.served.push(Served { done_at: self.attained + work, order: self.jobs_ever, number: job.number });
         self.jobs_ever += 1;
     }
 
     /// Work per time of each job that is served.
     fn pace(&self) -> f64 {
+        let Pace { speed, capacity } = self.pace;
         match self.discipline {
-            Discipline::ProcessorSharing { cores } if self.served.len() > cores as usize => {
-                self.speed * f64::from(cores) / self.served.len() as f64
+            Discipline::Fcfs { .. } => speed,
+            Discipline::ProcessorSharing { cores } => {
+                speed * (f64::from(cores) * capacity / self.served.len().max(1) as f64).min(1.0)
             }
-            _ => self.speed,
+            Discipline::Infinite => f64::from(u8::from(speed > 0.0)),
         }
     }
 
@@ -217,7 +228,7 @@ mod tests {
                 }
             }
             for (_, speed) in speeds.iter().filter(|(at, _)| *at == now) {
-                announced = server.change_speed(*speed, now);
+                announced = server.change_pace(Pace { speed: *speed, capacity: 1.0 }, now);
             }
             for (number, (_, work)) in (0..).zip(jobs).filter(|(_, (at, _))| *at == now) {
                 if let Ok((_, Some(next))) = server.enter(Job { number, work: *work }, now) {
@@ -254,6 +265,21 @@ mod tests {
             [(1, 20), (0, 30)]
         );
         assert_eq!(run(Discipline::Infinite, &[(0, 30), (10, 10)], &[]), [(1, 20), (0, 30)]);
+    }
+
+    #[test]
+    fn a_server_with_fewer_cores_slows_those_down_who_need_them() {
+        let mut server = Server::new(Discipline::ProcessorSharing { cores: 4 }, 1.0);
+        let half = Pace { speed: 1.0, capacity: 0.5 };
+        assert_eq!(server.change_pace(half, 0), None);
+        let announced: Vec<_> = (0..3).map(|number| server.enter(Job { number, work: 100 }, 0)).collect();
+        // Two have what they need; with the third all have two thirds of it.
+        assert_eq!(announced, [Ok((true, Some((100, 2)))), Ok((true, None)), Ok((true, Some((150, 3))))]);
+    }
+
+    #[test]
+    fn what_takes_its_time_anywhere_takes_what_was_settled_when_it_came() {
+        assert_eq!(run(Discipline::Infinite, &[(0, 30), (20, 30)], &[(10, 0.5)]), [(0, 30), (1, 80)]);
     }
 
     #[test]

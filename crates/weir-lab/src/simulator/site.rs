@@ -1,7 +1,7 @@
 //! A server with what happens to it: swings, faults, a cold start, a cache.
 
 use super::cache::Cache;
-use super::server::Server;
+use super::server::{Discipline, Pace, Server};
 use crate::random::{Purpose, Stream};
 use crate::scenario::ServerKind;
 
@@ -59,14 +59,18 @@ impl Site {
         (share > 0.0 && faults.unit() <= share).then_some(takes)
     }
 
-    /// Its speed now.
-    pub(super) fn speed(&self) -> f64 {
+    /// How fast it is now. Where cores are shared neighbours take some of them, and those that are left are as fast as before.
+    pub(super) fn pace(&self) -> Pace {
         let swung = self.kind.swings.filter(|_| self.is_swung).map_or(1.0, |swings| swings.factor);
         let cold = self.kind.cold_start.map_or(1.0, |cold| {
             let left = f64::from(self.cold_steps) / f64::from(COLD_STEPS);
             1.0 + (cold.cost - 1.0) * left
         });
-        self.kind.speed * self.factor * swung / cold
+        let (speed, factor) = (self.kind.speed / cold, self.factor * swung);
+        match self.kind.discipline {
+            Discipline::ProcessorSharing { .. } => Pace { speed, capacity: factor },
+            Discipline::Fcfs { .. } | Discipline::Infinite => Pace { speed: speed * factor, capacity: 1.0 },
+        }
     }
 
     /// How long until its speed swings next; `None` where it never does.

@@ -80,7 +80,7 @@ const DIGESTS: [(Algorithm, u64); 6] = [
     (Algorithm::WeightedRandom, 0xfaed_41b6_5f5c_3ba1),
     (Algorithm::PowerOfTwoChoices(Draws::Distinct), 0xc23d_1e93_3a95_c5ba),
     (Algorithm::PeakEwma, 0xa43a_81cf_261f_fa6e),
-    (Algorithm::Prequal, 0xa735_e96c_191e_a3c2),
+    (Algorithm::Prequal, 0x5af4_01be_c6c6_35df),
 ];
 
 fn determinism() -> Vec<Row> {

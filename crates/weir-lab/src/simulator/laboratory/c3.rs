@@ -7,8 +7,8 @@ use super::super::dispatch::End;
 use super::Laboratory;
 use crate::random::{Purpose, Stream};
 
-/// Weight of the newest sample. Source: the same, 0.9 of the average before.
-const ALPHA: f64 = 0.1;
+/// Weight of the newest sample. Source: the authors' `ScoreTracker` for Cassandra.
+const ALPHA: f64 = 0.9;
 
 #[derive(Debug)]
 pub(super) struct C3 {

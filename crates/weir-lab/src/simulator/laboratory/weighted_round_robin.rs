@@ -51,7 +51,7 @@ impl WeightedRoundRobin {
         Self { turns, reports, next_update: UPDATED_EVERY }
     }
 
-    /// A server that is slower is longer busy with the same answers, and weighs less.
+    /// A server for which the same answers are more work weighs less. That it has to wait for a processor is no work.
     fn update(&mut self) {
         for report in &mut self.reports {
             if report.busy > 0.0 {
@@ -81,7 +81,7 @@ impl Laboratory for WeightedRoundRobin {
     fn ended(&mut self, end: &End) {
         let report = &mut self.reports[end.server as usize];
         report.answers += 1.0;
-        report.busy += (end.took - end.waited) as f64;
+        report.busy += end.work as f64;
     }
 }
 
