@@ -6,4 +6,5 @@
 //! What this crate lacks, on purpose: a second implementation of anything in `weir-core`.
 
 pub mod arrivals;
+pub mod load;
 pub mod random;
