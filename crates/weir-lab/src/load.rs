@@ -168,7 +168,7 @@ pub enum LoadError {
 ///
 /// # Errors
 /// Whatever is wrong with the plan, before anything is sent. What goes wrong with requests is in the [`Outcome`].
-pub fn run<I>(plan: &Plan, requests: I, onlookers: &Onlookers) -> Result<Outcome, LoadError>
+pub fn run<I>(plan: &Plan, requests: &I, onlookers: &Onlookers) -> Result<Outcome, LoadError>
 where
     I: Iterator<Item = Planned> + Clone + Send,
 {
@@ -204,7 +204,9 @@ where
         threads.into_iter().map(|thread| thread.join().expect("a worker does not panic")).collect()
     });
     let mut all = Outcome::empty();
-    outcomes.iter().for_each(|outcome| all.add(outcome));
+    for outcome in &outcomes {
+        all.add(outcome);
+    }
     all.is_scheduled = closed.is_none();
     Ok(all)
 }

@@ -206,9 +206,9 @@ mod tests {
             0xe9, 0xae, 0x82, 0xae, 0x43, 0xd3,
         ];
         assert_eq!(read(&block), Ok(Head { status: 302, target: None }));
-        let date = Text { is_huffman: true, bytes: &block[12..34] };
+        let date = Text { is_huffman: true, bytes: &block[13..35] };
         assert_eq!(date.plain().unwrap(), b"Mon, 21 Oct 2013 20:13:21 GMT");
-        let place = Text { is_huffman: true, bytes: &block[36..] };
+        let place = Text { is_huffman: true, bytes: &block[37..] };
         assert_eq!(place.plain().unwrap(), b"https://www.example.com");
     }
 
@@ -219,7 +219,7 @@ mod tests {
         write(&mut block, b"x-lab-target", b"task-1");
         assert_eq!(read(&block), Ok(Head { status: 200, target: Some(b"task-1".to_vec()) }));
         for end in 4..block.len() - 1 {
-            let is_whole_field = end == 11;
+            let is_whole_field = end == 12;
             assert_eq!(read(&block[..end]).is_err(), !is_whole_field, "{end}");
         }
         let long = vec![b'a'; 300];

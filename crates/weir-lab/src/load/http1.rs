@@ -96,18 +96,18 @@ impl Reader {
             self.target = head.target.map(|name| names.number(name));
             return Ok(Some(&bytes[length..]));
         }
-        let before = self.head.len();
+        let earlier = self.head.len();
         self.head.extend_from_slice(bytes);
-        let mut heard = std::mem::take(&mut self.head);
-        let Some((head, length)) = read_head(&heard)? else {
-            self.head = heard;
+        let mut all = std::mem::take(&mut self.head);
+        let Some((head, length)) = read_head(&all)? else {
+            self.head = all;
             return if self.head.len() > HEAD_BYTES_MAX { Err(Malformed) } else { Ok(None) };
         };
         (self.state, self.status, self.is_kept) = (state_after(&head), head.status, head.is_kept);
         self.target = head.target.map(|name| names.number(name));
-        heard.clear();
-        self.head = heard;
-        Ok(Some(&bytes[length - before..]))
+        all.clear();
+        self.head = all;
+        Ok(Some(&bytes[length - earlier..]))
     }
 
     /// The state after so many bytes of which this is the first, and how many of them that took.
@@ -167,7 +167,7 @@ fn read_head(bytes: &[u8]) -> Result<Option<(Head<'_>, usize)>, Malformed> {
             head.is_kept = !head.is_http_10;
         } else if line.is_empty() {
             head.is_kept &=
-                head.length.is_some() || head.is_chunked || matches!(head.status, 100..=204 | 304);
+                head.length.is_some() || head.is_chunked || matches!(head.status, 100..=199 | 204 | 304);
             return Ok(Some((head, at)));
         } else {
             read_field(line, &mut head)?;
@@ -212,8 +212,10 @@ fn read_field<'a>(line: &'a [u8], head: &mut Head<'a>) -> Result<(), Malformed> 
 mod tests {
     use super::*;
 
+    type Heard = (bool, u16, Option<String>, bool);
+
     /// What comes of these pieces: whole or not, the status, the target's name, and whether the connection is kept.
-    fn heard(pieces: &[&[u8]]) -> (bool, u16, Option<String>, bool) {
+    fn heard(pieces: &[&[u8]]) -> Heard {
         let (mut reader, mut names) = (Reader::new(), Names::default());
         let mut is_whole = false;
         for piece in pieces {
@@ -226,7 +228,7 @@ mod tests {
     #[test]
     fn responses_end_where_they_say_in_any_pieces() {
         let target = || Some("a".to_owned());
-        let cases: [(&str, (bool, u16, Option<String>, bool)); 8] = [
+        let cases: [(&str, Heard); 8] = [
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX-Lab-Target: a\r\n\r\nabc",
                 (true, 200, target(), true),

@@ -277,8 +277,10 @@ impl<'a> Frame<'a> {
 }
 
 fn setting(id: u16, value: u32) -> [u8; 6] {
-    let ([a, b], [c, d, e, f]) = (id.to_be_bytes(), value.to_be_bytes());
-    [a, b, c, d, e, f]
+    let mut bytes = [0; 6];
+    bytes[..2].copy_from_slice(&id.to_be_bytes());
+    bytes[2..].copy_from_slice(&value.to_be_bytes());
+    bytes
 }
 
 /// Appends a frame to `out`.

@@ -77,7 +77,8 @@ impl Poll {
         if let Some(until) = until
             && (self.armed <= now || self.armed > until)
         {
-            let at = Timespec { tv_sec: (until / SECOND) as i64, tv_nsec: (until % SECOND) as i64 };
+            let at =
+                Timespec { tv_sec: (until / SECOND).cast_signed(), tv_nsec: (until % SECOND).cast_signed() };
             let once = Itimerspec { it_interval: look, it_value: at };
             timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &once)?;
             self.armed = until;

@@ -13,7 +13,7 @@ pub(super) struct Template {
     /// In HTTP/1.1 without the end of the head, in HTTP/2 a header block.
     common: Vec<u8>,
     /// A request that adds nothing.
-    plain: Vec<u8>,
+    whole: Vec<u8>,
     is_http2: bool,
 }
 
@@ -45,14 +45,14 @@ impl Template {
             return Err(LoadError::RequestBytes);
         }
         let end: &[u8] = if is_http2 { b"" } else { b"\r\n" };
-        let plain = [&common, end].concat();
-        Ok(Self { common, plain, is_http2 })
+        let whole = [&common, end].concat();
+        Ok(Self { common, whole, is_http2 })
     }
 
     /// The bytes of a request, in `scratch` unless all are known beforehand.
     pub(super) fn request<'a>(&'a self, waiting: &Waiting, scratch: &'a mut Vec<u8>) -> &'a [u8] {
         if waiting.work.is_none() && waiting.key.is_none() {
-            return &self.plain;
+            return &self.whole;
         }
         scratch.clear();
         scratch.extend_from_slice(&self.common);
@@ -115,10 +115,11 @@ mod tests {
         let template = Template::new(&plan).unwrap();
         let mut scratch = Vec::new();
         let mut waiting = Waiting { at: 0, noticed: 0, work: None, key: None };
-        let plain = "GET /a HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nX-Env: blue\r\n\r\n";
-        assert_eq!(template.request(&waiting, &mut scratch), plain.as_bytes());
+        let expected = "GET /a HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nX-Env: blue\r\n\r\n";
+        assert_eq!(template.request(&waiting, &mut scratch), expected.as_bytes());
         (waiting.work, waiting.key) = (Some(u64::MAX), Some(0));
-        let whole = plain.replace("\r\n\r\n", "\r\nx-lab-work: 18446744073709551615\r\nx-lab-key: 0\r\n\r\n");
+        let whole =
+            expected.replace("\r\n\r\n", "\r\nx-lab-work: 18446744073709551615\r\nx-lab-key: 0\r\n\r\n");
         assert_eq!(template.request(&waiting, &mut scratch), whole.as_bytes());
     }
 

@@ -79,7 +79,7 @@ fn run(plan: &Plan, schedule: &Schedule, seed: u64, onlookers: &Onlookers) -> an
             let end = duration.as_nanos() as u64;
             let arrivals = Arrivals::new(process.clone(), Rate::constant(*rate), seed);
             let requests = arrivals.map(|at| Planned { at, ..Planned::default() });
-            Ok(load::run(plan, requests.take_while(move |planned| planned.at < end), onlookers)?)
+            Ok(load::run(plan, &requests.take_while(move |planned| planned.at < end), onlookers)?)
         }
     }
 }
