@@ -30,6 +30,7 @@ use std::time::Duration;
 
 pub use hdrhistogram::Histogram;
 pub use outcome::{Ending, Failure, Failures, Invalid, LAG_SHARE_MAX, Outcome, Record};
+use request::Template;
 pub use target::{Endpoint, Protocol, UrlError};
 use worker::{Start, Worker};
 
@@ -211,18 +212,16 @@ where
     Ok(all)
 }
 
-/// Whether the target is on loopback, or somebody has said that it may be loaded.
+/// Says what is wrong with a plan, before anything is sent. [`run`] and [`saturate`] do so too.
 ///
 /// # Errors
-/// [`LoadError::NotAllowed`].
-pub fn is_allowed(plan: &Plan) -> Result<(), LoadError> {
+/// All that is wrong beforehand, [`LoadError::NotAllowed`] first.
+pub fn check(plan: &Plan) -> Result<(), LoadError> {
     let ip = plan.target.addr.ip();
-    let is_allowed = ip.to_canonical().is_loopback() || plan.allowed.contains(&ip);
-    if is_allowed { Ok(()) } else { Err(LoadError::NotAllowed(ip)) }
-}
-
-fn check(plan: &Plan) -> Result<(), LoadError> {
-    is_allowed(plan)?;
+    if !ip.to_canonical().is_loopback() && !plan.allowed.contains(&ip) {
+        return Err(LoadError::NotAllowed(ip));
+    }
+    Template::new(plan)?;
     if !(1..=THREADS_MAX).contains(&plan.threads) {
         return Err(LoadError::Threads);
     }

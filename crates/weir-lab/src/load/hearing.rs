@@ -66,14 +66,16 @@ impl<I: Iterator<Item = Planned>> Worker<'_, I> {
             let connection = self.pool.get(token)?;
             let read = connection.read(&mut self.buffer);
             let is_datagram = matches!(connection.talk, Talk::Datagram(_));
+            if read == Ok(None) {
+                return released;
+            }
+            let at = now();
             let (after, count) = match read {
-                Ok(None) => return released,
-                Ok(Some(0)) if !is_datagram => (self.take_end(token, now()), 0),
-                Ok(Some(count)) => (self.take(token, count, now()), count),
+                Ok(Some(count)) if count > 0 || is_datagram => (self.take(token, count, at), count),
+                Ok(_) => (self.take_end(token, at), 0),
                 Err(failure) => (After::Lost(failure), 0),
             };
             self.tally.outcome.bytes += count as u64;
-            let at = now();
             match after {
                 After::More => {}
                 After::Ready => {

@@ -8,10 +8,10 @@ use super::http1::Malformed;
 
 /// What a header block says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct Head<'a> {
     /// Zero when there is none, as in trailers.
     pub(super) status: u16,
-    pub(super) target: Option<Vec<u8>>,
+    pub(super) target: Option<Text<'a>>,
 }
 
 /// Statuses in the static table, from entry 8 on. Source: RFC 7541, appendix A.
@@ -83,8 +83,8 @@ fn write_text(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
 }
 
-/// Reads a header block.
-pub(super) fn read(mut block: &[u8]) -> Result<Head, Malformed> {
+/// Reads a header block. `scratch` is for strings, so that none is allocated.
+pub(super) fn read<'a>(mut block: &'a [u8], scratch: &mut Vec<u8>) -> Result<Head<'a>, Malformed> {
     let mut head = Head { status: 0, target: None };
     while let Some(&first) = block.first() {
         let is_indexed = first & 0x80 != 0;
@@ -110,29 +110,35 @@ pub(super) fn read(mut block: &[u8]) -> Result<Head, Malformed> {
         }
         let name = if entry == 0 { Some(read_text(&mut block)?) } else { None };
         let value = read_text(&mut block)?;
+        scratch.clear();
         if (8..8 + STATUSES.len()).contains(&entry) {
-            let digits = value.plain().and_then(|digits| String::from_utf8(digits).ok());
+            let digits = value.write(scratch).and_then(|()| std::str::from_utf8(scratch).ok());
             head.status = digits.and_then(|digits| digits.parse().ok()).ok_or(Malformed)?;
-        } else if name.is_some_and(|name| name.is(TARGET)) {
-            head.target = value.plain();
+        } else if let Some(name) = name.filter(|name| name.bytes.len() <= TARGET.len())
+            && name.write(scratch).is_some()
+            && scratch == TARGET
+        {
+            head.target = Some(value);
         }
     }
     Ok(head)
 }
 
 /// A string as it came.
-struct Text<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Text<'a> {
     is_huffman: bool,
     bytes: &'a [u8],
 }
 
 impl Text<'_> {
-    /// What it says; `None` when it has characters that are none of [`CODES`].
-    fn plain(&self) -> Option<Vec<u8>> {
+    /// Writes what it says; `None` when it has characters that are none of [`CODES`].
+    pub(super) fn write(&self, out: &mut Vec<u8>) -> Option<()> {
         if !self.is_huffman {
-            return Some(self.bytes.to_vec());
+            out.extend_from_slice(self.bytes);
+            return Some(());
         }
-        let (mut plain, mut bits, mut held) = (Vec::with_capacity(self.bytes.len() * 2), 0_u32, 0_u32);
+        let (mut bits, mut held) = (0_u32, 0_u32);
         let mut bytes = self.bytes.iter();
         loop {
             while held <= 16
@@ -142,23 +148,18 @@ impl Text<'_> {
                 held += 8;
             }
             if held == 0 {
-                return Some(plain);
+                return Some(());
             }
             // The end is padded with ones.
             let next = if held >= 8 { bits >> (held - 8) } else { bits << (8 - held) | 0xff >> held } & 0xff;
             let (character, length) = DECODE[next as usize];
             if length == 0 || u32::from(length) > held {
                 let is_padding = held < 8 && next == 0xff;
-                return is_padding.then_some(plain);
+                return is_padding.then_some(());
             }
-            plain.push(character);
+            out.push(character);
             held -= u32::from(length);
         }
-    }
-
-    /// Whether it says this, in a length that it could have.
-    fn is(&self, text: &[u8]) -> bool {
-        self.bytes.len() <= text.len() && self.plain().is_some_and(|plain| plain == text)
     }
 }
 
@@ -196,6 +197,12 @@ fn read_number(block: &mut &[u8], prefix: u32) -> Result<usize, Malformed> {
 mod tests {
     use super::*;
 
+    fn said(text: Text<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        text.write(&mut out).unwrap();
+        out
+    }
+
     #[test]
     fn a_response_of_the_rfc_is_read() {
         // Source: RFC 7541, appendix C.6.1: `:status: 302` and three more, coded after Huffman.
@@ -205,11 +212,11 @@ mod tests {
             0x2d, 0x1b, 0xff, 0x6e, 0x91, 0x9d, 0x29, 0xad, 0x17, 0x18, 0x63, 0xc7, 0x8f, 0x0b, 0x97, 0xc8,
             0xe9, 0xae, 0x82, 0xae, 0x43, 0xd3,
         ];
-        assert_eq!(read(&block), Ok(Head { status: 302, target: None }));
+        assert_eq!(read(&block, &mut Vec::new()), Ok(Head { status: 302, target: None }));
         let date = Text { is_huffman: true, bytes: &block[13..35] };
-        assert_eq!(date.plain().unwrap(), b"Mon, 21 Oct 2013 20:13:21 GMT");
+        assert_eq!(said(date), b"Mon, 21 Oct 2013 20:13:21 GMT");
         let place = Text { is_huffman: true, bytes: &block[37..] };
-        assert_eq!(place.plain().unwrap(), b"https://www.example.com");
+        assert_eq!(said(place), b"https://www.example.com");
     }
 
     #[test]
@@ -217,14 +224,16 @@ mod tests {
         let mut block = vec![0x20, 0x88];
         write(&mut block, b"server", b"x");
         write(&mut block, b"x-lab-target", b"task-1");
-        assert_eq!(read(&block), Ok(Head { status: 200, target: Some(b"task-1".to_vec()) }));
+        let mut scratch = Vec::new();
+        let head = read(&block, &mut scratch).unwrap();
+        assert_eq!((head.status, said(head.target.unwrap())), (200, b"task-1".to_vec()));
         for end in 4..block.len() - 1 {
             let is_whole_field = end == 12;
-            assert_eq!(read(&block[..end]).is_err(), !is_whole_field, "{end}");
+            assert_eq!(read(&block[..end], &mut scratch).is_err(), !is_whole_field, "{end}");
         }
         let long = vec![b'a'; 300];
         let mut block = Vec::new();
         write(&mut block, b"x-lab-target", &long);
-        assert_eq!(read(&block).unwrap().target, Some(long));
+        assert_eq!(said(read(&block, &mut scratch).unwrap().target.unwrap()), long);
     }
 }

@@ -60,6 +60,8 @@ pub(super) struct Http2 {
     is_leaving: bool,
     /// Bytes of bodies since the connection's window was last opened.
     unacknowledged: u32,
+    /// Strings that are being read.
+    scratch: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -96,6 +98,7 @@ impl Http2 {
             streams_max,
             is_leaving: false,
             unacknowledged: 0,
+            scratch: Vec::new(),
         }
     }
 
@@ -191,10 +194,12 @@ impl Http2 {
             return Ok(());
         };
         if frame.kind == HEADERS {
-            let head = hpack::read(frame.block()?)?;
+            let head = hpack::read(frame.block()?, &mut self.scratch)?;
             // Trailers have no status, and one below 200 only informs.
             if head.status >= 200 {
-                let target = head.target.map(|name| names.number(&name));
+                self.scratch.clear();
+                let name = head.target.and_then(|name| name.write(&mut self.scratch));
+                let target = name.map(|()| names.number(&self.scratch));
                 (self.streams[at].status, self.streams[at].target) = (head.status, target);
             }
         }

@@ -87,7 +87,7 @@ fn run(plan: &Plan, schedule: &Schedule, seed: u64, onlookers: &Onlookers) -> an
 /// Finds out whether anybody is there, before a whole load is refused.
 fn knock(plan: &Plan) -> anyhow::Result<()> {
     let addr = plan.target.addr;
-    load::is_allowed(plan)?;
+    load::check(plan)?;
     if plan.target.protocol != Protocol::Udp {
         let knocked = TcpStream::connect_timeout(&addr, KNOCK);
         knocked
