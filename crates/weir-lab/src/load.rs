@@ -17,28 +17,33 @@ mod poll;
 mod pool;
 mod request;
 pub mod stall;
+mod start;
 mod tally;
 mod target;
 mod worker;
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 pub use hdrhistogram::Histogram;
 pub use outcome::{Ending, Failure, Failures, Invalid, LAG_SHARE_MAX, Outcome, Record};
 use request::Template;
+use start::Start;
 pub use target::{Endpoint, Protocol, UrlError};
-use worker::{Start, Worker};
+use worker::Worker;
 
 /// Most connections at a time, of all threads.
 pub const CONNECTIONS_MAX: usize = 65_536;
 
 /// Most requests at a time on one connection of HTTP/2.
 pub const STREAMS_MAX: usize = 1000;
+
+/// Longest time that a thread stays awake before something is due.
+pub const SPIN_MAX: Duration = Duration::from_secs(1);
 
 /// Most threads.
 pub const THREADS_MAX: usize = 256;
@@ -66,6 +71,9 @@ pub struct Plan {
     pub timeout: Duration,
     /// Threads, each with its share of requests and connections: 1 to [`THREADS_MAX`], at most `connections`.
     pub threads: usize,
+    /// How long before something is due a thread stays awake for it. A kernel takes some 50 µs to wake one; who may not be so
+    /// late pays with processor time.
+    pub spin: Duration,
     /// Header fields that every request has, beside `host`.
     pub headers: Vec<(String, String)>,
     /// Addresses beside loopback's that may be loaded.
@@ -82,6 +90,7 @@ impl Plan {
             streams: 100,
             timeout: Duration::from_secs(10),
             threads: 1,
+            spin: Duration::ZERO,
             headers: Vec::new(),
             allowed: Vec::new(),
         }
@@ -152,6 +161,9 @@ pub enum LoadError {
         "a request of more than {REQUEST_BYTES_MAX} bytes; send fewer or shorter header fields, or a shorter path"
     )]
     RequestBytes,
+    /// See [`SPIN_MAX`].
+    #[error("a thread may stay awake for at most {} s before something is due; 100us are plenty", SPIN_MAX.as_secs())]
+    Spin,
     /// See [`STREAMS_MAX`].
     #[error("streams of a connection have to be 1 to {STREAMS_MAX}")]
     Streams,
@@ -196,7 +208,7 @@ where
     I: Iterator<Item = Planned> + Send,
 {
     check(plan)?;
-    let start = Start { barrier: Barrier::new(plan.threads), at: AtomicU64::new(0) };
+    let start = Start::new(plan.threads);
     let workers = (0..plan.threads)
         .map(|thread| Worker::new(plan, thread, requests(thread), closed, onlookers))
         .collect::<Result<Vec<_>, _>>()?;
@@ -232,6 +244,9 @@ pub fn check(plan: &Plan) -> Result<(), LoadError> {
     }
     if !(1..=STREAMS_MAX).contains(&plan.streams) {
         return Err(LoadError::Streams);
+    }
+    if plan.spin > SPIN_MAX {
+        return Err(LoadError::Spin);
     }
     check_time(plan.timeout)
 }

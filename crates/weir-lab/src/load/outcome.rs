@@ -152,7 +152,7 @@ pub enum Invalid {
     /// See [`LAG_SHARE_MAX`]; both in nanoseconds.
     #[error(
         "the generator itself was late: the p99.9 of its send lag, {:.3} ms, is more than 10 % of the p99 of latency, {:.3} ms; \
-         lower the rate, give it more --threads, or leave it a processor",
+         lower the rate, leave it a processor, or give it more --threads or --spin 100us",
         *.lag as f64 / 1e6, *.latency as f64 / 1e6
     )]
     Late {

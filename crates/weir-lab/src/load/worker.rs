@@ -1,8 +1,8 @@
 //! One thread of a generator: what is due is sent, what comes is heard, what takes too long is given up.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Barrier};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::connection::{Connection, Talk};
@@ -12,6 +12,7 @@ use super::outcome::{Ending, Failure, Outcome};
 use super::poll::{Poll, cpu, now};
 use super::pool::Pool;
 use super::request::{ECHO, Template};
+use super::start::Start;
 use super::tally::{Flight, Tally};
 use super::{LoadError, Onlookers, Plan, Planned, Protocol, Watch};
 
@@ -23,24 +24,6 @@ const CONNECT_WAIT: u64 = 1_000_000_000;
 
 /// How long a closed loop waits after it lost a connection, so that a server that refuses all is not asked without pause.
 const PAUSE: u64 = 10_000_000;
-
-/// The moment that all threads begin at.
-#[derive(Debug)]
-pub(super) struct Start {
-    pub(super) barrier: Barrier,
-    pub(super) at: AtomicU64,
-}
-
-impl Start {
-    /// Waits for the others.
-    fn wait(&self) -> u64 {
-        if self.barrier.wait().is_leader() {
-            self.at.store(now(), Relaxed);
-        }
-        self.barrier.wait();
-        self.at.load(Relaxed)
-    }
-}
 
 /// A request that is due.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +61,7 @@ pub(super) struct Worker<'a, I> {
     /// When something may have taken too long.
     pub(super) next_scan: u64,
     pub(super) timeout: u64,
+    spin: u64,
     template: Template,
     scratch: Vec<u8>,
     datagram: Vec<u8>,
@@ -120,6 +104,7 @@ impl<'a, I: Iterator<Item = Planned>> Worker<'a, I> {
             last_due: 0,
             next_scan: u64::MAX,
             timeout: plan.timeout.as_nanos() as u64,
+            spin: plan.spin.as_nanos() as u64,
             template: Template::new(plan)?,
             scratch: Vec::new(),
             datagram: [&[0; 8], ECHO].concat(),
@@ -153,7 +138,7 @@ impl<'a, I: Iterator<Item = Planned>> Worker<'a, I> {
             if self.is_over(at) {
                 break;
             }
-            let wake = self.wake();
+            let wake = self.wake().saturating_sub(self.spin);
             // A poll that fails has lost its descriptor, which nobody closes; the end comes by the clock all the same.
             let _ = self.poll.wait((wake > at).then_some(wake), at);
             at = self.hear_all();

@@ -49,6 +49,10 @@ pub(crate) struct Options {
     /// Threads of the generator.
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     pub(super) threads: usize,
+    /// How long before a request is due the generator stays awake for it, like `100us`: it sends more punctually, and takes more
+    /// processor time.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "0s")]
+    pub(super) spin: Duration,
     /// What random arrivals follow from.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub(super) seed: u64,
@@ -119,6 +123,7 @@ impl Options {
             streams: self.streams,
             timeout: self.timeout,
             threads: self.threads,
+            spin: self.spin,
             headers,
             allowed: self.allow.clone(),
             ..Plan::new(target)
