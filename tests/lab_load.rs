@@ -95,7 +95,7 @@ fn every_request_is_accounted_for_however_it_ends() {
     });
     let (sender, receiver) = sync_channel(16);
     let onlookers = Onlookers { recorder: Some(sender), ..Onlookers::default() };
-    let plan = Plan { timeout: Duration::from_millis(300), ..plan("http", server.addr()) };
+    let plan = Plan { timeout: Duration::from_secs(2), ..plan("http", server.addr()) };
     let outcome = load::run(&plan, &requests(60).into_iter(), &onlookers).unwrap();
     drop(onlookers);
     let expected = Failures { reset: 10, malformed: 10, status_4xx: 10, status_5xx: 10, ..outcome.failures };
@@ -199,12 +199,13 @@ fn what_cannot_be_meant_is_refused_with_a_remedy() {
         (vec![url, "--rate=5", "--duration=0s"], "--duration"),
         (vec![url, "--rate=5", "--duration=2h"], "at most 1h"),
         (vec![url, "--rate=5", "--timeout=0s"], "--timeout"),
-        (vec![url, "--rate=5", "--connections=0"], "connections have to be 1"),
+        (vec![url, "--rate=5", "--connections=0"], "--connections: connections have to be 1"),
         (vec![url, "--rate=5", "--connections=8", "--connections-max=4"], "raise it"),
-        (vec![url, "--rate=5", "--threads=0"], "threads have to be 1"),
-        (vec![url, "--rate=5", "--streams=0"], "streams of a connection"),
+        (vec![url, "--rate=5", "--threads=0"], "--threads: threads have to be 1"),
+        (vec![url, "--rate=5", "--spin=2s"], "--spin: a thread may stay awake"),
+        (vec![url, "--rate=5", "--streams=0"], "--streams: streams of a connection"),
         (vec![url, "--rate=5", "--header=X-Env"], "like \"X-Env: blue\""),
-        (vec![url, "--rate=5", "--header=Host: a"], "not a header field"),
+        (vec![url, "--rate=5", "--header=Host: a"], "--header: \"Host: a\" is not a header field"),
         (vec!["ftp://127.0.0.1/", "--rate=5"], "begins with http://"),
         (vec!["udp://127.0.0.1:9", "--rate=5", "--http2"], "leave it out"),
     ] {
@@ -212,6 +213,27 @@ fn what_cannot_be_meant_is_refused_with_a_remedy() {
         assert_eq!(status, Some(2), "{arguments:?}: {said}");
         assert!(said.contains(remedy), "{arguments:?}: {said}");
     }
+}
+
+#[test]
+fn a_request_allocates_nothing() {
+    let server = NullServer::start(None).unwrap();
+    let plan = Plan { connections_max: 4, ..plan("http", server.addr()) };
+    let allocations = |count: u64| {
+        // A line of those that wait may have to grow while the machine is busy, if rarely.
+        let measure =
+            || allocation_counter::measure(|| assert_eq!(load(&plan, count).answered, count)).count_total;
+        (0..3).map(|_| measure()).min().unwrap()
+    };
+    let (few, many) = (allocations(100), allocations(1000));
+    assert!(few > 0 && many < few + 100, "{many} for 1000 requests, {few} for 100");
+}
+
+#[test]
+fn threads_share_what_is_due() {
+    let server = NullServer::start(None).unwrap();
+    let outcome = load(&Plan { threads: 3, ..plan("http", server.addr()) }, 100);
+    assert_eq!((outcome.planned, outcome.answered, outcome.lag.len()), (100, 100, 100));
 }
 
 #[test]

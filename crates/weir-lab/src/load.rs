@@ -213,8 +213,13 @@ where
         .map(|thread| Worker::new(plan, thread, requests(thread), closed, onlookers))
         .collect::<Result<Vec<_>, _>>()?;
     let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
-        let threads: Vec<_> = workers.into_iter().map(|worker| scope.spawn(|| worker.run(&start))).collect();
-        threads.into_iter().map(|thread| thread.join().expect("a worker does not panic")).collect()
+        let mut workers = workers.into_iter();
+        // The first works here, so that one thread needs no other.
+        let first = workers.next();
+        let threads: Vec<_> = workers.map(|worker| scope.spawn(|| worker.run(&start))).collect();
+        let own = first.map(|worker| worker.run(&start));
+        let joined = threads.into_iter().map(|thread| thread.join().expect("a worker does not panic"));
+        own.into_iter().chain(joined).collect()
     });
     let mut all = Outcome::empty();
     for outcome in &outcomes {

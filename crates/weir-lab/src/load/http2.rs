@@ -55,6 +55,8 @@ pub(super) struct Http2 {
     next_stream: u32,
     /// Streams that wait for the end of their response; few, so that looking through them is cheapest.
     streams: Vec<Stream>,
+    /// As many as are wanted, and as the peer allows.
+    streams_wanted: usize,
     streams_max: usize,
     /// Whether the peer wants new requests on another connection.
     is_leaving: bool,
@@ -82,7 +84,7 @@ pub(super) struct Ended {
 
 impl Http2 {
     /// A connection for so many requests at a time; what it says first goes to `out`.
-    pub(super) fn new(streams_max: usize, out: &mut Vec<u8>) -> Self {
+    pub(super) fn new(streams_wanted: usize, out: &mut Vec<u8>) -> Self {
         out.extend_from_slice(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         let settings = [
             setting(HEADER_TABLE_SIZE, 0),
@@ -94,8 +96,9 @@ impl Http2 {
         Self {
             heard: Vec::new(),
             next_stream: 1,
-            streams: Vec::with_capacity(streams_max),
-            streams_max,
+            streams: Vec::with_capacity(streams_wanted),
+            streams_wanted,
+            streams_max: streams_wanted,
             is_leaving: false,
             unacknowledged: 0,
             scratch: Vec::new(),
@@ -164,7 +167,7 @@ impl Http2 {
                 for pair in frame.payload.as_chunks::<6>().0 {
                     let value = u32::from_be_bytes([pair[2], pair[3], pair[4], pair[5]]);
                     if u16::from_be_bytes([pair[0], pair[1]]) == MAX_CONCURRENT_STREAMS {
-                        self.streams_max = self.streams_max.min(value as usize);
+                        self.streams_max = self.streams_wanted.min(value as usize);
                     }
                 }
                 say(out, SETTINGS, ACK, 0, &[]);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use weir_lab::arrivals::{Arrivals, Rate};
-use weir_lab::load::{self, Onlookers, Outcome, Plan, Planned, Protocol, Record, Watch};
+use weir_lab::load::{self, LoadError, Onlookers, Outcome, Plan, Planned, Protocol, Record, Watch};
 
 pub(crate) use options::Options;
 use options::Schedule;
@@ -87,13 +87,28 @@ fn run(plan: &Plan, schedule: &Schedule, seed: u64, onlookers: &Onlookers) -> an
 /// Finds out whether anybody is there, before a whole load is refused.
 fn knock(plan: &Plan) -> anyhow::Result<()> {
     let addr = plan.target.addr;
-    load::check(plan)?;
+    load::check(plan).map_err(named)?;
     if plan.target.protocol != Protocol::Udp {
         let knocked = TcpStream::connect_timeout(&addr, KNOCK);
         knocked
             .with_context(|| format!("nobody takes a connection at {addr}; is the server running there?"))?;
     }
     Ok(())
+}
+
+/// A complaint about a plan, with the option that it is about.
+fn named(error: LoadError) -> anyhow::Error {
+    let option = match error {
+        LoadError::Connections => "--connections",
+        LoadError::Header(_) => "--header",
+        LoadError::NotAllowed(_) | LoadError::RequestBytes => "URL",
+        LoadError::Spin => "--spin",
+        LoadError::Streams => "--streams",
+        LoadError::Threads => "--threads",
+        LoadError::Time => "--timeout",
+        LoadError::Io(_) => return error.into(),
+    };
+    anyhow::Error::new(error).context(option)
 }
 
 /// Writes requests as they end, for whoever wants to rebuild figures.

@@ -79,7 +79,11 @@ pub(super) fn table(options: &Options, plan: &Plan, schedule: &Schedule, outcome
 fn row(text: &mut String, name: &str, histogram: &Histogram) {
     let _ = write!(text, "\n{name:<24}");
     for (_, quantile) in QUANTILES {
-        let _ = write!(text, "{:>11.3}", histogram.value_at_quantile(quantile) as f64 / 1e6);
+        let _ = if histogram.is_empty() {
+            write!(text, "{:>11}", "-")
+        } else {
+            write!(text, "{:>11.3}", histogram.value_at_quantile(quantile) as f64 / 1e6)
+        };
     }
 }
 
