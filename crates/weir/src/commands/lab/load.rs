@@ -19,6 +19,7 @@ use weir_lab::load::{self, LoadError, Onlookers, Outcome, Plan, Planned, Protoco
 pub(crate) use options::Options;
 use options::Schedule;
 
+use crate::commands::run::raise_descriptor_limit;
 use crate::output::say;
 
 /// Blocks of records that wait to be written at a time; arbitrary.
@@ -34,6 +35,7 @@ const KNOCK: Duration = Duration::from_secs(1);
 /// Loads it; exit status 1 when the figures may not be believed.
 pub(crate) fn load(options: &Options) -> anyhow::Result<ExitCode> {
     let (plan, schedule) = (options.plan()?, options.schedule()?);
+    raise_descriptor_limit();
     let (sender, writer) = match &options.record {
         Some(path) => {
             let file =
