@@ -168,7 +168,7 @@ pub enum Invalid {
     )]
     Local(u64),
     /// There is no latency to show.
-    #[error("no request was answered")]
+    #[error("no request was answered; where all were malformed, the server speaks another protocol")]
     NothingAnswered,
 }
 
