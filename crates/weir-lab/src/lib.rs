@@ -6,6 +6,7 @@
 //! What this crate lacks, on purpose: a second implementation of anything in `weir-core`.
 
 pub mod arrivals;
+pub mod load;
 pub mod measure;
 pub mod random;
 pub mod scenario;
