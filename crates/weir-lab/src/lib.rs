@@ -6,9 +6,11 @@
 //! What this crate lacks, on purpose: a second implementation of anything in `weir-core`.
 
 pub mod arrivals;
+pub mod compare;
 pub mod load;
 pub mod measure;
 pub mod random;
+pub mod run;
 pub mod scenario;
 pub mod simulator;
 pub mod statistics;

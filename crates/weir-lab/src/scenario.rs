@@ -44,6 +44,8 @@ pub struct Scenario {
     pub network: u64,
     /// What clients do who have to wait.
     pub client: Client,
+    /// How long an answer may take that is in time, where that is asked.
+    pub objective: Option<u64>,
     /// What happens meanwhile, in order.
     pub events: Vec<(u64, Event)>,
 }
@@ -268,6 +270,7 @@ impl Scenario {
             dispatchers: Dispatchers { count: 1, count_apart: false, refresh: None, surge_queue: 0 },
             network: 0,
             client: Client::default(),
+            objective: None,
             events: Vec::new(),
         };
         scenario.at_load(load)
