@@ -6,6 +6,7 @@ use weir_core::definition::Algorithm;
 use super::queues::SEED;
 use super::{Depth, Expected, Got, Item, Row, Source};
 use crate::arrivals::{Process, Rate};
+use crate::load::stall::{Scale, stall_test};
 use crate::measure::histogram;
 use crate::scenario::{
     Client, Demand, Discipline, Event, LaboratoryPolicy, Policy, Scenario, ServerKind, Swings,
@@ -25,7 +26,9 @@ pub(super) fn add(depth: Depth, items: &mut Vec<Item>) {
     items.push(Item::new(28, "Linkerd 2016", 2.0, linkerd));
     items.push(Item::new(30, "Prequal, figure 7", 6.0, prequal));
     items.push(Item::new(30, "Prequal, figure 6", 6.0, ramp));
-    let _ = depth;
+    if depth == Depth::Whole {
+        items.push(Item::new(29, "wrk2's stall", 20.0, stall).alone());
+    }
 }
 
 /// How many were answered in time, and how long all took; whoever was not answered took until the end.
@@ -97,6 +100,34 @@ fn linkerd() -> Vec<Row> {
         row(("two choices", Policy::Weir(Algorithm::PowerOfTwoChoices(Draws::Distinct)), 99.50)),
         row(("peak EWMA (Linkerd about 99.9)", Policy::Weir(Algorithm::PeakEwma), 99.93)),
     ]
+}
+
+/// A server that stands still once, loaded in real time.
+fn stall() -> Vec<Row> {
+    let scale = Scale::WRK2;
+    let row = |what: &str, expected, got| Row {
+        item: 29,
+        what: format!("a freeze of 1.413 s in 39,500 requests: {what}"),
+        expected,
+        got,
+        count: scale.requests as u64,
+        source: Source::Published("wrk2's README, example 2"),
+    };
+    match stall_test(scale) {
+        Ok(outcome) => {
+            let seconds =
+                |histogram: &hdrhistogram::Histogram<u64>| histogram.value_at_quantile(0.99) as f64 / 1e9;
+            let (due, sent) = (seconds(&outcome.latency), seconds(&outcome.service));
+            vec![
+                row("p99 from due, s", Expected::Between(1.20, 1.32), Got::Value(due)),
+                row("p99 from sent, s", Expected::Between(0.0, 0.2), Got::Value(sent)),
+            ]
+        }
+        Err(error) => {
+            let expected = Expected::That("1.20 to 1.32 s".to_owned());
+            vec![row("p99 from due", expected, Got::Words(error.to_string(), false))]
+        }
+    }
 }
 
 /// The testbed of the paper, as far as it tells: 100 clients, 100 servers, work that is normal with a deviation as large as its mean,
