@@ -7,6 +7,7 @@
 
 pub mod arrivals;
 pub mod compare;
+pub mod live;
 pub mod load;
 pub mod measure;
 pub mod random;

@@ -18,11 +18,11 @@ use slab::Slab;
 pub(crate) use self::control::plain_definitions;
 pub use self::picks::Picks;
 pub use self::server::Discipline;
+pub(crate) use self::server::{Announcement, Job};
+pub(crate) use self::site::Site;
 
 use self::dispatch::{Dispatch, Ending, Held, Nobody, Sending, Waiting, Wanted};
 use self::queue::Queue;
-use self::server::Job;
-use self::site::Site;
 use crate::arrivals::Arrivals;
 use crate::random::{Purpose, Stream};
 use crate::scenario::{Demand, Policy, Scenario};

@@ -28,7 +28,7 @@ pub enum Discipline {
 
 /// A server, with the jobs that it has.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     discipline: Discipline,
     pace: Pace,
     /// Attained service at `as_of`, in nanoseconds of work.
@@ -45,18 +45,18 @@ pub(super) struct Server {
 
 /// How fast a server is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// Work per time of one job that has all it needs: 1 does a nanosecond's work in a nanosecond, 0 stands still.
-    pub(super) speed: f64,
+    pub(crate) speed: f64,
     /// The part of the cores that is there, where cores are shared.
-    pub(super) capacity: f64,
+    pub(crate) capacity: f64,
 }
 
 /// A number of the caller's, and work in nanoseconds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Job {
-    pub(super) number: u32,
-    pub(super) work: u64,
+pub(crate) struct Job {
+    pub(crate) number: u32,
+    pub(crate) work: u64,
 }
 
 #[derive(Debug)]
@@ -68,10 +68,10 @@ struct Served {
 }
 
 /// A completion to be announced: when, and the number that the announcement must bring.
-pub(super) type Announcement = Option<(u64, u32)>;
+pub(crate) type Announcement = Option<(u64, u32)>;
 
 impl Server {
-    pub(super) fn new(discipline: Discipline, speed: f64) -> Self {
+    pub(crate) fn new(discipline: Discipline, speed: f64) -> Self {
         Self {
             discipline,
             pace: Pace { speed, capacity: 1.0 },
@@ -86,12 +86,12 @@ impl Server {
     }
 
     /// Jobs that are served or wait.
-    pub(super) fn jobs(&self) -> usize {
+    pub(crate) fn jobs(&self) -> usize {
         self.served.len() + self.waiting.len()
     }
 
     /// Takes in a job. `Err` when there is no room; or whether it is served at once, and the completion to announce if that changed.
-    pub(super) fn enter(&mut self, job: Job, now: u64) -> Result<(bool, Announcement), ()> {
+    pub(crate) fn enter(&mut self, job: Job, now: u64) -> Result<(bool, Announcement), ()> {
         match self.discipline {
             Discipline::Fcfs { slots, queue } if self.served.len() >= slots as usize => {
                 if self.waiting.len() >= queue as usize {
@@ -110,7 +110,7 @@ impl Server {
 
     /// Lets the job out that is done `now`, if `announcement` still counts: its number, the number of the one that is served in its
     /// place, and the next completion.
-    pub(super) fn leave(&mut self, announcement: u32, now: u64) -> Option<(u32, Option<u32>, Announcement)> {
+    pub(crate) fn leave(&mut self, announcement: u32, now: u64) -> Option<(u32, Option<u32>, Announcement)> {
         if announcement != self.announcement || self.announced_at != Some(now) {
             return None;
         }
@@ -131,7 +131,7 @@ impl Server {
     }
 
     /// Changes its speed: the completion to announce instead.
-    pub(super) fn change_pace(&mut self, pace: Pace, now: u64) -> Announcement {
+    pub(crate) fn change_pace(&mut self, pace: Pace, now: u64) -> Announcement {
         self.advance(now);
         self.pace = pace;
         self.announced_at = None;
@@ -140,7 +140,7 @@ impl Server {
     }
 
     /// Takes everybody out: it has crashed. Their numbers, in the order of starting, then of coming.
-    pub(super) fn clear(&mut self) -> Vec<u32> {
+    pub(crate) fn clear(&mut self) -> Vec<u32> {
         self.announced_at = None;
         self.announcement = self.announcement.wrapping_add(1);
         let mut served = std::mem::take(&mut self.served).into_vec();

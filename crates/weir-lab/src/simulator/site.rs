@@ -9,14 +9,14 @@ use crate::scenario::ServerKind;
 const COLD_STEPS: u32 = 30;
 
 #[derive(Debug)]
-pub(super) struct Site {
-    pub(super) kind: ServerKind,
-    pub(super) server: Server,
+pub(crate) struct Site {
+    pub(crate) kind: ServerKind,
+    pub(crate) server: Server,
     /// What an event made of its speed.
-    pub(super) factor: f64,
+    pub(crate) factor: f64,
     is_up: bool,
     /// The part of what comes that fails, and how long that takes.
-    pub(super) errors: (f64, u64),
+    pub(crate) errors: (f64, u64),
     cache: Option<Cache>,
     swinging: Stream,
     is_swung: bool,
@@ -25,7 +25,7 @@ pub(super) struct Site {
 }
 
 impl Site {
-    pub(super) fn new(kind: &ServerKind, seed: u64, number: u32) -> Self {
+    pub(crate) fn new(kind: &ServerKind, seed: u64, number: u32) -> Self {
         Self {
             kind: kind.clone(),
             server: Server::new(kind.discipline, kind.speed),
@@ -39,28 +39,28 @@ impl Site {
         }
     }
 
-    pub(super) fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.is_up
     }
 
-    pub(super) fn set_up(&mut self, is_up: bool) {
+    pub(crate) fn set_up(&mut self, is_up: bool) {
         self.is_up = is_up;
     }
 
     /// The work that a request of that key is here.
-    pub(super) fn cost(&mut self, work: u64, key: u64) -> u64 {
+    pub(crate) fn cost(&mut self, work: u64, key: u64) -> u64 {
         let (Some(cache), Some(settings)) = (&mut self.cache, self.kind.cache) else { return work };
         if cache.has(key) { work } else { (work as f64 * settings.miss) as u64 }
     }
 
     /// How long it takes to fail what has just come, if it does.
-    pub(super) fn fails(&self, faults: &mut Stream) -> Option<u64> {
+    pub(crate) fn fails(&self, faults: &mut Stream) -> Option<u64> {
         let (share, takes) = self.errors;
         (share > 0.0 && faults.unit() <= share).then_some(takes)
     }
 
     /// How fast it is now. Where cores are shared neighbours take some of them, and those that are left are as fast as before.
-    pub(super) fn pace(&self) -> Pace {
+    pub(crate) fn pace(&self) -> Pace {
         let swung = self.kind.swings.filter(|_| self.is_swung).map_or(1.0, |swings| swings.factor);
         let cold = self.kind.cold_start.map_or(1.0, |cold| {
             let left = f64::from(self.cold_steps) / f64::from(COLD_STEPS);
@@ -74,7 +74,7 @@ impl Site {
     }
 
     /// How long until its speed swings next; `None` where it never does.
-    pub(super) fn until_swing(&mut self) -> Option<u64> {
+    pub(crate) fn until_swing(&mut self) -> Option<u64> {
         let swings = self.kind.swings?;
         let draw = |mean: u64, stream: &mut Stream| (stream.exponential() * mean as f64) as u64;
         Some(match self.is_swung {
@@ -84,19 +84,19 @@ impl Site {
         })
     }
 
-    pub(super) fn swing(&mut self) {
+    pub(crate) fn swing(&mut self) {
         self.is_swung = !self.is_swung;
     }
 
     /// Begins a cold start: how long until it fades by a step.
-    pub(super) fn start_cold(&mut self) -> Option<u64> {
+    pub(crate) fn start_cold(&mut self) -> Option<u64> {
         let cold = self.kind.cold_start?;
         self.cold_steps = COLD_STEPS;
         Some(cold.lasts)
     }
 
     /// The cold start fades by a step: how long until the next.
-    pub(super) fn warm(&mut self) -> Option<u64> {
+    pub(crate) fn warm(&mut self) -> Option<u64> {
         let cold = self.kind.cold_start?;
         self.cold_steps = self.cold_steps.saturating_sub(1);
         (self.cold_steps > 0).then_some(cold.fades / u64::from(COLD_STEPS))

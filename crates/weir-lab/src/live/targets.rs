@@ -1,0 +1,301 @@
+//! The servers of a scenario as processes of real time: the simulator's servers, moved by the clock.
+//!
+//! All of them live on one thread. A request waits there as its server would have it wait, and is answered with the server's number.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use slab::Slab;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::random::{Purpose, Stream};
+use crate::scenario::{Event, Scenario};
+use crate::simulator::{Announcement, Job, Site};
+
+/// Longest head of a request, in bytes.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Header fields of a request.
+const FIELDS_MAX: usize = 64;
+
+/// The servers of a scenario; they end when this is dropped.
+#[derive(Debug)]
+pub(super) struct Targets {
+    addrs: Vec<SocketAddr>,
+    begin: watch::Sender<bool>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Targets {
+    pub(super) fn start(scenario: &Scenario, seed: u64) -> io::Result<Self> {
+        let kinds = scenario.servers_at_start();
+        let sites: Vec<Site> = kinds.zip(0..).map(|(kind, number)| Site::new(kind, seed, number)).collect();
+        let bind = |_: &Site| {
+            let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+            listener.set_nonblocking(true)?;
+            Ok((listener.local_addr()?, listener))
+        };
+        let (addrs, listeners): (Vec<_>, Vec<_>) =
+            sites.iter().map(bind).collect::<io::Result<Vec<_>>>()?.into_iter().unzip();
+        let (begin, begun) = watch::channel(false);
+        let (stop, stopped) = oneshot::channel();
+        let events = scenario.events.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name("lab-targets".to_owned()).spawn(move || {
+            let local = tokio::task::LocalSet::new();
+            local.block_on(&runtime, async move {
+                let faults = Rc::new(RefCell::new(Stream::new(seed, Purpose::Faults, 0)));
+                let shops: Vec<Rc<Shop>> =
+                    (0..).zip(sites).map(|(number, site)| Shop::open(number, site, &faults)).collect();
+                for (shop, listener) in shops.iter().zip(listeners) {
+                    spawn_local(accept(shop.clone(), listener));
+                    spawn_local(work(shop.clone()));
+                    spawn_local(swing(shop.clone(), begun.clone()));
+                }
+                spawn_local(happen(shops, events, begun));
+                // Dropped without a word when it is over.
+                let _ = stopped.await;
+            });
+        })?;
+        Ok(Self { addrs, begin, stop: Some(stop), thread: Some(thread) })
+    }
+
+    pub(super) fn addrs(&self) -> &[SocketAddr] {
+        &self.addrs
+    }
+
+    /// The load begins: events count from now.
+    pub(super) fn begin(&self) {
+        self.begin.send_replace(true);
+    }
+}
+
+impl Drop for Targets {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to say if it panicked: its requests said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A server, who waits for it, and when the next one is done.
+struct Shop {
+    number: u32,
+    site: RefCell<Site>,
+    faults: Rc<RefCell<Stream>>,
+    waiting: RefCell<Slab<oneshot::Sender<bool>>>,
+    next: Cell<Announcement>,
+    has_changed: Notify,
+    opened: Instant,
+}
+
+impl Shop {
+    fn open(number: u32, site: Site, faults: &Rc<RefCell<Stream>>) -> Rc<Self> {
+        Rc::new(Self {
+            number,
+            site: RefCell::new(site),
+            faults: faults.clone(),
+            waiting: RefCell::default(),
+            next: Cell::new(None),
+            has_changed: Notify::new(),
+            opened: Instant::now(),
+        })
+    }
+
+    fn now(&self) -> u64 {
+        self.opened.elapsed().as_nanos() as u64
+    }
+
+    fn announce(&self, announcement: Announcement) {
+        if announcement.is_some() {
+            self.next.set(announcement);
+            self.has_changed.notify_one();
+        }
+    }
+
+    /// Has a request served: its status, or nothing when the server is gone meanwhile.
+    async fn serve(&self, work: u64, key: u64) -> Option<u16> {
+        let done = {
+            let mut site = self.site.borrow_mut();
+            let takes = site.fails(&mut self.faults.borrow_mut());
+            if let Some(takes) = takes {
+                drop(site);
+                sleep(Duration::from_nanos(takes)).await;
+                return Some(500);
+            }
+            let (sender, done) = oneshot::channel();
+            let number = self.waiting.borrow_mut().insert(sender) as u32;
+            let work = site.cost(work, key);
+            match site.server.enter(Job { number, work }, self.now()) {
+                Ok((_, announcement)) => self.announce(announcement),
+                Err(()) => {
+                    self.waiting.borrow_mut().remove(number as usize);
+                    return Some(503);
+                }
+            }
+            done
+        };
+        done.await.ok().filter(|is_done| *is_done).map(|_| 200)
+    }
+
+    fn change_pace(&self) {
+        let mut site = self.site.borrow_mut();
+        let pace = site.pace();
+        let announcement = site.server.change_pace(pace, self.now());
+        // What was announced is void, whether or not something else is.
+        self.next.set(announcement);
+        self.has_changed.notify_one();
+    }
+
+    fn crash(&self) {
+        let mut site = self.site.borrow_mut();
+        site.set_up(false);
+        site.server.clear();
+        self.waiting.borrow_mut().clear();
+        self.next.set(None);
+    }
+}
+
+/// Lets out who is done, when he is.
+async fn work(shop: Rc<Shop>) {
+    loop {
+        let Some((at, announcement)) = shop.next.get() else {
+            shop.has_changed.notified().await;
+            continue;
+        };
+        tokio::select! {
+            () = sleep_until(shop.opened + Duration::from_nanos(at)) => {}
+            () = shop.has_changed.notified() => continue,
+        }
+        // The clock wakes a little late: for the server it is the moment that was announced.
+        let left = shop.site.borrow_mut().server.leave(announcement, at);
+        shop.next.set(None);
+        if let Some((number, _, next)) = left {
+            let done = shop.waiting.borrow_mut().try_remove(number as usize);
+            if let Some(done) = done {
+                // Whoever has given up does not listen any more.
+                let _ = done.send(true);
+            }
+            shop.next.set(next);
+        }
+    }
+}
+
+async fn swing(shop: Rc<Shop>, mut begun: watch::Receiver<bool>) {
+    if begun.wait_for(|begun| *begun).await.is_err() {
+        return;
+    }
+    loop {
+        let until = shop.site.borrow_mut().until_swing();
+        let Some(until) = until else { return };
+        sleep(Duration::from_nanos(until)).await;
+        shop.site.borrow_mut().swing();
+        shop.change_pace();
+    }
+}
+
+/// The events of the scenario.
+async fn happen(shops: Vec<Rc<Shop>>, events: Vec<(u64, Event)>, mut begun: watch::Receiver<bool>) {
+    if begun.wait_for(|begun| *begun).await.is_err() {
+        return;
+    }
+    let start = Instant::now();
+    let of = |servers: &[u32]| -> Vec<Rc<Shop>> {
+        servers.iter().filter_map(|server| shops.get(*server as usize).cloned()).collect()
+    };
+    for (at, event) in events {
+        sleep_until(start + Duration::from_nanos(at)).await;
+        match event {
+            Event::Speed { servers, factor } => {
+                for shop in of(&servers) {
+                    shop.site.borrow_mut().factor = factor;
+                    shop.change_pace();
+                }
+            }
+            Event::Errors { servers, share, takes } => {
+                of(&servers).into_iter().for_each(|shop| shop.site.borrow_mut().errors = (share, takes));
+            }
+            Event::Crash { servers } => of(&servers).into_iter().for_each(|shop| shop.crash()),
+            Event::Recover { servers } => {
+                of(&servers).into_iter().for_each(|shop| shop.site.borrow_mut().set_up(true));
+            }
+            // Refused before anything runs: see `check`.
+            Event::Start { .. } | Event::Stop { .. } => {}
+        }
+    }
+}
+
+async fn accept(shop: Rc<Shop>, listener: std::net::TcpListener) {
+    let Ok(listener) = TcpListener::from_std(listener) else { return };
+    while let Ok((stream, _)) = listener.accept().await {
+        // A server that is gone lets nobody in.
+        if shop.site.borrow().is_up() {
+            spawn_local(converse(shop.clone(), stream));
+        }
+    }
+}
+
+/// Answers one request after another, until the other side has no more or the server is gone.
+async fn converse(shop: Rc<Shop>, mut stream: TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut heard = Vec::new();
+    loop {
+        let Some(asked) = next_request(&mut stream, &mut heard).await? else { return Ok(()) };
+        if !shop.site.borrow().is_up() {
+            return Ok(());
+        }
+        let status = match asked {
+            // A health check asks for no work.
+            Asked { work: None, .. } => 200,
+            Asked { work: Some(work), key } => match shop.serve(work, key).await {
+                Some(status) => status,
+                None => return Ok(()),
+            },
+        };
+        let number = shop.number;
+        let answer = format!("HTTP/1.1 {status} Done\r\ncontent-length: 0\r\nx-lab-target: {number}\r\n\r\n");
+        stream.write_all(answer.as_bytes()).await?;
+    }
+}
+
+/// What a request asks for.
+struct Asked {
+    work: Option<u64>,
+    key: u64,
+}
+
+/// The next request without a body; nothing at the end, or where something else comes.
+async fn next_request(stream: &mut TcpStream, heard: &mut Vec<u8>) -> io::Result<Option<Asked>> {
+    loop {
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut request = httparse::Request::new(&mut fields);
+        match request.parse(heard) {
+            Ok(httparse::Status::Complete(length)) => {
+                let value = |name: &str| {
+                    let field = request.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
+                    std::str::from_utf8(field.value).ok()?.parse().ok()
+                };
+                let asked = Asked { work: value("x-lab-work"), key: value("x-lab-key").unwrap_or(0) };
+                heard.drain(..length);
+                return Ok(Some(asked));
+            }
+            Ok(httparse::Status::Partial) if heard.len() < HEAD_BYTES_MAX => {
+                if stream.read_buf(heard).await? == 0 {
+                    return Ok(None);
+                }
+            }
+            _ => return Ok(None),
+        }
+    }
+}
