@@ -21,6 +21,14 @@ pub struct Node {
     pub value: Value,
 }
 
+impl Node {
+    /// The value of a key, if this is a mapping that has it.
+    pub fn get(&self, name: &str) -> Option<&Self> {
+        let Value::Mapping(entries) = &self.value else { return None };
+        entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
+    }
+}
+
 /// What a node is.
 #[derive(Clone, Debug)]
 pub enum Value {
