@@ -8,7 +8,7 @@ pub use crate::keys::Object;
 pub use crate::problem::Position;
 pub use crate::read::{Fields, Reader, items, nearest};
 pub use crate::tree::{Key, Node, Value};
-use crate::{Problem, Problems, resolve, tree};
+use crate::{Problem, Problems, keys, resolve, tree};
 
 /// Reads a document: what `resolve` makes of it and what is allowed and probably not intended, or every mistake. `file` names it
 /// in reports, and relative paths in it start from `folder`.
@@ -36,6 +36,11 @@ pub fn read<T>(
 /// is for the caller to say. It speaks HTTP, and has no targets.
 pub fn group_settings(node: &Node, name: &str, reader: &mut Reader<'_>) -> Option<TargetGroup> {
     resolve::group_settings(node, name, reader)
+}
+
+/// The keys that [`group_settings`] reads.
+pub fn group_keys() -> &'static [&'static str] {
+    keys::COMPARED.keys
 }
 
 #[cfg(test)]

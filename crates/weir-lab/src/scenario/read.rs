@@ -234,6 +234,14 @@ fn policies(list: &Node, fields: Fields<'_>, reader: &mut Reader<'_>) -> Option<
                 Some("write `keys: { count: 100000, exponent: 1 }`, or take it out"),
             );
         }
+        let is_old = fields.get("dispatchers").is_some_and(|node| node.get("refresh").is_some());
+        if is_old && matches!(policy, Policy::Weir(Algorithm::PeakEwma | Algorithm::Prequal)) {
+            let cause = format!(
+                "{} goes by response times, of which dispatchers that look only now and then learn nothing",
+                policy.name()
+            );
+            reader.warning(node, &cause, Some("take it out, or `refresh`"));
+        }
         policies.push(policy);
     }
     Some(policies)

@@ -237,5 +237,6 @@ fn every_mistake_of_a_file_is_told_at_once_with_its_line() {
     );
 }
 
+mod files;
 mod mistakes;
 mod traces;

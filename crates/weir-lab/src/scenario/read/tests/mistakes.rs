@@ -259,6 +259,13 @@ fn algorithms_are_known_and_have_what_they_need() {
 }
 
 #[test]
+fn who_goes_by_response_times_is_warned_of_where_nobody_learns_of_them() {
+    let told = warned("dispatchers: { refresh: 10ms }\nalgorithms: [round_robin, prequal]");
+    let cause = "goes by response times, of which dispatchers that look only now and then learn nothing";
+    assert_eq!(told, [format!("6: prequal {cause}")]);
+}
+
+#[test]
 fn a_group_is_told_only_what_somebody_heeds() {
     refused(
         "target_group: { hash: { balance_factor: 125 } }",
