@@ -130,3 +130,60 @@ fn the_scenario_of_the_reference_is_taken_without_a_warning() {
         assert!(experiment.warnings.is_empty(), "{:?}", experiment.warnings);
     }
 }
+
+/// What somebody may write where something else belongs.
+const SILLY: [&str; 14] = [
+    "",
+    "-1",
+    "0",
+    "0s",
+    "1",
+    "NaN",
+    "1e308",
+    "24h",
+    "10000",
+    "18446744073709551616",
+    "[]",
+    "{}",
+    "[[0]]",
+    "nobody",
+];
+
+/// How many of them are tried in one place: the next place gets the ones that follow.
+const TRIED: usize = 3;
+
+/// Texts that come of replacing one value of this one by something silly.
+fn spoilt(text: &str) -> Vec<String> {
+    let is_value = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '_' || c == '/';
+    let starts = text.match_indices(": ").map(|(at, _)| at + 2);
+    let values = starts.map(|at| (at, at + text[at..].find(|c| !is_value(c)).unwrap_or(text.len() - at)));
+    let values = values.filter(|(start, end)| end > start);
+    let silly = SILLY.iter().cycle();
+    let places = values.flat_map(|place| std::iter::repeat_n(place, TRIED));
+    places
+        .zip(silly)
+        .map(|((start, end), silly)| format!("{}{silly}{}", &text[..start], &text[end..]))
+        .collect()
+}
+
+#[test]
+fn whatever_is_written_is_told_of_or_runs() {
+    let mut count = 0;
+    for name in WORKLOADS {
+        let path = root().join(format!("config/lab/{name}.yaml"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        // Where it stops in the middle, too.
+        let cut = (0..text.len()).step_by(397).filter_map(|at| text.get(..at)).map(ToOwned::to_owned);
+        for text in spoilt(&text).into_iter().chain(cut) {
+            count += 1;
+            match scenario::parse(&text, &path) {
+                Err(told) => assert!(!told.0.is_empty(), "{text}"),
+                Ok(experiment) => {
+                    let first = &experiment.variants[0];
+                    Simulator::new(first, first.policies[0], 1, Count::default()).at_most(20).run();
+                }
+            }
+        }
+    }
+    assert!(count > 1_000, "{count}");
+}
