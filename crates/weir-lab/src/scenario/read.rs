@@ -234,17 +234,29 @@ fn policies(list: &Node, fields: Fields<'_>, reader: &mut Reader<'_>) -> Option<
                 Some("write `keys: { count: 100000, exponent: 1 }`, or take it out"),
             );
         }
-        let is_old = fields.get("dispatchers").is_some_and(|node| node.get("refresh").is_some());
-        if is_old && matches!(policy, Policy::Weir(Algorithm::PeakEwma | Algorithm::Prequal)) {
-            let cause = format!(
-                "{} goes by response times, of which dispatchers that look only now and then learn nothing",
-                policy.name()
-            );
-            reader.warning(node, &cause, Some("take it out, or `refresh`"));
-        }
+        warn_of_ignorance(node, policy, fields, reader);
         policies.push(policy);
     }
     Some(policies)
+}
+
+/// Says so where an algorithm does not learn what it goes by.
+fn warn_of_ignorance(node: &Node, policy: Policy, fields: Fields<'_>, reader: &mut Reader<'_>) {
+    let name = policy.name();
+    let is_old = fields.get("dispatchers").is_some_and(|node| node.get("refresh").is_some());
+    if is_old && matches!(policy, Policy::Weir(Algorithm::PeakEwma | Algorithm::Prequal)) {
+        let cause = format!(
+            "{name} goes by response times, of which dispatchers that look only now and then learn nothing"
+        );
+        reader.warning(node, &cause, Some("take it out, or `refresh`"));
+    }
+    let comes_or_goes =
+        |event: &Node| ["crash", "start", "stop"].iter().any(|kind| event.get(kind).is_some());
+    let changes = fields.get("events").is_some_and(|list| items(list).iter().any(comes_or_goes));
+    if changes && matches!(policy, Policy::Laboratory(_)) {
+        let cause = format!("{name} knows the servers of the start, and nothing of those that come or go");
+        reader.warning(node, &cause, Some("take it out, or see to it that it is not judged by that"));
+    }
 }
 
 /// What the group is told, which one of the policies at least must heed.

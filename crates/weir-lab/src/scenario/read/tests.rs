@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use weir_core::balance::Draws;
+
 use super::*;
 use crate::arrivals::{Process, Rate};
-use crate::scenario::{Client, Demand, Discipline, Event, Keys, LaboratoryPolicy, ServerKind};
+use crate::scenario::{Client, Demand, Discipline, Event, Keys, ServerKind};
 use crate::work::Work;
 
 const SECOND: u64 = 1_000_000_000;
@@ -80,7 +82,7 @@ fn every_key_has_its_meaning() {
          - { discipline: processor_sharing, cores: 4, swings: { factor: 0, every: 20s, lasts: 300ms, varies: true } }\n\
          - { cold_start: { cost: 10, lasts: 5s, fades: 30s } }\n\
          target_group: { slow_start: 30s, hash: { balance_factor: 125 }, deregistration_delay: 5s }\n\
-         algorithms: [least_outstanding_requests, maglev, join_idle_queue]\n\
+         algorithms: [least_outstanding_requests, maglev, power_of_two_choices_with_replacement]\n\
          dispatchers: { count: 8, refresh: 100ms, surge_queue: 4 }\n\
          client: { timeout: 1s, retries: 3, hedge: 20ms }\n\
          events:\n\
@@ -107,7 +109,7 @@ fn every_key_has_its_meaning() {
     assert_eq!((cold.cost, cold.lasts, cold.fades), (10.0, 5 * SECOND, 30 * SECOND));
     assert_eq!(all.group.slow_start.as_secs(), 30);
     assert_eq!(all.group.hashing.unwrap().balance_factor, Some(125));
-    assert_eq!(all.policies[2], Policy::Laboratory(LaboratoryPolicy::JoinIdleQueue));
+    assert_eq!(all.policies[2], Policy::Weir(Algorithm::PowerOfTwoChoices(Draws::WithReplacement)));
     assert_eq!((all.dispatchers.count, all.dispatchers.refresh), (8, Some(100_000_000)));
     assert_eq!((all.dispatchers.count_apart, all.dispatchers.surge_queue), (false, 4));
     let client = Client { timeout: Some(SECOND), retries: 3, hedge: Some(20_000_000) };

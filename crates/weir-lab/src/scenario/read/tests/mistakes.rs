@@ -266,6 +266,16 @@ fn who_goes_by_response_times_is_warned_of_where_nobody_learns_of_them() {
 }
 
 #[test]
+fn who_knows_nothing_of_health_is_warned_of_where_servers_come_or_go() {
+    for event in ["crash: [0]", "start: 0", "stop: [0]"] {
+        let told = warned(&format!("events: [{{ at: 1s, {event} }}]\nalgorithms: [round_robin, c3]"));
+        let cause = "c3 knows the servers of the start, and nothing of those that come or go";
+        assert_eq!(told, [format!("6: {cause}")]);
+    }
+    assert!(warned("events: [{ at: 1s, speed: [0], factor: 0 }]\nalgorithms: [c3]").is_empty());
+}
+
+#[test]
 fn a_group_is_told_only_what_somebody_heeds() {
     refused(
         "target_group: { hash: { balance_factor: 125 } }",
