@@ -22,6 +22,24 @@ macro_rules! objects {
     };
 }
 
+/// What is told of a target group whose algorithms are compared; all of it is in [`TARGET_GROUP`], too.
+pub(crate) const COMPARED: Object = Object {
+    name: "target group of a scenario",
+    keys: &[
+        "concurrency_limits",
+        "deregistration_delay",
+        "hash",
+        "health_check",
+        "hold",
+        "load_balancing_anomaly_mitigation",
+        "outlier_ejection",
+        "retry_budget",
+        "slow_start",
+        "target_group_health",
+    ],
+    later: &[],
+};
+
 objects! {
     ROOT = "configuration",
         [

@@ -7,6 +7,7 @@
 //! What this crate lacks, on purpose: tokio, sockets, defaults hidden elsewhere.
 
 mod config;
+pub mod document;
 mod keys;
 mod problem;
 mod read;
@@ -101,13 +102,6 @@ fn read(
     folder: &Path,
     resolve: impl FnOnce(&tree::Node, &mut read::Reader<'_>) -> Option<Config>,
 ) -> Result<Loaded, Problems> {
-    let mut reader = read::Reader::new(text, file, folder);
-    let config = match tree::parse(text) {
-        Ok(root) => resolve(&root, &mut reader),
-        Err((position, cause)) => {
-            reader.problem_at(position, "", &cause, None);
-            None
-        }
-    };
-    reader.finish(config)
+    let (config, warnings) = document::read(text, file, folder, resolve)?;
+    Ok(Loaded { config, warnings })
 }

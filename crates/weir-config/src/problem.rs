@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 /// A place in a document.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Position {
+pub struct Position {
     /// From 1.
-    pub(crate) line: usize,
+    pub line: usize,
     /// In characters, from 1.
-    pub(crate) column: usize,
+    pub column: usize,
     /// In characters; what is underlined.
-    pub(crate) width: usize,
+    pub width: usize,
 }
 
 /// Most characters of a line that are shown.

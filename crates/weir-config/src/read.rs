@@ -1,20 +1,19 @@
 //! Reading values from the tree: each reader gives a value or reports why there is none, and reading goes on.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::Loaded;
-use crate::config::Config;
 use crate::keys::Object;
 use crate::problem::{Position, Problem, Problems, Severity};
 use crate::tree::{Key, Node, Value};
 
 /// Collects everything that is wrong.
 #[derive(Debug)]
-pub(crate) struct Reader<'a> {
+pub struct Reader<'a> {
     file: PathBuf,
     folder: PathBuf,
     lines: Vec<&'a str>,
@@ -23,24 +22,24 @@ pub(crate) struct Reader<'a> {
 
 /// The entries of a mapping whose keys are known.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fields<'n> {
+pub struct Fields<'n> {
     node: &'n Node,
     entries: &'n [(Key, Node)],
 }
 
 impl<'n> Fields<'n> {
     /// Whether no key is given.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// The value of a key, if it is given.
-    pub(crate) fn get(&self, name: &str) -> Option<&'n Node> {
+    pub fn get(&self, name: &str) -> Option<&'n Node> {
         self.entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
     }
 
     /// The value of a key that must be given.
-    pub(crate) fn require(&self, reader: &mut Reader<'_>, name: &str, example: &str) -> Option<&'n Node> {
+    pub fn require(&self, reader: &mut Reader<'_>, name: &str, example: &str) -> Option<&'n Node> {
         let found = self.get(name);
         if found.is_none() {
             reader.problem(
@@ -53,14 +52,14 @@ impl<'n> Fields<'n> {
     }
 
     /// The mapping itself.
-    pub(crate) fn node(&self) -> &'n Node {
+    pub fn node(&self) -> &'n Node {
         self.node
     }
 }
 
 impl<'a> Reader<'a> {
     /// A reader of this text; `file` names it in reports.
-    pub(crate) fn new(text: &'a str, file: &Path, folder: &Path) -> Self {
+    pub fn new(text: &'a str, file: &Path, folder: &Path) -> Self {
         Self {
             file: file.to_owned(),
             folder: folder.to_owned(),
@@ -69,34 +68,36 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The configuration with its warnings, or every mistake.
-    pub(crate) fn finish(mut self, config: Option<Config>) -> Result<Loaded, Problems> {
+    /// What was read with its warnings, or every mistake. What was reported twice, since it was read twice, is told once.
+    pub fn finish<T>(mut self, value: Option<T>) -> Result<(T, Vec<Problem>), Problems> {
         self.problems.sort_by_key(|problem| (problem.line, problem.column));
+        let mut told = BTreeSet::new();
+        self.problems.retain(|problem| told.insert((problem.line, problem.column, problem.cause.clone())));
         let (errors, warnings): (Vec<_>, Vec<_>) =
             self.problems.into_iter().partition(|problem| problem.severity == Severity::Error);
-        match config {
-            Some(config) if errors.is_empty() => Ok(Loaded { config, warnings }),
+        match value {
+            Some(value) if errors.is_empty() => Ok((value, warnings)),
             _ => Err(Problems(errors)),
         }
     }
 
     /// The folder that relative paths start from.
-    pub(crate) fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Reports a mistake.
-    pub(crate) fn problem(&mut self, node: &Node, cause: &str, remedy: Option<&str>) {
+    pub fn problem(&mut self, node: &Node, cause: &str, remedy: Option<&str>) {
         self.report(Severity::Error, node.position, &node.path, cause, remedy);
     }
 
     /// Reports a mistake at a place that is not a node.
-    pub(crate) fn problem_at(&mut self, position: Position, path: &str, cause: &str, remedy: Option<&str>) {
+    pub fn problem_at(&mut self, position: Position, path: &str, cause: &str, remedy: Option<&str>) {
         self.report(Severity::Error, position, path, cause, remedy);
     }
 
     /// Reports what is allowed and probably not intended.
-    pub(crate) fn warning(&mut self, node: &Node, cause: &str, remedy: Option<&str>) {
+    pub fn warning(&mut self, node: &Node, cause: &str, remedy: Option<&str>) {
         self.report(Severity::Warning, node.position, &node.path, cause, remedy);
     }
 
@@ -118,7 +119,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A mapping with the keys of `object`; unknown ones are reported with the nearest match.
-    pub(crate) fn fields<'n>(&mut self, node: &'n Node, object: &Object) -> Option<Fields<'n>> {
+    pub fn fields<'n>(&mut self, node: &'n Node, object: &Object) -> Option<Fields<'n>> {
         let Value::Mapping(entries) = &node.value else {
             let remedy = format!("its keys are {}", object.keys.join(", "));
             self.problem(node, &format!("{} is a mapping of keys to values", a(object.name)), Some(&remedy));
@@ -144,7 +145,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A text that is not empty.
-    pub(crate) fn text<'n>(&mut self, node: &'n Node) -> Option<&'n str> {
+    pub fn text<'n>(&mut self, node: &'n Node) -> Option<&'n str> {
         match &node.value {
             Value::Scalar(text) if !text.is_empty() => Some(text),
             Value::Scalar(_) => {
@@ -159,7 +160,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A text in the form of `T`.
-    pub(crate) fn parsed<T: FromStr>(&mut self, node: &Node, what: &str, example: &str) -> Option<T> {
+    pub fn parsed<T: FromStr>(&mut self, node: &Node, what: &str, example: &str) -> Option<T> {
         let text = self.text(node)?;
         let parsed = text.parse().ok();
         if parsed.is_none() {
@@ -173,7 +174,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A whole number within a range.
-    pub(crate) fn number<T: FromStr + PartialOrd + Display>(
+    pub fn number<T: FromStr + PartialOrd + Display>(
         &mut self,
         node: &Node,
         range: RangeInclusive<T>,
@@ -188,12 +189,12 @@ impl<'a> Reader<'a> {
     }
 
     /// `true` or `false`.
-    pub(crate) fn boolean(&mut self, node: &Node) -> Option<bool> {
+    pub fn boolean(&mut self, node: &Node) -> Option<bool> {
         self.choice(node, &[("true", true), ("false", false)])
     }
 
     /// One of several words.
-    pub(crate) fn choice<T: Clone>(&mut self, node: &Node, choices: &[(&str, T)]) -> Option<T> {
+    pub fn choice<T: Clone>(&mut self, node: &Node, choices: &[(&str, T)]) -> Option<T> {
         let text = self.text(node)?;
         if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
             return Some(value.clone());
@@ -209,14 +210,41 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// A duration like `30s`, within a range.
-    pub(crate) fn duration(&mut self, node: &Node, range: RangeInclusive<Duration>) -> Option<Duration> {
+    /// A number that may have a fraction, within a range; neither infinite nor none.
+    pub fn decimal(&mut self, node: &Node, range: RangeInclusive<f64>) -> Option<f64> {
         let text = self.text(node)?;
-        let Some(duration) = duration(text) else {
+        // A range contains no number that is none.
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        if number.is_none() {
+            let remedy = format!("write a number from {} to {}", range.start(), range.end());
+            self.problem(node, &format!("{text:?} is out of range"), Some(&remedy));
+        }
+        number
+    }
+
+    /// A duration like `30s`, within a range.
+    pub fn duration(&mut self, node: &Node, range: RangeInclusive<Duration>) -> Option<Duration> {
+        self.duration_of(node, range, COARSE)
+    }
+
+    /// A duration like `30s` or `167us`, within a range: no setting of a weir is so short, what it is told of may be.
+    pub fn fine_duration(&mut self, node: &Node, range: RangeInclusive<Duration>) -> Option<Duration> {
+        self.duration_of(node, range, &UNITS)
+    }
+
+    fn duration_of(
+        &mut self,
+        node: &Node,
+        range: RangeInclusive<Duration>,
+        units: &[(&str, u128)],
+    ) -> Option<Duration> {
+        let text = self.text(node)?;
+        let Some(duration) = duration(text, units) else {
+            let shortest = units.first().map_or("ms", |(unit, _)| unit);
             let remedy = if text.parse::<f64>().is_ok() {
                 format!("name the unit: `{text}s`")
             } else {
-                "write a number and a unit: 500ms, 30s, 5m, 1h, 1d".to_owned()
+                format!("write a number and a unit: 500{shortest}, 30s, 5m, 1h, 1d")
             };
             self.problem(node, &format!("{text:?} is not a duration"), Some(&remedy));
             return None;
@@ -231,7 +259,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The entries of a list; where a list has one entry, the entry may stand alone.
-pub(crate) fn items(node: &Node) -> &[Node] {
+pub fn items(node: &Node) -> &[Node] {
     match &node.value {
         Value::Sequence(items) => items,
         Value::Scalar(_) | Value::Mapping(_) => std::slice::from_ref(node),
@@ -239,7 +267,7 @@ pub(crate) fn items(node: &Node) -> &[Node] {
 }
 
 /// The word that is most like `text`, if one is like it at all.
-pub(crate) fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     const ALIKE: f64 = 0.75;
     words
         .map(|word| (strsim::jaro_winkler(text, word), word))
@@ -259,20 +287,36 @@ fn is_one_slip(text: &str, word: &str) -> bool {
     text.len() > 2 && strsim::damerau_levenshtein(text, word) == 1
 }
 
+/// Units of time, in nanoseconds.
+const UNITS: [(&str, u128); 7] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("d", 86_400_000_000_000),
+];
+
+/// Those of a configuration.
+const COARSE: &[(&str, u128)] = UNITS.split_at(2).1;
+
 /// Reads `500ms`, `30s`, `5m`, `1h`, `1d`.
-fn duration(text: &str) -> Option<Duration> {
-    const UNITS: [(&str, u64); 5] =
-        [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+fn duration(text: &str, units: &[(&str, u128)]) -> Option<Duration> {
+    const SECOND: u128 = 1_000_000_000;
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
-    let (_, millis) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    number.parse::<u64>().ok()?.checked_mul(*millis).map(Duration::from_millis)
+    let (_, nanos) = units.iter().find(|(name, _)| *name == unit)?;
+    let nanos = u128::from(number.parse::<u64>().ok()?) * nanos;
+    Some(Duration::new(u64::try_from(nanos / SECOND).ok()?, (nanos % SECOND) as u32))
 }
 
 fn spell(duration: Duration) -> String {
-    match duration.as_millis() {
-        millis if millis % 1_000 != 0 => format!("{millis}ms"),
-        millis => format!("{}s", millis / 1_000),
+    match duration.as_nanos() {
+        nanos if nanos % 1_000 != 0 => format!("{nanos}ns"),
+        nanos if nanos % 1_000_000 != 0 => format!("{}us", nanos / 1_000),
+        nanos if nanos % 1_000_000_000 != 0 => format!("{}ms", nanos / 1_000_000),
+        nanos => format!("{}s", nanos / 1_000_000_000),
     }
 }
 
@@ -287,11 +331,20 @@ mod tests {
 
     #[test]
     fn a_duration_has_a_number_and_a_unit() {
-        assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
-        assert_eq!(duration("1d"), Some(Duration::from_secs(86_400)));
-        for wrong in ["", "30", "s", "1.5s", "-1s", "30 s", "99999999999999999999s", "1w"] {
-            assert_eq!(duration(wrong), None, "{wrong:?}");
+        assert_eq!(duration("500ms", COARSE), Some(Duration::from_millis(500)));
+        assert_eq!(duration("1d", COARSE), Some(Duration::from_secs(86_400)));
+        for wrong in ["", "30", "s", "1.5s", "-1s", "30 s", "99999999999999999999s", "1w", "167us"] {
+            assert_eq!(duration(wrong, COARSE), None, "{wrong:?}");
         }
+        assert_eq!(duration("167us", &UNITS), Some(Duration::from_micros(167)));
+        assert_eq!(duration("18446744073709551615d", &UNITS), None);
+    }
+
+    #[test]
+    fn a_range_of_durations_is_told_as_it_would_be_written() {
+        let spelt =
+            [1, 500_000, 2_500_000_000, 60_000_000_000].map(|nanos| spell(Duration::from_nanos(nanos)));
+        assert_eq!(spelt, ["1ns", "500us", "2500ms", "60s"]);
     }
 
     #[test]

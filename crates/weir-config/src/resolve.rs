@@ -13,6 +13,7 @@ mod flows;
 mod group_health;
 mod hashing;
 mod header_rules;
+mod health_check;
 mod limits;
 mod load_balancer;
 mod network;
@@ -140,6 +141,11 @@ pub(crate) fn resolve_shared(root: &Node, local: &Config, reader: &mut Reader<'_
     let definitions =
         definitions(root, fields, local.admin.bind, (&local.discovery, local.zone.as_deref()), reader);
     Some(Config { definitions, ..local.clone() })
+}
+
+/// Reads what a group is told beside its name, algorithm and targets; see [`crate::document::group_settings`].
+pub(crate) fn group_settings(node: &Node, name: &str, reader: &mut Reader<'_>) -> Option<TargetGroup> {
+    target_group::settings_of_compared(node, name, reader)
 }
 
 /// Reads load balancers and target groups.

@@ -12,25 +12,41 @@ const DEPTH_MAX: usize = 32;
 
 /// A value with its place and the path that leads to it.
 #[derive(Clone, Debug)]
-pub(crate) struct Node {
-    pub(crate) position: Position,
+pub struct Node {
+    /// Where it stands.
+    pub position: Position,
     /// `load_balancers[0].listeners[1].bind`.
-    pub(crate) path: String,
-    pub(crate) value: Value,
+    pub path: String,
+    /// What it is.
+    pub value: Value,
 }
 
+impl Node {
+    /// The value of a key, if this is a mapping that has it.
+    pub fn get(&self, name: &str) -> Option<&Self> {
+        let Value::Mapping(entries) = &self.value else { return None };
+        entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
+    }
+}
+
+/// What a node is.
 #[derive(Clone, Debug)]
-pub(crate) enum Value {
+pub enum Value {
+    /// A list.
     Sequence(Vec<Node>),
+    /// Keys with their values, no key twice, in the order of the document.
     Mapping(Vec<(Key, Node)>),
+    /// One value, as text.
     Scalar(String),
 }
 
 /// A key with its place.
 #[derive(Clone, Debug)]
-pub(crate) struct Key {
-    pub(crate) position: Position,
-    pub(crate) name: String,
+pub struct Key {
+    /// Where it stands.
+    pub position: Position,
+    /// Its name.
+    pub name: String,
 }
 
 /// What keeps a document from being a tree: where, and why.

@@ -2,12 +2,25 @@
 //!
 //! Moments and lengths of time are nanoseconds from the start, as integers.
 
+mod demand;
+mod events;
+mod keys;
+mod read;
+mod servers;
+mod sides;
+mod trace;
+mod work;
+
+use weir_core::balance::Draws;
 use weir_core::definition::{Algorithm, TargetGroup};
 use weir_core::target::Weight;
 
 use crate::arrivals::{Process, Rate};
 pub use crate::simulator::Discipline;
 use crate::work::Work;
+
+pub use self::keys::OBJECTS;
+pub use self::read::{Experiment, load, parse};
 
 /// An experiment.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +57,7 @@ pub struct Scenario {
     pub network: u64,
     /// What clients do who have to wait.
     pub client: Client,
-    /// How long an answer may take that is in time, where that is asked.
+    /// How long an answer may take that is good: reports tell the part of requests that were answered within it.
     pub objective: Option<u64>,
     /// What happens meanwhile, in order.
     pub events: Vec<(u64, Event)>,
@@ -155,6 +168,30 @@ pub enum LaboratoryPolicy {
 }
 
 impl Policy {
+    /// Every one.
+    pub const ALL: [Self; 15] = [
+        Self::Weir(Algorithm::RoundRobin),
+        Self::Weir(Algorithm::LeastOutstandingRequests),
+        Self::Weir(Algorithm::WeightedRandom),
+        Self::Weir(Algorithm::PowerOfTwoChoices(Draws::Distinct)),
+        Self::Weir(Algorithm::PowerOfTwoChoices(Draws::WithReplacement)),
+        Self::Weir(Algorithm::PeakEwma),
+        Self::Weir(Algorithm::Prequal),
+        Self::Weir(Algorithm::RingHash),
+        Self::Weir(Algorithm::Maglev),
+        Self::Weir(Algorithm::Rendezvous),
+        Self::Weir(Algorithm::FlowHash),
+        Self::Laboratory(LaboratoryPolicy::JoinIdleQueue),
+        Self::Laboratory(LaboratoryPolicy::C3),
+        Self::Laboratory(LaboratoryPolicy::WeightedRoundRobin),
+        Self::Laboratory(LaboratoryPolicy::Yarp),
+    ];
+
+    /// Whether it picks by the key of a request.
+    pub fn needs_keys(self) -> bool {
+        matches!(self, Self::Weir(algorithm) if algorithm.hashes() || algorithm == Algorithm::FlowHash)
+    }
+
     /// Its name in scenarios and reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -283,15 +320,7 @@ impl Scenario {
 
     /// Seconds of work that all servers together do in a second; infinite where one is never busy.
     pub fn capacity(&self) -> f64 {
-        let each = self.servers_at_start().map(|kind| {
-            kind.speed
-                * match kind.discipline {
-                    Discipline::Fcfs { slots, .. } => f64::from(slots),
-                    Discipline::ProcessorSharing { cores } => f64::from(cores),
-                    Discipline::Infinite => f64::INFINITY,
-                }
-        });
-        each.sum()
+        capacity(&self.servers)
     }
 
     /// The part of its capacity that is asked for at a moment; nothing for a closed loop.
@@ -312,4 +341,17 @@ impl Scenario {
         }
         scenario
     }
+}
+
+/// Seconds of work that these do in a second.
+fn capacity(servers: &[ServerKind]) -> f64 {
+    let of_kind = |kind: &ServerKind| {
+        let at_a_time = match kind.discipline {
+            Discipline::Fcfs { slots, .. } => f64::from(slots),
+            Discipline::ProcessorSharing { cores } => f64::from(cores),
+            Discipline::Infinite => f64::INFINITY,
+        };
+        f64::from(kind.count) * kind.speed * at_a_time
+    };
+    servers.iter().map(of_kind).sum()
 }

@@ -27,15 +27,15 @@ enum What {
     Cookie,
 }
 
-/// Reads a group's `hash`, with which algorithms that hash go.
+/// Reads a group's `hash`, which only algorithms that hash have.
 pub(super) fn read(
     fields: Fields<'_>,
     protocol: TargetProtocol,
-    algorithm: Algorithm,
+    algorithm: Option<Algorithm>,
     reader: &mut Reader<'_>,
 ) -> Option<Hashing> {
     let node = fields.get("hash");
-    if !algorithm.hashes() {
+    if let Some(algorithm) = algorithm.filter(|algorithm| !algorithm.hashes()) {
         if let Some(node) = node {
             let cause = format!("nothing is hashed with {}", algorithm.as_str());
             reader.problem(node, &cause, Some("take it out, or use maglev, rendezvous or ring_hash"));
@@ -43,7 +43,9 @@ pub(super) fn read(
         return None;
     }
     let default = if protocol.is_http() { HashOn::Source } else { HashOn::Flow };
-    let Some(node) = node else { return Some(Hashing { on: default, balance_factor: None }) };
+    let Some(node) = node else {
+        return algorithm.map(|_| Hashing { on: default, balance_factor: None });
+    };
     let fields = reader.fields(node, &keys::HASH)?;
     let factor = fields.get("balance_factor");
     Some(Hashing {

@@ -7,7 +7,7 @@ use weir_core::health::{HealthCheck, Probe, StatusMatcher, Thresholds};
 
 use crate::keys;
 use crate::read::Reader;
-use crate::resolve::target_group;
+use crate::resolve::health_check;
 use crate::tree::Node;
 
 const USER_AGENT: &str = "ELB-HealthChecker/1.0";
@@ -17,7 +17,7 @@ pub(super) fn read(node: &Node, reader: &mut Reader<'_>) -> Option<HealthCheck> 
     let fields = reader.fields(node, &keys::CLASSIC_HEALTH_CHECK)?;
     let target = fields.require(reader, "target", "\"HTTP:8081/healthz\"");
     let target = target.and_then(|node| health_check_target(node, reader));
-    let (interval, timeout) = target_group::timing(fields, Duration::from_secs(60), reader);
+    let (interval, timeout) = health_check::timing(fields, Duration::from_secs(60), reader);
     let mut threshold = |name: &str, default| {
         fields.get(name).and_then(|node| reader.number(node, 1..=10_u8)).unwrap_or(default)
     };
@@ -45,7 +45,7 @@ fn health_check_target(node: &Node, reader: &mut Reader<'_>) -> Option<(Probe, u
     };
     let port = port.parse().ok().filter(|port: &u16| *port != 0);
     match (protocol, port, path) {
-        ("HTTP" | "HTTPS", Some(port), Some(path)) if target_group::is_path(path) => {
+        ("HTTP" | "HTTPS", Some(port), Some(path)) if health_check::is_path(path) => {
             let probe = Probe::Http {
                 is_tls: protocol == "HTTPS",
                 version: ProtocolVersion::Http1,

@@ -1,0 +1,212 @@
+//! `weir lab simulate` and `weir lab compare`: algorithms over a scenario, simulated, and live through a weir of its own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use weir::process::{Process, Setup};
+use weir_core::definition::Definitions;
+use weir_lab::compare::{Case, Results, rankings, simulate_all};
+use weir_lab::live::{self, Front, Started};
+use weir_lab::run::Run;
+use weir_lab::scenario::{self, Experiment, Policy};
+
+use super::progress::Progress;
+use super::table;
+use crate::commands::run::raise_descriptor_limit;
+use crate::output::{complain, say};
+
+/// How long a weir may take until every target of a live run is healthy.
+const HEALTHY: Duration = Duration::from_secs(20);
+
+/// How often it is asked whether they are.
+const ASKED: Duration = Duration::from_millis(20);
+
+/// What is run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The scenario file; fourteen are in `config/lab`.
+    scenario: PathBuf,
+    /// Who is compared, in place of those that the file names.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    algorithms: Vec<String>,
+    /// Parts of the servers' capacity that are asked for, in place of what the file says.
+    #[arg(long, value_name = "LOADS", value_delimiter = ',')]
+    loads: Vec<f64>,
+    /// How many seeds, in place of what the file says.
+    #[arg(long)]
+    seeds: Option<u32>,
+    /// The first seed, in place of what the file says.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Only the variants with this in their name.
+    #[arg(long, value_name = "TEXT")]
+    variant: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is compared, and where that is written.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Comparison {
+    #[command(flatten)]
+    options: Options,
+    /// Run it live as well: a weir and servers of this process, in real time.
+    #[arg(long)]
+    live: bool,
+    /// The folder that the report is written to: an HTML file, with the figures as JSON and CSV beside it.
+    #[arg(long, value_name = "FOLDER", default_value = "lab-report")]
+    out: PathBuf,
+}
+
+/// Simulates a scenario, and prints what came of it.
+pub(crate) fn simulate(options: &Options) -> anyhow::Result<ExitCode> {
+    let mut results = prepare(options)?;
+    run_simulated(&mut results);
+    say(&table::of(&results, options.json));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Compares algorithms, and writes a report. Exit status 1 when a live run may not be believed.
+pub(crate) fn compare(comparison: &Comparison) -> anyhow::Result<ExitCode> {
+    let mut results = prepare(&comparison.options)?;
+    if comparison.live {
+        raise_descriptor_limit();
+        for case in &results.cases {
+            live::check(&case.scenario).with_context(|| case.scenario.name.clone())?;
+        }
+    }
+    run_simulated(&mut results);
+    if comparison.live {
+        run_live(&mut results)?;
+    }
+    say(&table::of(&results, comparison.options.json));
+    let written = super::report::write(&results, &comparison.out)?;
+    complain(&format!("the report: {}", written.display()));
+    let runs = results.cases.iter().flat_map(|case| &case.live).flat_map(|series| &series.runs);
+    let is_valid = runs.into_iter().all(|run| run.live.as_ref().is_none_or(|live| live.is_valid));
+    if !is_valid {
+        complain("a live run is invalid: the generator was late, and figures say more of this machine than of the algorithms");
+    }
+    Ok(if is_valid { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Reads the scenario, as the options would have it.
+fn prepare(options: &Options) -> anyhow::Result<Results> {
+    let experiment = read(&options.scenario)?;
+    let policies = options.algorithms.iter().map(|name| policy(name)).collect::<anyhow::Result<Vec<Policy>>>()?;
+    let mut variants = experiment.variants;
+    if let Some(text) = &options.variant {
+        let names: Vec<String> = variants.iter().map(|variant| variant.name.clone()).collect();
+        variants.retain(|variant| variant.name.contains(text.as_str()));
+        anyhow::ensure!(!variants.is_empty(), "--variant: {text:?} is in none of {}", names.join(", "));
+    }
+    for scenario in &mut variants {
+        if !policies.is_empty() {
+            scenario.policies.clone_from(&policies);
+        }
+        if !options.loads.is_empty() {
+            let is_load = |load: &f64| load.is_finite() && *load > 0.0 && *load <= 10.0;
+            anyhow::ensure!(options.loads.iter().all(is_load), "--loads: a load is a part of the capacity, like 0.7, above 0 and at most 10");
+            anyhow::ensure!(scenario.capacity().is_finite(), "--loads: servers of {} are never busy, and have no capacity to be a part of", scenario.name);
+            scenario.loads.clone_from(&options.loads);
+        }
+        if let Some(seeds) = options.seeds {
+            anyhow::ensure!((1..=1_000).contains(&seeds), "--seeds: 1 to 1000");
+            scenario.seeds = seeds;
+        }
+        scenario.seed = options.seed.unwrap_or(scenario.seed);
+    }
+    Ok(Results { name: experiment.name, about: experiment.about, cases: Case::all(&variants) })
+}
+
+pub(super) fn read(path: &Path) -> anyhow::Result<Experiment> {
+    let experiment = scenario::load(path).map_err(|error| anyhow::anyhow!("{error}"))?;
+    for warning in &experiment.warnings {
+        complain(&warning.to_string());
+    }
+    Ok(experiment)
+}
+
+/// The algorithm of that name.
+pub(super) fn policy(name: &str) -> anyhow::Result<Policy> {
+    let found = Policy::ALL.iter().copied().find(|policy| policy.name() == name);
+    let names = || Policy::ALL.iter().map(|policy| policy.name()).collect::<Vec<_>>().join(", ");
+    found.with_context(|| format!("--algorithms: {name:?} is none of {}", names()))
+}
+
+fn run_simulated(results: &mut Results) {
+    let runs: f64 = results.cases.iter().map(|case| f64::from(case.scenario.seeds) * case.simulated.len() as f64).sum();
+    let progress = Progress::of(runs);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    simulate_all(&mut results.cases, threads, &|all| progress.add(1.0, &format!("of {all} simulated runs")));
+}
+
+/// Runs every case live, seed by seed.
+fn run_live(results: &mut Results) -> anyhow::Result<()> {
+    let seconds: f64 = results.cases.iter().map(|case| f64::from(case.scenario.seeds)).sum();
+    let progress = Progress::of(seconds);
+    for case in &mut results.cases {
+        case.live.clone_from(&case.simulated);
+        case.live.iter_mut().for_each(|series| series.runs.clear());
+        for seed in case.seeds() {
+            let runs: Vec<Run> = live::run(&case.scenario, seed, &OwnWeir)?;
+            case.live.iter_mut().zip(runs).for_each(|(series, run)| series.runs.push(run));
+            let left = Duration::from_nanos(case.scenario.duration).as_secs();
+            progress.add(1.0, &format!("of {seconds} live runs of {left} s, {}", case.scenario.name));
+        }
+    }
+    Ok(())
+}
+
+/// Pairs that are apart in the simulation, and how many of them rank the same live.
+pub(super) fn agreement(case: &Case) -> Option<(usize, usize)> {
+    let pairs = (!case.live.is_empty()).then(|| rankings(case, |run| run.quantile(0.99)))?;
+    Some((pairs.iter().filter(|(_, _, agrees)| *agrees).count(), pairs.len()))
+}
+
+/// A weir in this process.
+struct OwnWeir;
+
+struct OwnProcess(Option<Process>);
+
+impl Front for OwnWeir {
+    fn start(&self, definitions: Definitions) -> Result<Box<dyn Started>, Box<dyn std::error::Error>> {
+        let mut config = weir_config::parse("{}", Path::new("laboratory"))?.config;
+        config.definitions = definitions;
+        let setup = Setup { admin: None, ..Setup::configured(config, None) };
+        let process = Process::start(setup)?;
+        let until = now() + HEALTHY;
+        while !process.is_settled() {
+            if now() > until {
+                process.stop();
+                return Err("not every target is healthy".into());
+            }
+            std::thread::sleep(ASKED);
+        }
+        Ok(Box::new(OwnProcess(Some(process))))
+    }
+}
+
+impl Started for OwnProcess {
+    fn listeners(&self) -> Vec<SocketAddr> {
+        let listeners = self.0.iter().flat_map(Process::listeners);
+        listeners.map(|(_, _, _, addr)| addr.0).collect()
+    }
+}
+
+impl Drop for OwnProcess {
+    fn drop(&mut self) {
+        if let Some(process) = self.0.take() {
+            process.stop();
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "no clock is paused here")]
+fn now() -> Instant {
+    Instant::now()
+}
