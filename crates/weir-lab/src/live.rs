@@ -41,7 +41,10 @@ pub trait Front {
     ///
     /// # Errors
     /// Why it could not.
-    fn start(&self, definitions: Definitions) -> Result<Box<dyn Started>, Box<dyn std::error::Error>>;
+    fn start(
+        &self,
+        definitions: Definitions,
+    ) -> Result<Box<dyn Started>, Box<dyn std::error::Error + Send + Sync>>;
 }
 
 /// A weir that runs, until it is dropped.
@@ -64,7 +67,7 @@ pub enum LiveError {
     Io(#[from] std::io::Error),
     /// Weir did not start.
     #[error("cannot start weir: {0}")]
-    Weir(Box<dyn std::error::Error>),
+    Weir(Box<dyn std::error::Error + Send + Sync>),
     /// The generator could not begin.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -225,12 +228,12 @@ fn load(scenario: &Scenario, seed: u64, plan: &Plan, servers: &Targets) -> Resul
         let answered = outcome.answered as f64 / outcome.seconds.max(f64::MIN_POSITIVE);
         let is_valid = outcome.is_valid();
         let live = Live { lag: outcome.lag, from_sent: outcome.service, rates: (asked, answered), is_valid };
-        Ok(Run { live: Some(live), ..recorded(scenario, seed, &records) })
+        Ok(Run { live: Some(live), ..as_noted(scenario, seed, &records) })
     })
 }
 
 /// What came of a run, by what was noted of each request.
-fn recorded(scenario: &Scenario, seed: u64, records: &[Record]) -> Run {
+fn as_noted(scenario: &Scenario, seed: u64, records: &[Record]) -> Run {
     let mut recorder = Recorder::new(scenario, seed);
     for (number, record) in (0..).zip(records) {
         recorder.ended(&ended(number, record));
@@ -251,8 +254,8 @@ fn recorded(scenario: &Scenario, seed: u64, records: &[Record]) -> Run {
             if let Some(changes) = changes.get(&look) {
                 in_flight.iter_mut().zip(changes).for_each(|(count, change)| *count += change);
             }
-            let seen: Vec<u32> = in_flight.iter().map(|count| count.max(&0).unsigned_abs()).collect();
-            recorder.look(look * every, View { in_flight: &seen });
+            let now: Vec<u32> = in_flight.iter().map(|count| count.max(&0).unsigned_abs()).collect();
+            recorder.look(look * every, View { in_flight: &now });
         }
     }
     recorder.finish()

@@ -408,7 +408,7 @@ impl<'s, O: Observer> Simulator<'s, O> {
         attempt.waited = self.now - attempt.sent - self.scenario.network;
     }
 
-    fn announce(&mut self, server: u32, announcement: server::Announcement) {
+    fn announce(&mut self, server: u32, announcement: Announcement) {
         if let Some((at, announcement)) = announcement {
             self.queue.announce(at, Happening::Done { server, announcement });
         }

@@ -46,7 +46,7 @@ impl Targets {
         };
         let (addrs, listeners): (Vec<_>, Vec<_>) =
             sites.iter().map(bind).collect::<io::Result<Vec<_>>>()?.into_iter().unzip();
-        let (begin, begun) = watch::channel(false);
+        let (begin, beginning) = watch::channel(false);
         let (stop, stopped) = oneshot::channel();
         let events = scenario.events.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -59,9 +59,9 @@ impl Targets {
                 for (shop, listener) in shops.iter().zip(listeners) {
                     spawn_local(accept(shop.clone(), listener));
                     spawn_local(work(shop.clone()));
-                    spawn_local(swing(shop.clone(), begun.clone()));
+                    spawn_local(swing(shop.clone(), beginning.clone()));
                 }
-                spawn_local(happen(shops, events, begun));
+                spawn_local(happen(shops, events, beginning));
                 // Dropped without a word when it is over.
                 let _ = stopped.await;
             });
@@ -126,27 +126,31 @@ impl Shop {
 
     /// Has a request served: its status, or nothing when the server is gone meanwhile.
     async fn serve(&self, work: u64, key: u64) -> Option<u16> {
-        let done = {
-            let mut site = self.site.borrow_mut();
-            let takes = site.fails(&mut self.faults.borrow_mut());
-            if let Some(takes) = takes {
-                drop(site);
-                sleep(Duration::from_nanos(takes)).await;
-                return Some(500);
-            }
-            let (sender, done) = oneshot::channel();
-            let number = self.waiting.borrow_mut().insert(sender) as u32;
-            let work = site.cost(work, key);
-            match site.server.enter(Job { number, work }, self.now()) {
-                Ok((_, announcement)) => self.announce(announcement),
-                Err(()) => {
-                    self.waiting.borrow_mut().remove(number as usize);
-                    return Some(503);
-                }
-            }
-            done
-        };
+        let fails = self.site.borrow().fails(&mut self.faults.borrow_mut());
+        if let Some(takes) = fails {
+            sleep(Duration::from_nanos(takes)).await;
+            return Some(500);
+        }
+        let Ok(done) = self.enter(work, key) else { return Some(503) };
         done.await.ok().filter(|is_done| *is_done).map(|_| 200)
+    }
+
+    /// Takes a request in; who is to hear when it is done.
+    fn enter(&self, work: u64, key: u64) -> Result<oneshot::Receiver<bool>, ()> {
+        let mut site = self.site.borrow_mut();
+        let (sender, done) = oneshot::channel();
+        let number = self.waiting.borrow_mut().insert(sender) as u32;
+        let work = site.cost(work, key);
+        match site.server.enter(Job { number, work }, self.now()) {
+            Ok((_, announcement)) => {
+                self.announce(announcement);
+                Ok(done)
+            }
+            Err(()) => {
+                self.waiting.borrow_mut().remove(number as usize);
+                Err(())
+            }
+        }
     }
 
     fn change_pace(&self) {
@@ -192,8 +196,8 @@ async fn work(shop: Rc<Shop>) {
     }
 }
 
-async fn swing(shop: Rc<Shop>, mut begun: watch::Receiver<bool>) {
-    if begun.wait_for(|begun| *begun).await.is_err() {
+async fn swing(shop: Rc<Shop>, mut beginning: watch::Receiver<bool>) {
+    if beginning.wait_for(|begun| *begun).await.is_err() {
         return;
     }
     loop {
@@ -206,8 +210,8 @@ async fn swing(shop: Rc<Shop>, mut begun: watch::Receiver<bool>) {
 }
 
 /// The events of the scenario.
-async fn happen(shops: Vec<Rc<Shop>>, events: Vec<(u64, Event)>, mut begun: watch::Receiver<bool>) {
-    if begun.wait_for(|begun| *begun).await.is_err() {
+async fn happen(shops: Vec<Rc<Shop>>, events: Vec<(u64, Event)>, mut beginning: watch::Receiver<bool>) {
+    if beginning.wait_for(|begun| *begun).await.is_err() {
         return;
     }
     let start = Instant::now();
@@ -224,11 +228,15 @@ async fn happen(shops: Vec<Rc<Shop>>, events: Vec<(u64, Event)>, mut begun: watc
                 }
             }
             Event::Errors { servers, share, takes } => {
-                of(&servers).into_iter().for_each(|shop| shop.site.borrow_mut().errors = (share, takes));
+                for shop in of(&servers) {
+                    shop.site.borrow_mut().errors = (share, takes);
+                }
             }
-            Event::Crash { servers } => of(&servers).into_iter().for_each(|shop| shop.crash()),
+            Event::Crash { servers } => of(&servers).iter().for_each(|shop| shop.crash()),
             Event::Recover { servers } => {
-                of(&servers).into_iter().for_each(|shop| shop.site.borrow_mut().set_up(true));
+                for shop in of(&servers) {
+                    shop.site.borrow_mut().set_up(true);
+                }
             }
             // Refused before anything runs: see `check`.
             Event::Start { .. } | Event::Stop { .. } => {}

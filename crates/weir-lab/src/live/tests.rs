@@ -64,7 +64,7 @@ fn what_was_noted_of_requests_is_a_run() {
         record(2_000_000, 9_000_000, Ending::Failed(Failure::Timeout), None),
         record(3_000_000, 8_000_000, Ending::Answered(500), Some("1")),
     ];
-    let run = recorded(&scenario, 1, &records);
+    let run = as_noted(&scenario, 1, &records);
     let counts = run.counts;
     assert_eq!(
         (counts.all, counts.answered, counts.refused, counts.timed_out, counts.errors),

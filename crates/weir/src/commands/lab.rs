@@ -1,7 +1,9 @@
 //! `weir lab`: one file per experiment.
 
+mod compare;
 mod load;
 mod progress;
+mod table;
 mod validate;
 
 use std::process::ExitCode;
@@ -11,8 +13,13 @@ use clap::Subcommand;
 /// What the laboratory does.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Lab {
+    /// Compare algorithms over a scenario, with the same requests for each: a table, and a report to look at. With --live through a
+    /// weir and servers in real time, too.
+    Compare(compare::Comparison),
     /// Load a server on a schedule that nobody's slowness changes, and say how long answers took from when they were due.
     Load(load::Options),
+    /// Simulate a scenario in virtual time, with the balancing that ships.
+    Simulate(compare::Options),
     /// Check the laboratory against queueing theory and published results: each line with what was expected, what came, and who
     /// says so.
     Validate(validate::Options),
@@ -21,7 +28,9 @@ pub(crate) enum Lab {
 /// Does it.
 pub(crate) fn run(lab: &Lab) -> anyhow::Result<ExitCode> {
     match lab {
+        Lab::Compare(comparison) => compare::compare(comparison),
         Lab::Load(options) => load::load(options),
+        Lab::Simulate(options) => compare::simulate(options),
         Lab::Validate(options) => validate::validate(options),
     }
 }

