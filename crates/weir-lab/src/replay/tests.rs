@@ -34,7 +34,9 @@ fn entry(url: &str, rule: &str, group: &str, port: u16) -> Entry {
 
 fn replay(world: &World, entries: &[Entry]) -> Replay {
     let mut replay = Replay::default();
-    entries.iter().for_each(|entry| replay.add(entry, world, None));
+    for entry in entries {
+        replay.add(entry, world, None);
+    }
     replay
 }
 
