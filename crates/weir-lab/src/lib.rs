@@ -10,6 +10,7 @@ pub mod compare;
 pub mod load;
 pub mod measure;
 pub mod random;
+pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod simulator;
