@@ -43,6 +43,19 @@ impl Axis {
         }
     }
 
+    /// The same, labelled at these values as far as there is room.
+    pub(super) fn linear_at(label: impl Into<String>, (from, to): (f64, f64), values: &[f64]) -> Self {
+        let mut axis = Self::linear(label, from, to);
+        axis.ticks.clear();
+        for value in values {
+            let room = (axis.range.1 - axis.range.0) * 0.05;
+            if axis.ticks.last().is_none_or(|(last, _)| value - last >= room) {
+                axis.ticks.push((*value, super::words::load(*value)));
+            }
+        }
+        axis
+    }
+
     /// From below the least to above the most of these values, as far as they are more than nothing.
     pub(super) fn logarithmic(label: impl Into<String>, values: impl Iterator<Item = f64>) -> Self {
         let values = values.filter(|value| value.is_finite() && *value > 0.0);
@@ -57,6 +70,7 @@ impl Axis {
         // The fewer decades there are, the more of each is labelled.
         let digits: &[f64] = match to - from {
             ..0.7 => &[1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0],
+            ..1.2 => &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
             ..2.0 => &[1.0, 2.0, 5.0],
             ..3.0 => &[1.0, 3.0],
             _ => &[1.0],

@@ -49,9 +49,15 @@ pub(super) fn by_nines(histogram: &Histogram<u64>, nines: f64) -> (Vec<(f64, f64
     (points.map(|part| (part, histogram.value_at_quantile(part) as f64 / MILLISECOND)).collect(), marks)
 }
 
+/// Values that an axis has to show: not those of the luckiest tenth, which would take most of it.
+pub(super) fn by_nines_values(lines: &[Line]) -> impl Iterator<Item = f64> {
+    let points = lines.iter().flat_map(|line| &line.points);
+    points.filter(|(part, _)| *part >= 0.1).map(|(_, value)| *value)
+}
+
 /// How many nines so many requests show.
 pub(super) fn nines(histograms: &[Histogram<u64>]) -> f64 {
-    let most = histograms.iter().map(|histogram| histogram.len()).max().unwrap_or(0);
+    let most = histograms.iter().map(Histogram::len).max().unwrap_or(0);
     (most as f64 / 10.0).max(10.0).log10().min(NINES)
 }
 
@@ -71,11 +77,10 @@ fn percentiles(shown: &[Shown<'_>], inks: &Inks) -> Figure {
             shown.line(inks, points, Some(marks))
         })
         .collect();
-    let values = lines.iter().flat_map(|line| &line.points).map(|(_, value)| *value);
     let plot = Plot {
         title: TITLE.to_owned(),
         x: Axis::nines("percentile of requests (%)", nines),
-        y: Axis::logarithmic("latency (ms)", values),
+        y: Axis::logarithmic("latency (ms)", by_nines_values(&lines)),
         lines,
         moments: Vec::new(),
         notes: notes(shown),
@@ -119,7 +124,7 @@ fn time_plot(title: &str, case: &Case, y: Axis, lines: Vec<Line>, shown: &[Shown
         notes.push("dotted, upright: end of the warm-up".to_owned());
     }
     if !case.scenario.events.is_empty() {
-        moments.extend(case.scenario.events.iter().map(|(at, _)| (seconds(*at), Dash::DashDot)));
+        moments.extend(case.scenario.events.iter().map(|(at, _)| (seconds(*at), Dash::Mixed)));
         notes.push("dash-dotted, upright: something happens to servers".to_owned());
     }
     let x = Axis::linear("time (s)", 0.0, seconds(case.scenario.duration));

@@ -5,12 +5,12 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::Axis;
 use super::ink::{Ink, TEXT};
-use super::plot::{Area, Dash, Drawn, LETTERS, WIDTH, frame, letters, mark, stroke, svg};
+use super::plot::{Area, Dash, Drawn, LETTERS, WIDTH, frame, letters, mark, stroke, svg, whole};
 use super::words::number;
 use crate::statistics::Estimate;
 
 /// Room for names at the left, and for numbers at the right.
-const NAMES: i32 = 480;
+const NAMES: i32 = 520;
 const NUMBERS: i32 = 320;
 
 /// Differences.
@@ -26,7 +26,7 @@ pub(super) struct Forest {
 impl Forest {
     /// As SVG.
     pub(super) fn svg(&self) -> String {
-        let height = 130 + self.rows.len() as i32 * 52;
+        let height = 130 + whole(self.rows.len()) * 52;
         svg((WIDTH, height), &self.title, |root| {
             let known = self.rows.iter().filter(|(_, _, estimate)| estimate.mean.is_finite());
             let ends = known.flat_map(|(_, _, estimate)| {

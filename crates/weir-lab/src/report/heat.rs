@@ -6,11 +6,14 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::Axis;
-use super::plot::{LETTERS, WIDTH, frame, letters, svg};
+use super::plot::{LETTERS, WIDTH, frame, letters, svg, whole};
 use super::words::number;
 
-/// Panels side by side.
-const COLUMNS: usize = 2;
+/// Panels side by side: of few, and of many.
+const COLUMNS: (usize, usize) = (2, 3);
+
+/// So many are still few.
+const FEW: usize = 6;
 
 /// Rows that are shown: of more servers, neighbours share one.
 const ROWS: usize = 32;
@@ -104,14 +107,15 @@ impl Heat {
     /// As SVG.
     pub(super) fn svg(&self) -> String {
         let rows = self.panels.iter().map(Panel::servers).max().unwrap_or(1).clamp(1, ROWS);
-        let across = self.panels.len().clamp(1, COLUMNS);
+        let most = if self.panels.len() > FEW { COLUMNS.1 } else { COLUMNS.0 };
+        let across = self.panels.len().clamp(1, most);
         let down = self.panels.len().div_ceil(across).max(1);
-        let height = 40 + 92 + 24 + (rows as i32 * 20).max(160);
-        let width = (WIDTH - SCALE) / across as i32;
-        svg((WIDTH, height * down as i32), &self.title, |root| {
+        let height = 40 + 92 + 24 + (whole(rows) * 20).max(160);
+        let width = (WIDTH - SCALE) / whole(across);
+        svg((WIDTH, height * whole(down)), &self.title, |root| {
             let mut cells = String::new();
             for (at, panel) in self.panels.iter().enumerate() {
-                let (left, top) = ((at % across) as i32 * width, (at / across) as i32 * height);
+                let (left, top) = (whole(at % across) * width, whole(at / across) * height);
                 self.panel(root, panel, (left, top, left + width, top + height), &mut cells)?;
             }
             self.scale(root, &mut cells)?;
@@ -131,7 +135,9 @@ impl Heat {
         let mut y = Axis::linear("server", 0.0, servers.max(1) as f64);
         // The first server is at the top, and labels stand at the middle of rows.
         y.range = (y.range.1, y.range.0);
-        let every = servers.div_ceil(6).max(1);
+        // Round numbers that have room.
+        let every = [1, 2, 5, 10, 20, 50, 100, 200, 500].into_iter().find(|every| servers / every <= 7);
+        let every = every.unwrap_or(1000);
         y.ticks =
             (0..servers).step_by(every).map(|server| (server as f64 + 0.5, server.to_string())).collect();
         let frame = frame(root, (left, top + 40, right, bottom), (&x, &y))?;
@@ -143,25 +149,31 @@ impl Heat {
             letters(LETTERS + 2, HPos::Left, VPos::Center),
         );
         root.draw(&title)?;
-        let rows = panel.rows();
+        let share = servers.div_ceil(ROWS).max(1);
+        let rows = panel.rows(share);
         let mut shades = vec![String::new(); STEPS];
         for (at, slice) in rows.iter().enumerate() {
             let edge = |at: usize, of: usize, (from, to): (i32, i32)| {
-                from + (to - from) * at as i32 / of.max(1) as i32
+                from + (to - from) * whole(at) / whole(of.max(1))
             };
             let (x, next) =
                 (edge(at, rows.len(), (start.0, end.0)), edge(at + 1, rows.len(), (start.0, end.0)));
             for (row, value) in slice.iter().enumerate() {
-                let ys = [row, row + 1].map(|row| edge(row, slice.len(), (start.1, end.1)));
+                let ys =
+                    [row, row + 1].map(|row| edge((row * share).min(servers), servers, (start.1, end.1)));
                 if let Some(value) = value.filter(|value| value.is_finite()) {
-                    let shade = &mut shades[self.shades.step(value)];
+                    let path = &mut shades[self.shades.step(value)];
                     // One path for each shade: a rectangle for each cell would be five times as much text.
-                    let _ = write!(shade, "M{x} {}h{}v{}h{}z", ys[0], next - x, ys[1] - ys[0], x - next);
+                    let _ = write!(path, "M{x} {}h{}v{}h{}z", ys[0], next - x, ys[1] - ys[0], x - next);
                 }
             }
         }
         for (step, path) in shades.iter().enumerate().filter(|(_, path)| !path.is_empty()) {
-            let _ = write!(cells, "<path fill=\"{}\" d=\"{path}\"/>", self.shades.colour(step));
+            let _ = write!(
+                cells,
+                "<path shape-rendering=\"crispEdges\" fill=\"{}\" d=\"{path}\"/>",
+                self.shades.colour(step)
+            );
         }
         Ok(())
     }
@@ -171,9 +183,9 @@ impl Heat {
         const TOP: i32 = 64;
         const STEP: i32 = 14;
         let left = WIDTH - SCALE + 24;
-        let bottom = TOP + STEPS as i32 * STEP;
+        let bottom = TOP + whole(STEPS) * STEP;
         for step in 0..STEPS {
-            let (y, colour) = (bottom - (step as i32 + 1) * STEP, self.shades.colour(step));
+            let (y, colour) = (bottom - (whole(step) + 1) * STEP, self.shades.colour(step));
             let _ = write!(cells, "<path fill=\"{colour}\" d=\"M{left} {y}h30v{STEP}h-30z\"/>");
         }
         for part in [0.0, 0.5, 1.0] {
@@ -195,9 +207,8 @@ impl Panel {
         self.cells.iter().map(Vec::len).max().unwrap_or(0)
     }
 
-    /// As many rows as are shown: of neighbours that share one the most is shown, so that nobody hides.
-    fn rows(&self) -> Vec<Vec<Option<f64>>> {
-        let share = self.servers().div_ceil(ROWS).max(1);
+    /// Rows that so many neighbours share: of them the most is shown, so that nobody hides.
+    fn rows(&self, share: usize) -> Vec<Vec<Option<f64>>> {
         let most = |cells: &[Option<f64>]| cells.iter().copied().flatten().reduce(f64::max);
         self.cells.iter().map(|slice| slice.chunks(share).map(most).collect()).collect()
     }

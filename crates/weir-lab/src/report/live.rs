@@ -4,7 +4,7 @@ use hdrhistogram::Histogram;
 
 use super::axis::Axis;
 use super::figure::Figure;
-use super::figures::{by_nines, nines};
+use super::figures::{by_nines, by_nines_values, nines};
 use super::ink::Inks;
 use super::plot::{Dash, Line, Plot};
 use super::words::{load, milliseconds, number};
@@ -111,11 +111,10 @@ pub(super) fn gap(case: &Case, inks: &Inks) -> Option<Figure> {
     if lines.is_empty() {
         return Some(Figure::missing(TITLE, "No request ended live after the warm-up."));
     }
-    let values = lines.iter().flat_map(|line| &line.points).map(|(_, value)| *value);
     let plot = Plot {
         title: TITLE.to_owned(),
         x: Axis::nines("percentile of requests (%)", nines),
-        y: Axis::logarithmic("latency, live (ms)", values),
+        y: Axis::logarithmic("latency, live (ms)", by_nines_values(&lines)),
         lines,
         moments: Vec::new(),
         notes: vec!["solid: from when it was due, dotted: from when it was sent".to_owned()],

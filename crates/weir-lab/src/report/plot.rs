@@ -17,7 +17,14 @@ pub(super) const LEGEND: i32 = 400;
 pub(super) const LETTERS: i32 = 27;
 
 /// A letter is about so wide.
-const LETTER: f64 = 11.8;
+const LETTER: f64 = 12.2;
+
+/// From one line of text to the next.
+const DISTANCE: i32 = 30;
+
+/// How wide names are in the legend, and notes below it.
+const NAME: i32 = LEGEND - 100;
+const NOTE: i32 = LEGEND - 30;
 
 /// The whole figure, in its own units.
 pub(super) type Area<'b> = DrawingArea<SVGBackend<'b>, plotters::coord::Shift>;
@@ -31,7 +38,7 @@ pub(super) enum Dash {
     Solid,
     Dashed,
     Dotted,
-    DashDot,
+    Mixed,
 }
 
 impl Dash {
@@ -41,7 +48,7 @@ impl Dash {
             Self::Solid => &[],
             Self::Dashed => &[20.0, 12.0],
             Self::Dotted => &[5.0, 10.0],
-            Self::DashDot => &[22.0, 9.0, 5.0, 9.0],
+            Self::Mixed => &[22.0, 9.0, 5.0, 9.0],
         }
     }
 }
@@ -83,7 +90,10 @@ impl Plot {
                 names.push(line);
             }
         }
-        let height = 720.max(names.len() as i32 * 40 + self.notes.len() as i32 * 72 + 80);
+        let lines = |text: &str, width| whole(wrapped(text, letters_in(width)).len());
+        let entries: i32 = names.iter().map(|line| entry(lines(&line.name, NAME))).sum();
+        let notes: i32 = self.notes.iter().map(|note| entry(lines(note, NOTE))).sum();
+        let height = 720.max(entries + notes + 100);
         svg((WIDTH, height), &self.title, |root| {
             let frame = frame(root, (0, 0, WIDTH - LEGEND, height), (&self.x, &self.y))?;
             for (x, dash) in &self.moments {
@@ -99,11 +109,11 @@ impl Plot {
             let mut y = 40;
             for line in names {
                 sample(root, (left, y), line)?;
-                y += 40 * text_lines(root, (left + 76, y), &line.name, (LEGEND - 100, 30))?;
+                y += entry(text_lines(root, (left + 76, y), &line.name, NAME)?);
             }
             y += 16;
             for note in &self.notes {
-                y += 34 * text_lines(root, (left, y), note, (LEGEND - 30, 30))? + 8;
+                y += entry(text_lines(root, (left, y), note, NOTE)?);
             }
             Ok(String::new())
         })
@@ -116,15 +126,15 @@ impl Plot {
         };
         let style = line.ink.colour.stroke_width(4);
         for (x, low, high) in &line.bars {
-            // What is beyond the axis ends there.
-            let ends = [*low, *high].map(|y| self.y.place(y));
-            let ends = [ends[0].unwrap_or(self.y.range.0), ends[1].unwrap_or(self.y.range.1)];
-            if let Some(x) = self.x.place(*x) {
-                let [(x, low), (_, high)] = ends.map(|y| frame.backend_coord(&(x, y)));
-                root.draw(&PathElement::new([(x, low), (x, high)], line.ink.colour.stroke_width(3)))?;
-                for y in [low, high] {
-                    root.draw(&PathElement::new([(x - 8, y), (x + 8, y)], line.ink.colour.stroke_width(3)))?;
-                }
+            let Some(x) = self.x.place(*x) else { continue };
+            // What is beyond the axis goes on to its end, and does not end there.
+            let ends = [(low, self.y.range.0), (high, self.y.range.1)]
+                .map(|(value, end)| self.y.place(*value).map_or((end, false), |place| (place, true)));
+            let pixels = ends.map(|(y, _)| frame.backend_coord(&(x, y)));
+            let thin = line.ink.colour.stroke_width(3);
+            root.draw(&PathElement::new(pixels, thin))?;
+            for ((x, y), _) in pixels.into_iter().zip(ends).filter(|(_, (_, is_end))| *is_end) {
+                root.draw(&PathElement::new([(x - 8, y), (x + 8, y)], thin))?;
             }
         }
         // A point without a place divides the line.
@@ -178,19 +188,19 @@ pub(super) fn frame<'a, 'b>(
 ) -> Drawn<Frame<'a, 'b>> {
     let area = root.clone().shrink((left, top), ((right - left) as u32, (bottom - top) as u32));
     let widest = y.ticks.iter().map(|(_, text)| text.chars().count()).max().unwrap_or(0);
-    let labels = (widest as f64 * LETTER + 64.0) as i32;
+    let labels = (widest as f64 * LETTER + 68.0) as i32;
     // Names are long: each has a column of its own to be wrapped in.
-    let columns = if x.is_named() { x.ticks.len().max(1) as i32 } else { 0 };
-    let letters_of_name =
-        (f64::from((right - left - labels) / columns.max(1) - 14) / LETTER).max(4.0) as usize;
+    let columns = if x.is_named() { whole(x.ticks.len().max(1)) } else { 0 };
+    let letters_of_name = letters_in((right - left - labels) / columns.max(1) - 14);
     let names: Vec<_> = x.ticks.iter().map(|(at, name)| (*at, wrapped(name, letters_of_name))).collect();
     let lines = names.iter().map(|(_, lines)| lines.len()).max().filter(|_| columns > 0).unwrap_or(1);
     // The widest text at the bottom may stand half beyond the last line.
     let mut frame = ChartBuilder::on(&area)
         .margin_top(24)
+        .margin_left(8)
         .margin_right(44)
         .margin_bottom(6)
-        .x_label_area_size(88 + 30 * (lines as i32 - 1))
+        .x_label_area_size(78 + DISTANCE * (whole(lines) - 1))
         .y_label_area_size(labels)
         .build_cartesian_2d(x.clone(), y.clone())?;
     frame
@@ -207,7 +217,7 @@ pub(super) fn frame<'a, 'b>(
         let (x, y) = frame.backend_coord(&(*at, y.range.0));
         for (number, line) in lines.iter().enumerate() {
             let style = letters(LETTERS, HPos::Center, VPos::Top);
-            root.draw(&Text::new(line.clone(), (x, y + 14 + 30 * number as i32), style))?;
+            root.draw(&Text::new(line.clone(), (x, y + 14 + DISTANCE * whole(number)), style))?;
         }
     }
     Ok(frame)
@@ -273,6 +283,21 @@ pub(super) fn mark(root: &Area<'_>, (x, y): (i32, i32), ink: Ink) -> Drawn {
     }
 }
 
+/// A number of things, as lengths are counted; there are never so many that it matters.
+pub(super) fn whole(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// How many letters stand side by side.
+fn letters_in(width: i32) -> usize {
+    (f64::from(width) / LETTER).max(4.0) as usize
+}
+
+/// How high an entry of the legend is that takes so many lines.
+fn entry(lines: i32) -> i32 {
+    lines * DISTANCE + 12
+}
+
 /// What a line looks like.
 fn sample(root: &Area<'_>, (x, y): (i32, i32), line: &Line) -> Drawn {
     // Policies are told apart by their markers; dashes say what is simulated and what is not.
@@ -281,19 +306,14 @@ fn sample(root: &Area<'_>, (x, y): (i32, i32), line: &Line) -> Drawn {
     mark(root, (x + 30, y), line.ink)
 }
 
-/// Text from there on in as many lines as it takes, so wide and so far apart; gives how many.
-pub(super) fn text_lines(
-    root: &Area<'_>,
-    (x, y): (i32, i32),
-    text: &str,
-    (width, distance): (i32, i32),
-) -> Drawn<i32> {
-    let lines = wrapped(text, (f64::from(width) / LETTER) as usize);
+/// Text from there on in as many lines of that width as it takes; gives how many.
+pub(super) fn text_lines(root: &Area<'_>, (x, y): (i32, i32), text: &str, width: i32) -> Drawn<i32> {
+    let lines = wrapped(text, letters_in(width));
     for (at, line) in lines.iter().enumerate() {
         let style = letters(LETTERS, HPos::Left, VPos::Center);
-        root.draw(&Text::new(line.clone(), (x, y + at as i32 * distance), style))?;
+        root.draw(&Text::new(line.clone(), (x, y + whole(at) * DISTANCE), style))?;
     }
-    Ok(lines.len() as i32)
+    Ok(whole(lines.len()))
 }
 
 /// Lines of at most so many letters, as far as words allow it; those of names end with an underscore.

@@ -2,7 +2,7 @@
 
 use crate::compare::{Case, Series};
 use crate::run::Slice;
-use crate::scenario::Event;
+use crate::scenario::{Demand, Event};
 
 use super::words::{number, percent};
 
@@ -36,7 +36,7 @@ impl Stability {
         if answered == 0 {
             return Self::NothingAnswered;
         }
-        if let Some((middle, end)) = growth(series) {
+        if let Some((middle, end)) = growth(case, series) {
             return Self::Growing(middle, end);
         }
         let part = answered as f64 / all as f64;
@@ -69,7 +69,7 @@ impl Stability {
 }
 
 /// What is in flight in the middle and at the end, over all seeds, if it grows without end.
-fn growth(series: &Series) -> Option<(f64, f64)> {
+fn growth(case: &Case, series: &Series) -> Option<(f64, f64)> {
     let shortest = series.runs.iter().map(|run| run.slices.len()).min().filter(|slices| *slices >= 20)?;
     let in_flight = |from: usize, to: usize| {
         let sum = |slice: &Slice| slice.in_flight.iter().sum::<f64>();
@@ -81,8 +81,11 @@ fn growth(series: &Series) -> Option<(f64, f64)> {
     let middle = in_flight(4 * tenth, 6 * tenth);
     let (before, end) =
         (in_flight(shortest - 2 * tenth, shortest - tenth), in_flight(shortest - tenth, shortest));
-    // Well above the middle, by more than one at each server, and still on its way: not what a step of the rate does.
-    let grows =
-        end > 1.4 * middle && end - middle > servers as f64 && end > 1.04 * before && before > 1.2 * middle;
+    // What a step of the rate or a slow server does is over some time: there it must still be on its way.
+    let is_steady = case.scenario.events.is_empty()
+        && !matches!(&case.scenario.demand, Demand::Open { rate, .. } if rate.steps.len() > 1);
+    let is_on_its_way = end > before * if is_steady { 1.0 } else { 1.04 } && before > 1.2 * middle;
+    // Well above the middle, and by more than one at each server.
+    let grows = end > 1.4 * middle && end - middle > servers as f64 && is_on_its_way;
     grows.then_some((middle, end))
 }

@@ -37,7 +37,7 @@ fn one_against_load(sweep: &[&Case], inks: &Inks, name: &str, part: Option<f64>)
     lines.extend(laws);
     let margin = ((most - least) * 0.03).max(0.005);
     let y = Axis::logarithmic(format!("{name} of latency (ms)"), values(&lines));
-    let x = Axis::linear("load (part of the capacity)", least - margin, most + margin);
+    let x = Axis::linear_at("load (part of the capacity)", (least - margin, most + margin), &places);
     let notes = notes(&shown(sweep[0]));
     let plot = Plot { title: title.clone(), x, y, lines, moments: Vec::new(), notes };
     let theory = match (is_bounded, part) {
@@ -122,7 +122,7 @@ fn laws(case: &Case, (from, to): (f64, f64), part: Option<f64>) -> Vec<Line> {
         let points = loads.map(|load| (load, latency(load) / MILLISECOND)).collect();
         let dash = match law {
             Law::OneQueue => Dash::Dotted,
-            Law::AtRandom => Dash::DashDot,
+            Law::AtRandom => Dash::Mixed,
             Law::InTurn => Dash::Dashed,
         };
         Line { name: law.name().to_owned(), ink: Ink::PLAIN, dash, points, marks: None, bars: Vec::new() }
