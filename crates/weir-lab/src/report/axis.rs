@@ -34,7 +34,8 @@ impl Axis {
         let decimals = (-step.log10().floor()).max(0.0) as usize;
         let first = (from / step).ceil() as i64;
         let last = (to / step + 1e-9).floor() as i64;
-        let tick = |at: i64| (at as f64 * step, format!("{:.decimals$}", at as f64 * step));
+        let tick =
+            |at: i64| (at as f64 * step, format!("{:.decimals$}", at as f64 * step).replace('-', "\u{2212}"));
         Self {
             label: label.into(),
             range: (from, to),

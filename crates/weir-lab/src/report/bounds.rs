@@ -1,7 +1,9 @@
 //! What theory says of a scenario, where it says anything.
 
+use weir_core::definition::Algorithm;
+
 use crate::arrivals::Process;
-use crate::scenario::{Demand, Discipline, Scenario};
+use crate::scenario::{Demand, Discipline, Policy, Scenario};
 use crate::theory;
 use crate::work::Work;
 
@@ -13,6 +15,9 @@ pub(super) struct Known {
     /// Nanoseconds that a request takes without waiting, and on its way.
     mean: f64,
     way: f64,
+    /// Whether somebody picks at random, or in turn, as theory knows it.
+    at_random: bool,
+    in_turn: bool,
 }
 
 /// A law of how long answers take.
@@ -48,18 +53,23 @@ impl Known {
         let is_poisson = matches!(&scenario.demand, Demand::Open { process: Process::Poisson, rate } if rate.steps.len() == 1);
         let is_plain = kind.cache.is_none() && kind.swings.is_none() && scenario.events.is_empty();
         let nobody_gives_up = scenario.client.timeout.is_none() && scenario.client.hedge.is_none();
+        let picks = |algorithm| scenario.policies.contains(&Policy::Weir(algorithm));
         let has_room = queue >= 10_000;
         (is_poisson && is_plain && nobody_gives_up && has_room).then_some(Self {
             servers: kind.count,
             slots,
             mean: mean / kind.speed,
             way: 2.0 * scenario.network as f64,
+            at_random: slots == 1 && picks(Algorithm::WeightedRandom),
+            // Several that take turns do not take turns together.
+            in_turn: slots == 1 && scenario.dispatchers.count == 1 && picks(Algorithm::RoundRobin),
         })
     }
 
-    /// The laws that hold.
-    pub(super) fn laws(self) -> &'static [Law] {
-        if self.slots == 1 { &[Law::OneQueue, Law::AtRandom, Law::InTurn] } else { &[Law::OneQueue] }
+    /// The laws that hold for somebody who takes part, and the bound for all.
+    pub(super) fn laws(self) -> impl Iterator<Item = Law> {
+        let laws = [(Law::OneQueue, true), (Law::AtRandom, self.at_random), (Law::InTurn, self.in_turn)];
+        laws.into_iter().filter(|(_, holds)| *holds).map(|(law, _)| law)
     }
 
     /// The mean at a load below 1, in nanoseconds.
@@ -114,7 +124,7 @@ mod tests {
 
     #[test]
     fn one_queue_before_one_server_is_m_m_1() {
-        let known = Known { servers: 1, slots: 1, mean: 1e7, way: 0.0 };
+        let known = Known { servers: 1, slots: 1, mean: 1e7, way: 0.0, at_random: true, in_turn: true };
         for part in [0.5, 0.99, 0.999] {
             let (one, random) =
                 (known.quantile(Law::OneQueue, 0.7, part), known.quantile(Law::AtRandom, 0.7, part));

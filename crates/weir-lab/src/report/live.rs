@@ -54,6 +54,22 @@ pub(super) fn invalid(results: &Results) -> Vec<String> {
     invalid
 }
 
+/// All live runs in a sentence; `None` where there are none.
+pub(super) fn summary(results: &Results) -> Option<String> {
+    let all = results.cases.iter().flat_map(|case| &case.live).flat_map(|series| &series.runs);
+    let all: Vec<&Live> = all.filter_map(|run| run.live.as_ref()).collect();
+    let (wanted, answered): (f64, f64) =
+        all.iter().fold((0.0, 0.0), |sums, live| (sums.0 + live.rates.0, sums.1 + live.rates.1));
+    let late = all.iter().map(|live| lag(live, 0.999)).reduce(f64::max)?;
+    let count = all.len() as f64;
+    Some(format!(
+        "{count} runs, in the mean {} requests per second wanted and {} answered; p99.9 of the lag is {} ms at most",
+        number(wanted / count),
+        number(answered / count),
+        milliseconds(late),
+    ))
+}
+
 /// A live run in a table: case, policy, seed, rates wanted and answered, p50, p99, p99.9 and most of the lag, and whether it counts.
 pub(super) fn rows(results: &Results) -> Vec<[String; 10]> {
     let mut rows = Vec::new();

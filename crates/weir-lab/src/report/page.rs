@@ -75,10 +75,16 @@ fn top(results: &Results, header: &Header) -> Markup {
                 dt { "machine" } dd { (header.cpu) ", " (header.cores) " cores" }
                 dt { "command" } dd { code { (header.command) } }
                 dt { "when" } dd { (header.when) }
+                @if let Some(summary) = live::summary(results) { dt { "live" } dd { (summary) } }
                 dt { "seeds" } dd { (seeds) ", the same for every policy" }
             }
         }
     }
+}
+
+/// A name that may be broken where its words end: a column is no wider than its numbers.
+fn broken(name: &str) -> Markup {
+    html! { @for word in name.split_inclusive('_') { (word) wbr; } }
 }
 
 fn banner(invalid: &[String]) -> Markup {
@@ -106,7 +112,7 @@ fn overview(results: &Results, inks: &Inks) -> Markup {
                  whoever is not surely worse, seed by seed, shares one. Open a case for all of its figures."
             }
             div.scroll { table {
-                thead { tr { th { "case" } @for name in names { th.number { (name) } } } }
+                thead { tr { th { "case" } @for name in names { th.number { (broken(name)) } } } }
                 tbody {
                     @for (at, case) in results.cases.iter().enumerate() {
                         @let rows = tables::rows(case);

@@ -131,7 +131,7 @@ impl Plot {
             let ends = [(low, self.y.range.0), (high, self.y.range.1)]
                 .map(|(value, end)| self.y.place(*value).map_or((end, false), |place| (place, true)));
             let pixels = ends.map(|(y, _)| frame.backend_coord(&(x, y)));
-            let thin = line.ink.colour.stroke_width(3);
+            let thin = line.ink.colour.mix(0.6).stroke_width(3);
             root.draw(&PathElement::new(pixels, thin))?;
             for ((x, y), _) in pixels.into_iter().zip(ends).filter(|(_, (_, is_end))| *is_end) {
                 root.draw(&PathElement::new([(x - 8, y), (x + 8, y)], thin))?;

@@ -5,7 +5,7 @@ use super::bounds::{Known, Law};
 use super::figure::{Figure, notes, shown};
 use super::ink::{Ink, Inks};
 use super::plot::{Dash, Line, Plot};
-use super::tables::{Family, load};
+use super::tables::{Family, load, objective};
 use super::words::{self, MILLISECOND};
 use crate::compare::{Case, Series};
 use crate::run::Run;
@@ -35,6 +35,12 @@ fn one_against_load(sweep: &[&Case], inks: &Inks, name: &str, part: Option<f64>)
     let laws = laws(sweep[0], (least, most), part);
     let is_bounded = !laws.is_empty();
     lines.extend(laws);
+    if part == Some(0.99) {
+        let objective = objective(sweep) / MILLISECOND;
+        let name = format!("objective: {} ms", words::number(objective));
+        let points = vec![(least, objective), (most, objective)];
+        lines.push(Line { name, ink: Ink::PLAIN, dash: Dash::Solid, points, marks: None, bars: Vec::new() });
+    }
     let margin = ((most - least) * 0.03).max(0.005);
     let y = Axis::logarithmic(format!("{name} of latency (ms)"), values(&lines));
     let x = Axis::linear_at("load (part of the capacity)", (least - margin, most + margin), &places);
@@ -113,12 +119,12 @@ fn at(case: &Case) -> String {
 /// What theory says, between two loads.
 fn laws(case: &Case, (from, to): (f64, f64), part: Option<f64>) -> Vec<Line> {
     let Some(known) = Known::of(&case.scenario) else { return Vec::new() };
-    let line = |law: &Law| {
+    let line = |law: Law| {
         // It goes to infinity at a load of one.
         let to = to.min(0.98);
         let loads = (0..=60).map(|step| from + (to - from) * f64::from(step) / 60.0);
         let latency =
-            |load| part.map_or_else(|| known.mean(*law, load), |part| known.quantile(*law, load, part));
+            |load| part.map_or_else(|| known.mean(law, load), |part| known.quantile(law, load, part));
         let points = loads.map(|load| (load, latency(load) / MILLISECOND)).collect();
         let dash = match law {
             Law::OneQueue => Dash::Dotted,
@@ -127,7 +133,7 @@ fn laws(case: &Case, (from, to): (f64, f64), part: Option<f64>) -> Vec<Line> {
         };
         Line { name: law.name().to_owned(), ink: Ink::PLAIN, dash, points, marks: None, bars: Vec::new() }
     };
-    if from < 0.98 { known.laws().iter().map(line).collect() } else { Vec::new() }
+    if from < 0.98 { known.laws().map(line).collect() } else { Vec::new() }
 }
 
 /// The figures of a family.
@@ -135,8 +141,7 @@ pub(super) fn by_variant(family: &Family<'_>, inks: &Inks) -> Vec<Figure> {
     let cases: Vec<&Case> = family.variants.iter().map(|(_, case)| *case).collect();
     let places: Vec<f64> = (0..cases.len()).map(|at| at as f64).collect();
     let names = || family.variants.iter().map(|(variant, _)| (*variant).to_owned());
-    let at_load = family.load.map_or(String::new(), |load| format!(" at load {}", words::load(load)));
-    let title = format!("p99 by variant of {}{at_load}", family.name);
+    let title = format!("p99 by variant of {}", name(family));
     let (lines, unstable) = lines(&cases, &places, inks, &|run| value(run, Some(0.99)));
     let mut figures = Vec::new();
     if lines.iter().all(|line| line.points.iter().all(|(_, value)| !value.is_finite())) {
@@ -151,6 +156,14 @@ pub(super) fn by_variant(family: &Family<'_>, inks: &Inks) -> Vec<Figure> {
     }
     figures.extend(failed_by_variant(family, &cases, inks));
     figures
+}
+
+/// What a family is called.
+fn name(family: &Family<'_>) -> String {
+    family.load.map_or_else(
+        || family.name.to_owned(),
+        |load| format!("{} at load {}", family.name, words::load(load)),
+    )
 }
 
 /// What fails, if anything does: whoever is unstable, too.
@@ -175,7 +188,7 @@ fn failed_by_variant(family: &Family<'_>, cases: &[&Case], inks: &Inks) -> Optio
     if most <= 0.0 {
         return None;
     }
-    let title = format!("Failed requests by variant of {}", family.name);
+    let title = format!("Failed requests by variant of {}", name(family));
     let x = Axis::named("variant", family.variants.iter().map(|(variant, _)| (*variant).to_owned()));
     let y = Axis::linear("failed requests (%)", 0.0, most * 1.05);
     let plot =
