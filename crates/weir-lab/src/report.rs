@@ -65,8 +65,9 @@ pub fn write(results: &Results, header: &Header, folder: &Path) -> io::Result<Wr
     let name = file_name(&results.name);
     let path = |ending: &str| folder.join(format!("{name}.{ending}"));
     let written = Written { html: path("html"), json: path("json"), csv: path("csv") };
-    fs::write(&written.html, html(results, header))?;
-    fs::write(&written.json, json(results, header))?;
+    let moves = disruption::of(&results.cases);
+    fs::write(&written.html, page::page(results, header, &moves).into_string())?;
+    fs::write(&written.json, json::of(results, header, &moves).to_string())?;
     fs::write(&written.csv, csv(results))?;
     Ok(written)
 }

@@ -238,8 +238,8 @@ fn shares(case: &Case, shown: &[Shown<'_>]) -> Figure {
     if panels.is_empty() {
         return Figure::missing(TITLE, "No answer came in any slice of time.");
     }
-    let caption = "First seed, in times an even share: blue is less, orange is more. Of many servers, neighbours share a row, which \
-                   shows the highest of them.";
+    let caption = "First seed, in times an even share: blue is less, orange is more. Of many servers, neighbours share a row, \
+                   which shows the highest of them.";
     Figure::drawn(TITLE, heat(TITLE, "even share", Shades::AroundOne, case, panels), caption)
 }
 

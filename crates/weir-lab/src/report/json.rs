@@ -9,6 +9,7 @@ use super::live::is_valid;
 use super::tables::{self, Row, p99};
 use crate::compare::{Case, Results, Series, rankings};
 use crate::run::{Live, Run, Slice};
+use crate::scenario::Policy;
 use crate::statistics::Estimate;
 
 pub(super) fn of(results: &Results, header: &Header, moves: &[Moves]) -> Value {
@@ -29,7 +30,10 @@ pub(super) fn of(results: &Results, header: &Header, moves: &[Moves]) -> Value {
 
 fn of_case(case: &Case) -> Value {
     let all = |of: &[Series]| of.iter().map(of_series).collect::<Vec<_>>();
-    let ranking = |(one, other, agrees): (crate::scenario::Policy, crate::scenario::Policy, bool)| json!({ "one": one.name(), "other": other.name(), "ranks_the_same_live": agrees });
+    let ranking = |(one, other, agrees): (Policy, Policy, bool)| {
+        let (one, other) = (one.name(), other.name());
+        json!({ "one": one, "other": other, "ranks_the_same_live": agrees })
+    };
     json!({
         "name": case.scenario.name,
         "about": case.scenario.about,
@@ -153,7 +157,8 @@ fn of_sweep(sweep: &[&Case]) -> Value {
 }
 
 fn of_moves(moves: &Moves) -> Value {
-    let row = |(left, moved, needless): &(usize, f64, f64)| json!({ "leaving": left, "moved_part": moved, "needless_part": needless });
+    let row =
+        |row: &(usize, f64, f64)| json!({ "leaving": row.0, "moved_part": row.1, "needless_part": row.2 });
     json!({
         "policy": moves.policy.name(),
         "targets": moves.targets,

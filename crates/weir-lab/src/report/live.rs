@@ -70,7 +70,8 @@ pub(super) fn summary(results: &Results) -> Option<String> {
     ))
 }
 
-/// A live run in a table: case, policy, seed, rates wanted and answered, p50, p99, p99.9 and most of the lag, and whether it counts.
+/// Live runs in a table: case, policy, seed, rates wanted and answered, p50, p99, p99.9 and most of the lag, and whether it
+/// counts.
 pub(super) fn rows(results: &Results) -> Vec<[String; 10]> {
     let mut rows = Vec::new();
     for case in &results.cases {

@@ -211,8 +211,10 @@ fn live_section(results: &Results) -> Markup {
         @if !rows.is_empty() {
             section {
                 h2 { "Live runs" }
-                p.note { "Rates per second; how late requests were sent, in ms. A run counts where p99.9 of that is at most a tenth of \
-                          the p99 that it shows." }
+                p.note {
+                    "Rates per second; how late requests were sent, in ms. A run counts where p99.9 of that is at most a \
+                     tenth of the p99 that it shows."
+                }
                 div.scroll { table {
                     thead { tr {
                         th { "case" } th { "policy" } th.number { "seed" } th.number { "rate wanted" } th.number { "answered" }

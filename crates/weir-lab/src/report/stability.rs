@@ -63,7 +63,9 @@ impl Stability {
             Self::Growing(middle, end) => {
                 format!("unstable: in flight grows from {} to {}", number(middle), number(end))
             }
-            Self::Overloaded(part) => format!("unstable: overloaded, {} answered", percent(part)),
+            Self::Overloaded(part) => {
+                format!("unstable: {} answered, others refused or given up", percent(part))
+            }
         }
     }
 }

@@ -21,14 +21,24 @@ fn value(run: &Run, part: Option<f64>) -> f64 {
 
 /// The figures of a scenario at several loads.
 pub(super) fn against_load(sweep: &[&Case], inks: &Inks) -> Vec<Figure> {
-    DRAWN.iter().map(|(name, part)| one_against_load(sweep, inks, name, *part)).collect()
+    let latencies = DRAWN.iter().map(|(name, part)| one_against_load(sweep, inks, name, *part));
+    let places: Vec<f64> = sweep.iter().map(|case| load(case)).collect();
+    let counts = |what| counted(what, "against load", (sweep, &places), loads(&places), inks);
+    latencies.chain(COUNTED.iter().filter_map(counts)).collect()
+}
+
+/// The axis of loads.
+fn loads(places: &[f64]) -> Axis {
+    let (least, most) = (places[0], places[places.len() - 1]);
+    let margin = ((most - least) * 0.03).max(0.005);
+    Axis::linear_at("load (part of the capacity)", (least - margin, most + margin), places)
 }
 
 fn one_against_load(sweep: &[&Case], inks: &Inks, name: &str, part: Option<f64>) -> Figure {
     let title = format!("Latency against load: {name}");
     let places: Vec<f64> = sweep.iter().map(|case| load(case)).collect();
     let (mut lines, unstable) = lines(sweep, &places, inks, &|run| value(run, part));
-    if lines.iter().all(|line| line.points.is_empty()) {
+    if values(&lines).all(|value| !value.is_finite()) {
         return Figure::missing(&title, format!("No percentile means anything. {unstable}"));
     }
     let (least, most) = (places[0], places[places.len() - 1]);
@@ -41,9 +51,8 @@ fn one_against_load(sweep: &[&Case], inks: &Inks, name: &str, part: Option<f64>)
         let points = vec![(least, objective), (most, objective)];
         lines.push(Line { name, ink: Ink::PLAIN, dash: Dash::Solid, points, marks: None, bars: Vec::new() });
     }
-    let margin = ((most - least) * 0.03).max(0.005);
     let y = Axis::logarithmic(format!("{name} of latency (ms)"), values(&lines));
-    let x = Axis::linear_at("load (part of the capacity)", (least - margin, most + margin), &places);
+    let x = loads(&places);
     let notes = notes(&shown(sweep[0]));
     let plot = Plot { title: title.clone(), x, y, lines, moments: Vec::new(), notes };
     let theory = match (is_bounded, part) {
@@ -144,7 +153,7 @@ pub(super) fn by_variant(family: &Family<'_>, inks: &Inks) -> Vec<Figure> {
     let title = format!("p99 by variant of {}", name(family));
     let (lines, unstable) = lines(&cases, &places, inks, &|run| value(run, Some(0.99)));
     let mut figures = Vec::new();
-    if lines.iter().all(|line| line.points.iter().all(|(_, value)| !value.is_finite())) {
+    if values(&lines).all(|value| !value.is_finite()) {
         figures.push(Figure::missing(&title, format!("No percentile means anything. {unstable}")));
     } else {
         let y = Axis::logarithmic("p99 of latency (ms)", values(&lines));
@@ -154,7 +163,9 @@ pub(super) fn by_variant(family: &Family<'_>, inks: &Inks) -> Vec<Figure> {
         let caption = format!("Means of all seeds with 95 % confidence intervals. {unstable}");
         figures.push(Figure::drawn(&title, plot.svg(), caption));
     }
-    figures.extend(failed_by_variant(family, &cases, inks));
+    let of = format!("by variant of {}", name(family));
+    let axis = || Axis::named("variant", names());
+    figures.extend(COUNTED.iter().filter_map(|what| counted(what, &of, (&cases, &places), axis(), inks)));
     figures
 }
 
@@ -166,14 +177,58 @@ fn name(family: &Family<'_>) -> String {
     )
 }
 
-/// What fails, if anything does: whoever is unstable, too.
-fn failed_by_variant(family: &Family<'_>, cases: &[&Case], inks: &Inks) -> Option<Figure> {
+/// What is counted of every policy: of those that are unstable, too.
+struct Counted {
+    what: &'static str,
+    label: &'static str,
+    caption: &'static str,
+    of: fn(&Series) -> f64,
+    /// What it is where all is well: nothing is drawn if it is nowhere more than a little above.
+    well: f64,
+    little: f64,
+}
+
+const COUNTED: [Counted; 3] = [
+    Counted {
+        what: "Failed requests",
+        label: "failed requests (%)",
+        caption: "All seeds together: errors, refusals and those who gave up.",
+        of: failed,
+        well: 0.0,
+        little: 0.0,
+    },
+    Counted {
+        what: "Attempts",
+        label: "attempts for each request",
+        caption: "All seeds together: retries and hedges are attempts, too.",
+        of: attempts,
+        well: 1.0,
+        little: 0.001,
+    },
+    Counted {
+        what: "Imbalance",
+        label: "most answers of a server (times the mean)",
+        caption: "Means of all seeds, over each whole run after its warm-up. 1 is even.",
+        of: |series| series.estimate(Run::imbalance).mean,
+        well: 1.0,
+        little: 0.2,
+    },
+];
+
+/// A figure of what is counted; `None` where all is well.
+fn counted(
+    what: &Counted,
+    of: &str,
+    (cases, places): (&[&Case], &[f64]),
+    x: Axis,
+    inks: &Inks,
+) -> Option<Figure> {
     let mut lines: Vec<Line> = Vec::new();
-    for (place, case) in cases.iter().enumerate() {
+    for (case, place) in cases.iter().zip(places) {
         for one in shown(case) {
             let name = one.series.policy.name();
             let dash = if one.is_live { Dash::Dashed } else { Dash::Solid };
-            let point = (place as f64, failed(one.series));
+            let point = (*place, (what.of)(one.series));
             match lines.iter_mut().find(|line| line.name == name && line.dash == dash) {
                 Some(line) => line.points.push(point),
                 None => {
@@ -184,16 +239,15 @@ fn failed_by_variant(family: &Family<'_>, cases: &[&Case], inks: &Inks) -> Optio
             }
         }
     }
-    let most = values(&lines).fold(0.0, f64::max);
-    if most <= 0.0 {
+    let most = values(&lines).fold(what.well, f64::max);
+    if most <= what.well + what.little {
         return None;
     }
-    let title = format!("Failed requests by variant of {}", name(family));
-    let x = Axis::named("variant", family.variants.iter().map(|(variant, _)| (*variant).to_owned()));
-    let y = Axis::linear("failed requests (%)", 0.0, most * 1.05);
-    let plot =
-        Plot { title: title.clone(), x, y, lines, moments: Vec::new(), notes: notes(&shown(cases[0])) };
-    Some(Figure::drawn(&title, plot.svg(), "All seeds together: errors, refusals and those who gave up."))
+    let title = format!("{} {of}", what.what);
+    let y = Axis::linear(what.label, what.well, what.well + (most - what.well) * 1.05);
+    let notes = notes(&shown(cases[0]));
+    let plot = Plot { title: title.clone(), x, y, lines, moments: Vec::new(), notes };
+    Some(Figure::drawn(&title, plot.svg(), what.caption))
 }
 
 /// Requests that failed, in parts of a hundred.
@@ -201,4 +255,11 @@ fn failed(series: &Series) -> f64 {
     let all: u64 = series.runs.iter().map(|run| run.counts.all).sum();
     let answered: u64 = series.runs.iter().map(|run| run.counts.answered).sum();
     (all - answered) as f64 * 100.0 / all.max(1) as f64
+}
+
+/// How often a request was sent, in the mean.
+fn attempts(series: &Series) -> f64 {
+    let all: u64 = series.runs.iter().map(|run| run.counts.all).sum();
+    let attempts: u64 = series.runs.iter().map(|run| run.counts.attempts).sum();
+    attempts as f64 / all.max(1) as f64
 }

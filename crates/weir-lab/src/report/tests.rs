@@ -157,10 +157,12 @@ fn overload_is_called_unstable_instead_of_showing_percentiles() {
     let page = checked(&results(&[scenario("too much", 1.4)]));
     assert!(page.contains("unstable: in flight grows from"));
     assert!(page.contains("There are not two policies whose simulated percentiles mean something."));
+    let page = checked(&results(&[Scenario { loads: vec![1.3, 1.5], ..scenario("a sweep", 1.4) }]));
+    assert!(page.contains("No percentile means anything."));
     // Whoever refuses has no queue that grows.
     let mut full = scenario("full", 1.5);
     full.servers[0].discipline = Discipline::Fcfs { slots: 1, queue: 3 };
-    assert!(checked(&results(&[full])).contains("unstable: overloaded"));
+    assert!(checked(&results(&[full])).contains("answered, others refused or given up"));
 }
 
 #[test]
