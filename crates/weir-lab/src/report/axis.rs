@@ -30,7 +30,7 @@ impl Axis {
     /// From `from` to at least `to`.
     pub(super) fn linear(label: impl Into<String>, from: f64, to: f64) -> Self {
         let (from, to) = if to - from > 1e-9 { (from, to) } else { (from - 0.5, from + 0.5) };
-        let step = step((to - from) / 6.0);
+        let step = step((to - from) / 8.0);
         let decimals = (-step.log10().floor()).max(0.0) as usize;
         let first = (from / step).ceil() as i64;
         let last = (to / step + 1e-9).floor() as i64;
@@ -68,9 +68,16 @@ impl Axis {
         let (from, to) = (least.log10(), most.log10());
         let margin = ((to - from) * 0.04).max(0.05);
         let (from, to) = (from - margin, to + margin);
+        let scale = Scale::Logarithmic;
+        if to - from < 0.7 {
+            // Less than a decade has the round numbers that it would have anyway.
+            let linear = Self::linear(label, 10_f64.powf(from), 10_f64.powf(to));
+            let ticks = linear.ticks.into_iter().filter(|(value, _)| *value > 0.0);
+            let ticks = ticks.map(|(value, text)| (value.log10(), text)).collect();
+            return Self { label: linear.label, range: (from, to), ticks, scale };
+        }
         // The fewer decades there are, the more of each is labelled.
         let digits: &[f64] = match to - from {
-            ..0.7 => &[1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0],
             ..1.2 => &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
             ..2.0 => &[1.0, 2.0, 5.0],
             ..3.0 => &[1.0, 3.0],
@@ -92,7 +99,7 @@ impl Axis {
                 }
             }
         }
-        Self { label: label.into(), range: (from, to), ticks, scale: Scale::Logarithmic }
+        Self { label: label.into(), range: (from, to), ticks, scale }
     }
 
     /// From nothing to a part of all that is so near to it.
@@ -197,6 +204,7 @@ mod tests {
             texts(&Axis::logarithmic("", [0.5, 20.0].into_iter())),
             ["0.5", "1", "2", "5", "10", "20"]
         );
+        assert_eq!(texts(&Axis::logarithmic("", [9.0, 11.0].into_iter())), ["9", "10", "11", "12"]);
         assert_eq!(texts(&Axis::nines("", 3.0)), ["0", "50", "90", "99", "99.9"]);
     }
 
