@@ -13,6 +13,7 @@ pub mod load;
 pub mod measure;
 pub mod random;
 pub mod replay;
+pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod simulator;
