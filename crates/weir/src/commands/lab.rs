@@ -1,6 +1,7 @@
 //! `weir lab`: one file per experiment.
 
 mod compare;
+mod header;
 mod load;
 mod progress;
 mod replay;
