@@ -1,3 +1,5 @@
+//! Which changes of a configuration a log shows.
+
 use super::*;
 
 fn world(rules: &str, groups: &str) -> World {

@@ -1,3 +1,5 @@
+//! What the simulator promises: requests, faults, servers that come and go.
+
 use weir_core::definition::Algorithm;
 use weir_core::limits::ConcurrencyLimits;
 

@@ -23,7 +23,8 @@ const LINE_BYTES_MAX: u64 = 256 * 1024;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// An access log of weir, an Application or a Classic Load Balancer; `-` is standard input.
-    log: PathBuf,
+    #[arg(value_name = "LOG")]
+    access_log: PathBuf,
     /// The configuration that is asked what it would do.
     #[arg(short, long)]
     config: PathBuf,
@@ -39,7 +40,8 @@ pub(crate) struct Options {
 #[derive(Debug, clap::Args)]
 pub(crate) struct TraceOptions {
     /// An access log of weir, an Application or a Classic Load Balancer; `-` is standard input.
-    log: PathBuf,
+    #[arg(value_name = "LOG")]
+    access_log: PathBuf,
     /// How long targets took, in place of when requests came.
     #[arg(long)]
     work: bool,
@@ -54,7 +56,7 @@ pub(crate) fn replay(options: &Options) -> anyhow::Result<ExitCode> {
     let new = world(&options.config)?;
     let old = options.against.as_deref().map(world).transpose()?;
     let mut replay = Replay::default();
-    each_entry(&options.log, |entry| replay.add(&entry, &new, old.as_ref()))?;
+    each_entry(&options.access_log, |entry| replay.add(&entry, &new, old.as_ref()))?;
     say(&if options.json { in_json(&replay) } else { table(&replay) });
     Ok(if replay.changed() == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
@@ -62,7 +64,7 @@ pub(crate) fn replay(options: &Options) -> anyhow::Result<ExitCode> {
 /// Prints when requests came, or how long they took, for a scenario: seconds, one a line.
 pub(crate) fn trace(options: &TraceOptions) -> anyhow::Result<ExitCode> {
     let mut entries: Vec<(Duration, Option<Duration>)> = Vec::new();
-    each_entry(&options.log, |entry| entries.push((entry.came, entry.target_took)))?;
+    each_entry(&options.access_log, |entry| entries.push((entry.came, entry.target_took)))?;
     // A log is in the order of ends.
     entries.sort_unstable_by_key(|(came, _)| *came);
     let first = entries.first().map_or(Duration::ZERO, |(came, _)| *came);
