@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::definition::HashOn;
 use crate::health::{Health, UnhealthyReason};
+use crate::lease::Lease;
 use crate::snapshot::Group;
 use crate::snapshot::testing::{group, members, settings};
 use crate::target::{Target, TargetId};
@@ -155,15 +156,20 @@ fn weighted_random_draws_in_proportion() {
 
 // Conformance: A3.3.6
 #[test]
-fn least_outstanding_takes_the_idle_target_and_ties_go_round() {
+fn least_outstanding_takes_the_idle_target_and_of_several_alike_any() {
     let group = group(Algorithm::LeastOutstandingRequests, members(&[(1, 1), (2, 1), (3, 1)]));
     let mut worker = WorkerState::seeded(1);
-    let held: Vec<_> = (0..3).map(|_| group.lease(&mut worker, &ANY).unwrap()).collect();
-    let mut ports: Vec<u16> = held.iter().map(|lease| lease.target().addr.port()).collect();
+    let port = |lease: &Lease| usize::from(lease.target().addr.port());
+    let mut held: Vec<_> = (0..3).map(|_| group.lease(&mut worker, &ANY).unwrap()).collect();
+    let mut ports: Vec<usize> = held.iter().map(port).collect();
     ports.sort_unstable();
     assert_eq!(ports, [1, 2, 3]);
-    let freed = held.into_iter().nth(1).map(|lease| lease.target().addr.port());
-    assert!(freed.is_some());
+    let freed = port(&held.remove(1));
+    assert_eq!(port(&group.lease(&mut worker, &ANY).unwrap()), freed, "nobody else is idle");
+    drop(held);
+    let mut firsts = [0; 4];
+    (0..3_000).for_each(|_| firsts[port(&group.lease(&mut worker, &ANY).unwrap())] += 1);
+    assert!(firsts[1..].iter().all(|count| (900..1_100).contains(count)), "{firsts:?}");
 }
 
 #[test]
