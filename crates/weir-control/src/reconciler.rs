@@ -365,7 +365,7 @@ impl Reconciler {
 /// Has tables that take long built by another thread. One that is outdated before its turn comes is not built.
 fn build_tables(before: &Snapshot, after: &Snapshot) {
     let changed = after.changed_groups(before).filter_map(|(_, group)| group);
-    let tables: Vec<_> = changed.filter_map(|group| group.unbuilt().map(Arc::downgrade)).collect();
+    let tables: Vec<_> = changed.flat_map(|group| group.unbuilt().map(Arc::downgrade)).collect();
     if !tables.is_empty() {
         tokio::task::spawn_blocking(move || {
             for table in tables.iter().filter_map(std::sync::Weak::upgrade) {

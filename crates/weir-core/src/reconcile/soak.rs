@@ -252,7 +252,8 @@ impl World {
         }
         let groups: Vec<&Arc<Group>> = self.snapshot.groups().collect();
         let group = groups.get(self.random.usize(..groups.len().max(1)))?;
-        let context = PickContext { key: self.random.u64(..), now: self.now, avoid: &[], pinned: None };
+        let context =
+            PickContext { key: self.random.u64(..), now: self.now, avoid: &[], pinned: None, arm: None };
         if let Ok(lease) = group.lease(&mut self.worker, &context) {
             let member = group.member(lease.target().serial).expect("it was picked from the group");
             assert!(member.health.is_registered(), "picked while {}", member.health.state());
