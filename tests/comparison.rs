@@ -9,9 +9,10 @@ use serde_json::Value;
 use weir_core::address::ClientAddr;
 use weir_core::health::Health;
 use weir_tests::client::Client;
+use weir_tests::example::Example;
 use weir_tests::target::respond;
 use weir_tests::yaml::{OFTEN, application, group};
-use weir_tests::{FakeTarget, Weir, wait_until};
+use weir_tests::{Binary, FakeTarget, Weir, wait_until};
 
 /// What the slow target takes: by far more than the fast one, however busy the machine is.
 const SLOW: Duration = Duration::from_millis(40);
@@ -180,6 +181,23 @@ fn what_is_clearly_worse_goes_on_where_that_is_wanted() {
     load.end();
     assert!(comparison(&weir)["stopped"].is_null());
     assert_eq!(percentages(&weir), [50, 50]);
+}
+
+#[test]
+fn the_example_compares_in_both_of_its_groups() {
+    let targets = ["a", "b", "c", "d"].map(FakeTarget::answering);
+    let weir = Example::read("comparison.yaml").with_targets(&targets).serve();
+    assert!((0..8).all(|_| weir.get("/").status == 200 && weir.get("/search/x").status == 200));
+    let sums = || -> Vec<(Value, u64)> {
+        let all: Value = serde_json::from_str(&weir.admin("/api/v1/comparisons").body).unwrap();
+        let sum = |of: &Value| [0, 1].map(|arm| of["arms"][arm]["requests"].as_u64().unwrap()).iter().sum();
+        all.as_array().unwrap().iter().map(|of| (of["target_group"].clone(), sum(of))).collect()
+    };
+    wait_until("all are counted", || sums() == [("shop".into(), 8), ("search".into(), 8)]);
+    let admin = weir.process().admin().unwrap().to_string();
+    let status = String::from_utf8(Binary::run(&["status", "--admin", &admin]).stdout).unwrap();
+    let row = status.lines().find(|line| line.starts_with("shop") && line.contains("peak_ewma")).unwrap();
+    assert!(row.contains("B ") && row.contains("20 %") && row.contains("too_few_requests"), "{status}");
 }
 
 #[test]

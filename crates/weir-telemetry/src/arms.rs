@@ -1,6 +1,6 @@
 //! What one worker counts for one arm of a comparison, and what all of them have counted.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -109,13 +109,13 @@ impl Arms {
     /// The series of every group that compares, or did: over all of its trials, by algorithm.
     pub(crate) fn collect(&self, snapshot: &Snapshot, families: &mut Families) {
         for group in snapshot.groups() {
-            self.collect_shares(group, families);
-            let algorithms: BTreeMap<&str, ()> = {
+            collect_shares(group, families);
+            let algorithms: BTreeSet<&str> = {
                 let all = self.lock();
                 let of_group = all.iter().filter(|counted| counted.group == group.index);
-                of_group.map(|counted| (counted.arm.algorithm.as_str(), ())).collect()
+                of_group.map(|counted| counted.arm.algorithm.as_str()).collect()
             };
-            for algorithm in algorithms.into_keys() {
+            for algorithm in algorithms {
                 let totals = self.sum(|counted| {
                     counted.group == group.index && counted.arm.algorithm.as_str() == algorithm
                 });
@@ -127,17 +127,18 @@ impl Arms {
         }
     }
 
-    fn collect_shares(&self, group: &Group, families: &mut Families) {
-        for side in [Side::A, Side::B] {
-            if let Some(arm) = group.arm_of(side) {
-                let share = f64::from(group.percentage(side)) / 100.0;
-                families.ratio(names::COMPARISON_SHARE, &labels(group, arm.algorithm.as_str()), share);
-            }
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Vec<Counted>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The part of its connections that each arm of a group has now.
+fn collect_shares(group: &Group, families: &mut Families) {
+    for side in [Side::A, Side::B] {
+        if let Some(arm) = group.arm_of(side) {
+            let share = f64::from(group.percentage(side)) / 100.0;
+            families.ratio(names::COMPARISON_SHARE, &labels(group, arm.algorithm.as_str()), share);
+        }
     }
 }
 

@@ -220,7 +220,9 @@ mod tests {
             uses_left: 9,
         };
         let mut seen = Seen::new();
-        probes.iter().for_each(|(_, in_flight, _)| seen.push(*in_flight));
+        for (_, in_flight, _) in probes {
+            seen.push(*in_flight);
+        }
         Pool { probes: probes.iter().map(probe).collect(), seen, ..Pool::new() }
     }
 

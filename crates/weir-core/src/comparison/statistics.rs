@@ -2,7 +2,7 @@
 //!
 //! Values in, values out. Two intervals stand beside each difference. One is the usual one of 95 %, right for whoever looks once. The
 //! other is always valid, and decides: control looks every second, and whoever looks often finds a difference where there is none
-//! (with the usual interval in a quarter of all trials of twenty looks: Armitage, McPherson and Rowe, 1969).
+//! (with the usual interval in a quarter of all trials of twenty looks: Armitage and others, 1969).
 
 use super::Side;
 

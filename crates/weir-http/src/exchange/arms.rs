@@ -12,8 +12,11 @@ use weir_telemetry::{ArmShard, Telemetry};
 pub(super) struct Arms {
     telemetry: Telemetry,
     /// By group index.
-    known: RefCell<Vec<[Option<(Arm, Arc<ArmShard>)>; 2]>>,
+    known: RefCell<Vec<Known>>,
 }
+
+/// The arms of one group that were asked for last.
+type Known = [Option<(Arm, Arc<ArmShard>)>; 2];
 
 impl Arms {
     pub(super) fn new(telemetry: Telemetry) -> Self {
