@@ -1,5 +1,6 @@
 //! Two algorithms in one group, side by side, until one of them is clearly worse.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use weir_core::address::ClientAddr;
+use weir_core::comparison::statistics::BUCKETS_MIN;
 use weir_core::health::Health;
 use weir_tests::client::Client;
 use weir_tests::example::Example;
@@ -56,15 +58,15 @@ fn arm_of(weir: &Weir, client: &Client) -> Option<&'static str> {
     Some(arm.algorithm.as_str())
 }
 
-/// So many connections of each arm.
+/// So many connections of each arm, each in a bucket of its own.
 fn clients(weir: &Weir, of_each: usize) -> Vec<Client> {
-    let mut found = [Vec::new(), Vec::new()];
+    let mut found = [BTreeMap::new(), BTreeMap::new()];
     while found.iter().any(|arm| arm.len() < of_each) {
         let client = weir.client();
-        let at = usize::from(arm_of(weir, &client) == Some(OTHER));
-        found[at].push(client);
+        let arm = weir.snapshot().groups().next().unwrap().arm(ClientAddr(client.addr())).unwrap();
+        found[usize::from(arm.algorithm.as_str() == OTHER)].insert(arm.bucket, client);
     }
-    found.into_iter().flat_map(|arm| arm.into_iter().take(of_each)).collect()
+    found.into_iter().flat_map(|arm| arm.into_values().take(of_each)).collect()
 }
 
 /// Connections of both arms that ask one time after the other.
@@ -81,7 +83,7 @@ impl Load {
                 }
             })
         };
-        let asking = clients(weir, 8).into_iter().map(ask).collect();
+        let asking = clients(weir, BUCKETS_MIN + 2).into_iter().map(ask).collect();
         Self(is_over, asking)
     }
 
@@ -113,7 +115,7 @@ fn connections_are_split_as_it_is_written_and_counted_for_their_arms() {
     assert_eq!(counted, expected);
     assert!((series("share_ratio", OTHER) - 0.25).abs() < 1e-9);
     assert!(series("failures_total", OWN) + series("failures_total", OTHER) < 0.5);
-    assert_eq!(comparison(&weir)["verdict"], "too_few_requests");
+    assert_eq!(comparison(&weir)["verdict"], "too_few");
     assert!(weir.admin("/").body.contains("round_robin against least_outstanding_requests"));
 }
 
@@ -197,7 +199,7 @@ fn the_example_compares_in_both_of_its_groups() {
     let admin = weir.process().admin().unwrap().to_string();
     let status = String::from_utf8(Binary::run(&["status", "--admin", &admin]).stdout).unwrap();
     let row = status.lines().find(|line| line.starts_with("shop") && line.contains("peak_ewma")).unwrap();
-    assert!(row.contains("B ") && row.contains("20 %") && row.contains("too_few_requests"), "{status}");
+    assert!(row.contains("B ") && row.contains("20 %") && row.contains("too_few"), "{status}");
 }
 
 #[test]

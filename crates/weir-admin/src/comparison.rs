@@ -18,7 +18,7 @@ pub struct ComparisonView {
     pub latency_difference_ms: Option<DifferenceView>,
     /// By how much the part of its requests that fail is larger in B than in A.
     pub failure_ratio_difference: Option<DifferenceView>,
-    /// `too_few_requests`, `undecided`, `a_is_better`, `b_is_better` or `mixed`.
+    /// `too_few` (requests, or connections), `undecided`, `a_is_better`, `b_is_better` or `mixed`.
     pub verdict: &'static str,
     /// Whether an arm that is clearly worse is stopped.
     pub stop_when_worse: bool,
@@ -102,8 +102,8 @@ fn arm_view(group: &Group, side: Side, ArmTotals { counts, response_time }: &Arm
         arm: side.as_str(),
         algorithm: group.arm_of(side)?.algorithm.as_str(),
         percentage: group.percentage(side),
-        requests: counts.requests,
-        failures: counts.failures,
+        requests: counts.all().requests,
+        failures: counts.all().failures,
         failure_ratio: counts.failure_ratio(),
         mean_ms: counts.mean().map(|mean| mean * 1e3),
         p50_ms: quantile(0.5),

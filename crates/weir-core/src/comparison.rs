@@ -71,7 +71,19 @@ pub struct Arm {
     pub trial: u32,
     /// What it picks by.
     pub algorithm: Algorithm,
+    /// Which of the arm's buckets the request's connection counts in; less than [`BUCKETS`]. See [`statistics`].
+    pub bucket: u8,
 }
+
+impl Arm {
+    /// Whether it is the same arm of the same trial, whatever the bucket.
+    pub fn is_same(self, other: Self) -> bool {
+        (self.trial, self.algorithm) == (other.trial, other.algorithm)
+    }
+}
+
+/// Buckets that the connections of an arm are counted in. Ours: enough for a variance that is known to a tenth.
+pub const BUCKETS: usize = 64;
 
 /// A comparison under way, or stopped: what has to be known of it besides the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,16 +105,18 @@ pub struct Stop {
     pub cause: Arc<str>,
 }
 
-/// The arm of a client, by its address and port: a connection stays in its arm for as long as the trial goes on.
+/// The arm of a client, by its address and port, and its bucket there: a connection stays in its arm for as long as the trial goes on.
 ///
 /// The group's `seed` has several groups split apart: who is in arm B of one is no more likely in arm B of another. The same on
 /// every machine. Source of the hash: XXH3, over 16 bytes of address (IPv4 mapped) and the port, big-endian.
-pub fn side(client: ClientAddr, seed: u64, percentage: u8) -> Side {
+pub fn place(client: ClientAddr, seed: u64, percentage: u8) -> (Side, u8) {
     let mut bytes = [0; 18];
     bytes[..16].copy_from_slice(&sixteen(client.ip()));
     bytes[16..].copy_from_slice(&client.port().to_be_bytes());
-    let is_b = xxh3_64_with_seed(&bytes, seed) % 100 < u64::from(percentage);
-    if is_b { Side::B } else { Side::A }
+    let hash = xxh3_64_with_seed(&bytes, seed);
+    // By the lower half and by the upper one: neither says anything of the other.
+    let is_b = (hash & 0xffff_ffff) % 100 < u64::from(percentage);
+    (if is_b { Side::B } else { Side::A }, ((hash >> 32) % BUCKETS as u64) as u8)
 }
 
 #[cfg(test)]
@@ -117,6 +131,20 @@ mod tests {
 
     fn count(is_counted: impl Fn(ClientAddr) -> bool) -> f64 {
         clients().filter(|client| is_counted(*client)).count() as f64 / CLIENTS as f64
+    }
+
+    fn side(client: ClientAddr, seed: u64, percentage: u8) -> Side {
+        place(client, seed, percentage).0
+    }
+
+    #[test]
+    fn the_buckets_of_an_arm_have_as_many_connections_each() {
+        let mut counts = [0; BUCKETS];
+        for client in clients().filter(|client| side(*client, 7, 50) == Side::B) {
+            counts[usize::from(place(client, 7, 50).1)] += 1;
+        }
+        // 156 in the mean, and five standard deviations.
+        assert!(counts.iter().all(|count| (94..219).contains(count)), "{counts:?}");
     }
 
     #[test]
@@ -140,7 +168,7 @@ mod tests {
             let addr = |port| ClientAddr(format!("{ip}:{port}").parse().unwrap());
             (1..=24).map(|port| side(addr(port), 0x7765_6972, 50).as_str()).collect()
         };
-        assert_eq!(sides("10.0.0.1"), "BABBBBBBBAAAAABBABAAABBB");
+        assert_eq!(sides("10.0.0.1"), "BBBBAABABAABABABBABBBBAA");
         assert_eq!(sides("10.0.0.1"), sides("[::ffff:10.0.0.1]"));
         assert_ne!(sides("10.0.0.1"), sides("10.0.0.2"));
     }

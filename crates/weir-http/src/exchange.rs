@@ -189,7 +189,7 @@ impl Exchange {
     fn compare(&self, group: GroupIndex, arm: Arm, record: &mut Record) {
         // The first attempt follows the decision at once, unless it had to wait.
         let since = if record.has_waited() { self.worker.clock.now() } else { record.began() };
-        record.compared(self.arms.shard(group, arm), since);
+        record.compared(self.arms.shard(group, arm), arm.bucket, since);
     }
 
     /// Notes what a target has taken to the head of its response. Who fails, however fast, is no fast target; a client that has

@@ -44,8 +44,8 @@ struct Inner {
     sent_bytes: u64,
     is_cut_short: bool,
     has_waited: bool,
-    /// Where it counts, and since when, if it is in an arm of a comparison.
-    arm: Option<(Arc<ArmShard>, Timestamp)>,
+    /// Where it counts, in which bucket, and since when, if it is in an arm of a comparison.
+    arm: Option<(Arc<ArmShard>, u8, Timestamp)>,
     /// Only where there is a log to write it to.
     details: Option<Box<Details>>,
 }
@@ -204,17 +204,17 @@ impl Record {
         }
     }
 
-    /// What comes of the request counts for an arm of a comparison, too, and takes time `since` this moment.
-    pub(crate) fn compared(&mut self, shard: Arc<ArmShard>, since: Timestamp) {
-        self.0.arm = Some((shard, since));
+    /// What comes of the request counts for an arm of a comparison, too, in that bucket, and takes time `since` this moment.
+    pub(crate) fn compared(&mut self, shard: Arc<ArmShard>, bucket: u8, since: Timestamp) {
+        self.0.arm = Some((shard, bucket, since));
     }
 
     /// The request was refused or lost.
     pub fn failed(&mut self, error: &RequestError) {
         self.0.observer.shard.request_failed(error.reason());
         // What a client does wrong says nothing of an arm.
-        if let (Some((arm, _)), true) = (&self.0.arm, error.culprit() != Culprit::Client) {
-            arm.failed();
+        if let (Some((arm, bucket, _)), true) = (&self.0.arm, error.culprit() != Culprit::Client) {
+            arm.failed(*bucket);
         }
         let oddities = error.oddities();
         if !oddities.is_empty() {
@@ -238,8 +238,8 @@ impl Record {
             let now = inner.observer.clock.now();
             inner.target_answered = Some(now);
             match &inner.arm {
-                Some((arm, _)) if inner.status >= 500 => arm.failed(),
-                Some((arm, since)) => arm.answered(now.since(*since)),
+                Some((arm, bucket, _)) if inner.status >= 500 => arm.failed(*bucket),
+                Some((arm, bucket, since)) => arm.answered(*bucket, now.since(*since)),
                 None => {}
             }
             inner.observer.shard.target_responded(now.since(inner.dispatched.unwrap_or(inner.began)));

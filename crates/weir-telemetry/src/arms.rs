@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use weir_core::comparison::statistics::Counts;
-use weir_core::comparison::{Arm, Side};
+use weir_core::comparison::statistics::{Bucket, Counts};
+use weir_core::comparison::{Arm, BUCKETS, Side};
 use weir_core::snapshot::{Group, GroupIndex, Snapshot};
 
 use crate::families::Families;
@@ -15,31 +15,38 @@ use crate::names;
 use crate::shard::read;
 
 /// One worker's counts for one arm: plain stores by one writer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ArmShard {
+    buckets: [BucketShard; BUCKETS],
+    response_time: Histogram,
+}
+
+#[derive(Debug, Default)]
+struct BucketShard {
     requests: AtomicU64,
     failures: AtomicU64,
     /// Seconds until the heads of answers, as the bits of an `f64`.
     seconds: AtomicU64,
-    /// Their squares, in the same way.
-    squares: AtomicU64,
-    response_time: Histogram,
 }
 
 impl ArmShard {
-    /// A request was answered, this long after it had gone to its first target.
-    pub fn answered(&self, duration: Duration) {
-        add(&self.requests, 1);
-        let seconds = duration.as_secs_f64();
-        add_float(&self.seconds, seconds);
-        add_float(&self.squares, seconds * seconds);
+    fn new() -> Self {
+        Self { buckets: std::array::from_fn(|_| BucketShard::default()), response_time: Histogram::default() }
+    }
+
+    /// A request of a connection in that bucket was answered, this long after it had gone to its first target.
+    pub fn answered(&self, bucket: u8, duration: Duration) {
+        let counts = &self.buckets[usize::from(bucket) % BUCKETS];
+        add(&counts.requests, 1);
+        add_float(&counts.seconds, duration.as_secs_f64());
         self.response_time.observe(duration);
     }
 
-    /// A request failed: a target answered 500 to 599, or none answered.
-    pub fn failed(&self) {
-        add(&self.requests, 1);
-        add(&self.failures, 1);
+    /// A request of a connection in that bucket failed: a target answered 500 to 599, or none answered.
+    pub fn failed(&self, bucket: u8) {
+        let counts = &self.buckets[usize::from(bucket) % BUCKETS];
+        add(&counts.requests, 1);
+        add(&counts.failures, 1);
     }
 }
 
@@ -58,14 +65,18 @@ pub struct ArmTotals {
 }
 
 impl ArmTotals {
-    fn add(&mut self, shard: &ArmShard) {
-        let float = |sum: &AtomicU64| f64::from_bits(read(sum));
-        // Failures first: a request that is counted meanwhile must not look like a failure of none.
-        self.counts.failures += read(&shard.failures);
-        self.counts.requests += read(&shard.requests);
-        self.counts.seconds += float(&shard.seconds);
-        self.counts.squares += float(&shard.squares);
-        self.response_time.add(&shard.response_time);
+    fn of<'s>(shards: impl Iterator<Item = &'s Arc<ArmShard>>) -> Self {
+        let (mut buckets, mut response_time) = ([Bucket::default(); BUCKETS], Summed::default());
+        for shard in shards {
+            for (sum, counts) in buckets.iter_mut().zip(&shard.buckets) {
+                // Failures first: a request that is counted meanwhile must not look like a failure of none.
+                sum.failures += read(&counts.failures);
+                sum.requests += read(&counts.requests);
+                sum.seconds += f64::from_bits(read(&counts.seconds));
+            }
+            response_time.add(&shard.response_time);
+        }
+        Self { counts: Counts::of(buckets), response_time }
     }
 }
 
@@ -77,6 +88,12 @@ struct Counted {
     shards: Vec<Arc<ArmShard>>,
 }
 
+impl Counted {
+    fn is_of(&self, group: GroupIndex, arm: Arm) -> bool {
+        self.group == group && self.arm.is_same(arm)
+    }
+}
+
 /// The shards of all arms. Those of trials that are over are kept, so that counters never fall.
 #[derive(Debug, Default)]
 pub(crate) struct Arms(Mutex<Vec<Counted>>);
@@ -84,9 +101,9 @@ pub(crate) struct Arms(Mutex<Vec<Counted>>);
 impl Arms {
     /// A new shard for one worker.
     pub(crate) fn shard(&self, group: GroupIndex, arm: Arm) -> Arc<ArmShard> {
-        let shard = Arc::new(ArmShard::default());
+        let shard = Arc::new(ArmShard::new());
         let mut all = self.lock();
-        match all.iter_mut().find(|counted| (counted.group, counted.arm) == (group, arm)) {
+        match all.iter_mut().find(|counted| counted.is_of(group, arm)) {
             Some(counted) => counted.shards.push(shard.clone()),
             None => all.push(Counted { group, arm, shards: vec![shard.clone()] }),
         }
@@ -95,15 +112,13 @@ impl Arms {
 
     /// What has been counted of one arm.
     pub(crate) fn totals(&self, group: GroupIndex, arm: Arm) -> ArmTotals {
-        self.sum(|counted| (counted.group, counted.arm) == (group, arm))
+        self.sum(|counted| counted.is_of(group, arm))
     }
 
     fn sum(&self, is_wanted: impl Fn(&Counted) -> bool) -> ArmTotals {
-        let mut totals = ArmTotals::default();
-        for counted in self.lock().iter().filter(|counted| is_wanted(counted)) {
-            counted.shards.iter().for_each(|shard| totals.add(shard));
-        }
-        totals
+        let all = self.lock();
+        let wanted = all.iter().filter(|counted| is_wanted(counted));
+        ArmTotals::of(wanted.flat_map(|counted| &counted.shards))
     }
 
     /// The series of every group that compares, or did: over all of its trials, by algorithm.
@@ -120,8 +135,8 @@ impl Arms {
                     counted.group == group.index && counted.arm.algorithm.as_str() == algorithm
                 });
                 let labels = labels(group, algorithm);
-                families.counter(names::COMPARISON_REQUESTS, &labels, totals.counts.requests);
-                families.counter(names::COMPARISON_FAILURES, &labels, totals.counts.failures);
+                families.counter(names::COMPARISON_REQUESTS, &labels, totals.counts.all().requests);
+                families.counter(names::COMPARISON_FAILURES, &labels, totals.counts.all().failures);
                 families.histogram(names::COMPARISON_RESPONSE_TIME, &labels, &totals.response_time);
             }
         }
@@ -155,16 +170,19 @@ mod tests {
     #[test]
     fn an_arm_is_the_sum_of_what_workers_count_for_it_and_of_no_other() {
         let arms = Arms::default();
-        let arm = |trial| Arm { trial, algorithm: Algorithm::RoundRobin };
+        let arm = |trial| Arm { trial, algorithm: Algorithm::RoundRobin, bucket: 9 };
         let workers = [arms.shard(GroupIndex(0), arm(1)), arms.shard(GroupIndex(0), arm(1))];
         for worker in &workers {
-            worker.answered(Duration::from_millis(500));
-            worker.failed();
+            worker.answered(9, Duration::from_millis(500));
+            worker.failed(9);
         }
-        arms.shard(GroupIndex(0), arm(2)).failed();
-        arms.shard(GroupIndex(1), arm(1)).failed();
-        let totals = arms.totals(GroupIndex(0), arm(1));
-        assert_eq!(totals.counts, Counts { requests: 4, failures: 2, seconds: 1.0, squares: 0.5 });
+        workers[0].failed(63);
+        arms.shard(GroupIndex(0), arm(2)).failed(9);
+        arms.shard(GroupIndex(1), arm(1)).failed(9);
+        let totals = arms.totals(GroupIndex(0), Arm { bucket: 0, ..arm(1) });
+        let buckets = [(4, 2, 1.0), (1, 1, 0.0)];
+        let buckets = buckets.map(|(requests, failures, seconds)| Bucket { requests, failures, seconds });
+        assert_eq!(totals.counts, Counts::of(buckets), "two that are not empty");
         assert_eq!(totals.response_time.count(), 2);
         assert_eq!(arms.totals(GroupIndex(0), arm(9)).counts, Counts::default());
     }

@@ -69,7 +69,7 @@ fn verdict(comparison: &ComparisonView) -> String {
         "a_is_better" => format!("{} is better", a.algorithm),
         "b_is_better" => format!("{} is better", b.algorithm),
         "mixed" => "each is better in one respect".to_owned(),
-        "too_few_requests" => "too few requests yet".to_owned(),
+        "too_few" => "too few requests or connections yet".to_owned(),
         _ => "undecided".to_owned(),
     }
 }

@@ -15,7 +15,7 @@ use crate::address::ClientAddr;
 use crate::balance::{PickContext, WorkerState};
 use crate::chaos::Chaos;
 use crate::comparison::Comparison;
-use crate::comparison::statistics::Counts;
+use crate::comparison::statistics::{Bucket, Counts};
 use crate::definition::{Algorithm, TargetSelector, TaskSelector};
 use crate::lease::Lease;
 use crate::snapshot::testing::settings;
@@ -257,12 +257,11 @@ impl World {
         let trial = group.trial()?.number.saturating_sub(self.random.u32(..2));
         let mut counts = || {
             let seconds = f64::from(self.random.u8(1..4));
-            Counts {
+            Counts::of([9_000.0, 9_100.0].repeat(8).into_iter().map(|sum| Bucket {
                 requests: 9_000,
                 failures: 0,
-                seconds: 9_000.0 * seconds,
-                squares: 9_100.0 * seconds * seconds,
-            }
+                seconds: sum * seconds,
+            }))
         };
         let observed = Observed { group: group.settings.name.clone(), trial, a: counts(), b: counts() };
         Some(Event::Trials(vec![observed; 3]))

@@ -121,5 +121,5 @@ fn cause(worse: Side, figure: Figure, a: &Counts, b: &Counts) -> String {
             format!("its requests take {:.3} ms, against {:.3} ms", millis(own), millis(other))
         }
     };
-    format!("{found}, of {} and {}", own.requests, other.requests)
+    format!("{found}, of {} and {}", own.all().requests, other.all().requests)
 }

@@ -52,14 +52,14 @@ impl Group {
         self.trial.as_ref()
     }
 
-    /// An arm of its trial, if it has one.
+    /// An arm of its trial, if it has one, by its first bucket.
     pub fn arm_of(&self, side: Side) -> Option<Arm> {
         let (trial, comparison) = (self.trial.as_ref()?.number, self.settings.comparison?);
         let algorithm = match side {
             Side::A => self.settings.algorithm,
             Side::B => comparison.algorithm,
         };
-        Some(Arm { trial, algorithm })
+        Some(Arm { trial, algorithm, bucket: 0 })
     }
 
     /// The percentage of its clients' connections that an arm has now; all of them where nothing is compared.
@@ -75,9 +75,9 @@ impl Group {
     /// The arm that a client is in, where algorithms are compared.
     pub fn arm(&self, client: ClientAddr) -> Option<Arm> {
         let split = self.split.as_ref()?;
-        let side = comparison::side(client, split.seed, split.percentage);
+        let (side, bucket) = comparison::place(client, split.seed, split.percentage);
         let picker = if side == Side::B { &split.picker } else { &self.picker };
-        Some(Arm { trial: split.trial, algorithm: picker.algorithm })
+        Some(Arm { trial: split.trial, algorithm: picker.algorithm, bucket })
     }
 
     /// What a request of that arm is picked by. Once a reload or a stop has taken its algorithm away, what the others are.

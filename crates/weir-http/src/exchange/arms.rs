@@ -32,7 +32,7 @@ impl Arms {
             known.resize_with(at + 1, Default::default);
         }
         let pair = &mut known[at];
-        if let Some((_, shard)) = pair.iter().flatten().find(|(counted, _)| *counted == arm) {
+        if let Some((_, shard)) = pair.iter().flatten().find(|(counted, _)| counted.is_same(arm)) {
             return shard.clone();
         }
         pair.swap(0, 1);

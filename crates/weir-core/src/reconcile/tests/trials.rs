@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::address::ClientAddr;
-use crate::comparison::statistics::Counts;
+use crate::comparison::statistics::{Bucket, Counts};
 use crate::comparison::{Arm, Comparison, Side};
 use crate::snapshot::Group;
 
@@ -27,16 +27,18 @@ fn number(control: &Control) -> u32 {
 }
 
 fn took(millis: f64) -> Counts {
-    let seconds = millis / 1e3;
-    Counts { requests: 5_000, failures: 0, seconds: 5_000.0 * seconds, squares: 5_001.0 * seconds * seconds }
+    // Of 20 connections with 250 requests each, half of which take a little longer.
+    let seconds = |n| 250.0 * millis / 1e3 * if n % 2 == 0 { 0.99 } else { 1.01 };
+    Counts::of((0..20).map(|n| Bucket { requests: 250, failures: 0, seconds: seconds(n) }))
 }
 
 /// Looks so often in a row, each time seeing that; what has been stopped.
-fn look(control: &mut Control, times: usize, a: Counts, b: Counts) -> Vec<Stopped> {
+fn look(control: &mut Control, times: usize, a: &Counts, b: &Counts) -> Vec<Stopped> {
     let trial = number(control);
     let mut stopped = Vec::new();
     for _ in 0..times {
-        let observed = Observed { group: group(control).settings.name.clone(), trial, a, b };
+        let observed =
+            Observed { group: group(control).settings.name.clone(), trial, a: a.clone(), b: b.clone() };
         let reconciled = reconcile(&mut control.state, Event::Trials(vec![observed]), control.now);
         control.snapshot = reconciled.snapshot.unwrap_or_else(|| control.snapshot.clone());
         stopped.extend(reconciled.stopped);
@@ -72,10 +74,10 @@ fn clients_are_split_and_both_arms_pick_among_the_same_targets() {
 fn an_arm_that_is_worse_at_three_looks_in_a_row_is_stopped() {
     for (a, b, stays) in [(10.0, 20.0, Algorithm::RoundRobin), (20.0, 10.0, COMPARISON.algorithm)] {
         let mut control = comparing(COMPARISON);
-        assert_eq!(look(&mut control, 2, took(a), took(b)), []);
-        assert_eq!(look(&mut control, 1, took(10.0), took(10.0)), [], "then not");
-        assert_eq!(look(&mut control, 2, took(a), took(b)), []);
-        let stopped = look(&mut control, 9, took(a), took(b));
+        assert_eq!(look(&mut control, 2, &took(a), &took(b)), []);
+        assert_eq!(look(&mut control, 1, &took(10.0), &took(10.0)), [], "then not");
+        assert_eq!(look(&mut control, 2, &took(a), &took(b)), []);
+        let stopped = look(&mut control, 9, &took(a), &took(b));
         let [Stopped { better, cause, .. }] = &stopped[..] else { panic!("{stopped:?}, and once") };
         assert_eq!(*better, stays);
         assert_eq!(&**cause, "its requests take 20.000 ms, against 10.000 ms, of 5000 and 5000");
@@ -85,7 +87,7 @@ fn an_arm_that_is_worse_at_three_looks_in_a_row_is_stopped() {
         let side = if stays == COMPARISON.algorithm { Side::B } else { Side::A };
         assert_eq!((group.percentage(side), group.percentage(side.other())), (100, 0));
         // A request of the arm that is gone, tried again.
-        let gone = Arm { trial: number(&control), algorithm: Algorithm::Prequal };
+        let gone = Arm { trial: number(&control), algorithm: Algorithm::Prequal, bucket: 0 };
         assert_eq!(group.algorithm(Some(gone)), stays);
     }
 }
@@ -93,7 +95,7 @@ fn an_arm_that_is_worse_at_three_looks_in_a_row_is_stopped() {
 #[test]
 fn nothing_is_stopped_where_that_is_not_wanted() {
     let mut control = comparing(Comparison { stops_when_worse: false, ..COMPARISON });
-    assert_eq!(look(&mut control, 9, took(10.0), took(20.0)), []);
+    assert_eq!(look(&mut control, 9, &took(10.0), &took(20.0)), []);
     assert!(group(&control).trial().unwrap().stop.is_none());
 }
 
@@ -101,7 +103,7 @@ fn nothing_is_stopped_where_that_is_not_wanted() {
 fn a_trial_outlives_what_does_not_change_it_and_begins_anew_with_what_does() {
     let mut control = comparing(COMPARISON);
     let first = number(&control);
-    look(&mut control, 3, took(10.0), took(20.0));
+    look(&mut control, 3, &took(10.0), &took(20.0));
     control.see(&[task("a", "1", 40_000), task("c", "1", 40_002)]);
     control.define(|group| {
         group.comparison = Some(COMPARISON);
