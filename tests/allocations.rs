@@ -91,8 +91,8 @@ fn a_decision_allocates_nothing() {
         ("GET", "a", "/", None, &cookies, ""),
     ] {
         let head = Head { scheme: "http", method, host, port: 80, path, normal_path: path, query, headers };
-        // Of two clients, which are in different arms of a comparison.
-        for port in [9, 10] {
+        // Of clients in both arms of a comparison.
+        for port in 9..17 {
             let client = ClientAddr(([127, 0, 0, 1], port).into());
             let mut decide = || decide(&snapshot, listener, &head, client, &mut worker, Moment::default());
             // Once before, for what is made with the first request that needs it.

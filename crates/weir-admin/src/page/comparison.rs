@@ -34,13 +34,13 @@ pub(super) fn section(comparison: &ComparisonView) -> Markup {
                     } }
                     tbody {
                         @for arm in &comparison.arms { (row(arm)) }
-                        tr {
-                            td { "B less A" } td {} td {}
-                            td.number { (failures(comparison.failure_ratio_difference.as_ref())) }
-                            td.number { (latency(comparison.latency_difference_ms.as_ref())) }
-                            td {} td {}
-                        }
                     }
+                }
+            }
+            p {
+                small {
+                    "B less A, with 95 % intervals: failed " (failures(comparison.failure_ratio_difference.as_ref()))
+                    " · mean " (latency(comparison.latency_difference_ms.as_ref()))
                 }
             }
         }
