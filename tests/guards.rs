@@ -50,7 +50,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
 ];
 
 /// Outside crates that only some of ours may import.
-const BOUNDARIES: [(&str, &[&str]); 15] = [
+const BOUNDARIES: [(&str, &[&str]); 16] = [
     ("hyper", &["weir-fetch"]),
     ("hyper-util", &["weir-fetch"]),
     // weir-http forwards with it; weir-control asks targets how they are, and must not import weir-http; clients and
@@ -69,6 +69,7 @@ const BOUNDARIES: [(&str, &[&str]); 15] = [
     ("arc-swap", &["weir-core"]),
     ("prometheus", &["weir-telemetry"]),
     ("bollard", &["weir-discovery"]),
+    ("plotters", &["weir-lab"]),
     ("saphyr-parser", &["weir-config"]),
 ];
 

@@ -61,6 +61,7 @@ mod http_routing;
 mod http_targets;
 mod idle;
 mod jwt_validation;
+mod lab;
 mod lab_load;
 mod limits;
 mod logs;

@@ -13,6 +13,7 @@ cargo xtask test          everything that weir promises: unit, property and end-
 cargo xtask check         formatting, clippy, documentation, dependencies, and whether docs/conformance is fresh
 cargo xtask conformance   writes docs/conformance: what an Application Load Balancer does, and which tests prove it
 cargo xtask instructions  what a request costs, in instructions and system calls, and whether that is within its bounds
+cargo xtask validate      the laboratory against queueing theory, at loads up to 0.8; `weir lab validate` does the rest
 cargo xtask soak          72 simulated hours of everything that can happen to targets; WEIR_SOAK_SEED=n for other ones
 cargo xtask fuzz          ten million requests that nobody sent, read by weir's codec, by hyper and by Amazon's classifier;
                           a number takes so many million, and WEIR_FUZZ_SEED=n other ones
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Some((command, [])) if command == "check" => check(),
         Some((command, [])) if command == "conformance" => conformance::write(),
         Some((command, [])) if command == "instructions" => instructions(),
+        Some((command, [])) if command == "validate" => validate(),
         Some((command, rest)) if command == "rolling" => rolling(rest),
         Some((command, [])) if command == "soak" => soak(),
         Some((command, [])) if command == "fuzz" => fuzz("10"),
@@ -107,6 +109,12 @@ fn fuzz(millions: &str) -> Result<(), Failed> {
 fn instructions() -> Result<(), Failed> {
     needs::counters()?;
     compare(&["instructions"])
+}
+
+/// Whether the simulator says what theory says. As users get it: without optimisation it takes too long.
+fn validate() -> Result<(), Failed> {
+    cargo(&["build", "--locked", "--release"])?;
+    step::run(&step::built("release/weir"), &["lab", "validate", "--quick"], &[])
 }
 
 /// How fast, beside whom.

@@ -125,7 +125,7 @@ impl Iterator for Arrivals {
             let reach = self.now + due / per_nano;
             if reach <= change {
                 self.now = reach;
-                return reach.is_finite().then_some(reach.round() as u64);
+                return reach.is_finite().then_some((reach + 0.5) as u64);
             }
             due -= (change - self.now) * per_nano;
             self.now = change;

@@ -5,12 +5,15 @@
 //!
 //! What this crate lacks, on purpose: a second implementation of anything in `weir-core`.
 
+pub mod access_log;
 pub mod arrivals;
 pub mod compare;
 pub mod live;
 pub mod load;
 pub mod measure;
 pub mod random;
+pub mod replay;
+pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod simulator;

@@ -104,6 +104,8 @@ pub struct Recorder {
     warm_up: u64,
     objective: Option<u64>,
     slice: u64,
+    /// Slices in a nanosecond: a division for each request would be a twentieth of the simulation.
+    slices_each: f64,
     looks: Vec<u32>,
 }
 
@@ -125,7 +127,8 @@ impl Recorder {
             slices,
             live: None,
         };
-        Self { run, warm_up: scenario.warm_up, objective: scenario.objective, slice, looks: vec![0; SLICES] }
+        let (warm_up, objective, slices_each) = (scenario.warm_up, scenario.objective, 1.0 / slice as f64);
+        Self { run, warm_up, objective, slice, slices_each, looks: vec![0; SLICES] }
     }
 
     /// What came of it.
@@ -145,7 +148,7 @@ impl Recorder {
     }
 
     fn slice_of(&self, at: u64) -> usize {
-        ((at / self.slice) as usize).min(SLICES - 1)
+        ((at as f64 * self.slices_each) as usize).min(SLICES - 1)
     }
 }
 

@@ -85,8 +85,13 @@ impl Work {
             }
             Self::Trace(works) => return works[(number % works.len() as u64) as usize],
         };
-        work.round() as u64
+        nanos(work)
     }
+}
+
+/// To the nearest nanosecond; none is negative.
+fn nanos(work: f64) -> u64 {
+    (work + 0.5) as u64
 }
 
 /// The mean of a bounded Pareto distribution that begins at 1 and ends at `spread`.

@@ -73,8 +73,8 @@ enum Command {
 /// Exit statuses: 0 good, 1 the answer is no, 2 could not run.
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // Every task that comes and goes is news to who runs weir, and noise below the demo's live line.
-    let level = if matches!(arguments.command, Command::Demo(_)) { "warn" } else { "info" };
+    // Every task that comes and goes is news to who runs weir, and noise below the demo's live line and in the laboratory.
+    let level = if matches!(arguments.command, Command::Demo(_) | Command::Lab(_)) { "warn" } else { "info" };
     output::start_log(arguments.log, level);
     let outcome = match arguments.command {
         Command::Run { config } => commands::run::run(config.as_deref()),

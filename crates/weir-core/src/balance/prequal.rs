@@ -116,7 +116,7 @@ impl Pool {
             let at = eligible[draw];
             let target = &members[at as usize].target;
             let in_flight = target.tally.in_flight();
-            let latency = target.latency.estimate(in_flight + 1);
+            let latency = target.latency.estimate(in_flight + 1, now);
             // Half a use is one of every other probe.
             let uses_left = uses as u32 + u32::from(random.f64() < uses.fract());
             if self.probes.len() >= size {

@@ -1,3 +1,5 @@
+//! What can be run live, and what comes of it.
+
 use super::*;
 use crate::scenario::{Discipline, ServerKind};
 use crate::work::Work;

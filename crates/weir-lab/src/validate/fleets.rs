@@ -18,15 +18,15 @@ const IDLE: Policy = Policy::Laboratory(LaboratoryPolicy::JoinIdleQueue);
 
 pub(super) fn add(depth: Depth, items: &mut Vec<Item>) {
     for load in loads(depth, &[0.5, 0.7, 0.8, 0.9, 0.95]) {
-        let requests = scaled(depth, if load > 0.8 { 48_000_000 } else { 16_000_000 });
+        let requests = scaled(depth, if load > 0.8 { 24_000_000 } else { 16_000_000 });
         items.push(Item::new(8, "round robin", requests as f64 / 5e6, move || turns(load, requests)));
     }
     for load in loads(depth, &[0.5, 0.7, 0.8, 0.9]) {
-        let requests = if load > 0.8 { 48_000_000 } else { 16_000_000 };
+        let requests = if load > 0.8 { 40_000_000 } else { 12_000_000 };
         items.push(Item::new(9, "two servers", requests as f64 / 2e6, move || two_servers(load, requests)));
     }
     for load in loads(depth, &[0.5, 0.7, 0.8, 0.9, 0.95]) {
-        let requests = scaled(depth, 16_000_000);
+        let requests = scaled(depth, 8_000_000);
         items.push(Item::new(10, "supermarket model", requests as f64 / 4e6, move || {
             supermarket(load, requests)
         }));
@@ -35,20 +35,20 @@ pub(super) fn add(depth: Depth, items: &mut Vec<Item>) {
         [(0.5, 1.2673), (0.7, 1.6202), (0.8, 1.9585), (0.9, 2.6454), (0.95, 3.4610), (0.99, 5.9275)]
     {
         if depth == Depth::Whole || load <= 0.8 {
-            let requests = if load > 0.95 { 32_000_000 } else { scaled(depth, 16_000_000) };
+            let requests = if load > 0.95 { 32_000_000 } else { scaled(depth, 12_000_000) };
             items.push(Item::new(11, "a hundred servers", requests as f64 / 4e6, move || {
                 hundred(load, expected, requests)
             }));
         }
     }
     for (servers, expected) in [(10, 2.40), (100, 1.075), (500, 1.002)] {
-        let requests = scaled(depth, 16_000_000);
+        let requests = scaled(depth, 8_000_000);
         items.push(Item::new(13, "join idle queue", requests as f64 / 5e6, move || {
             idle(servers, expected, requests)
         }));
     }
     for load in loads(depth, &[0.5, 0.7, 0.8, 0.9]) {
-        let requests = scaled(depth, 16_000_000);
+        let requests = scaled(depth, 8_000_000);
         items.push(Item::new(14, "two speeds", requests as f64 / 5e6, move || two_speeds(load, requests)));
     }
     items.push(Item::new(21, "stale counts", 16.0, move || stale(scaled(depth, 3_000_000))));
@@ -235,9 +235,12 @@ fn ten(load: f64, requests: u64) -> Vec<Row> {
             ..row(31, what, Expected::Near(expected, 0.02), got, requests)
         });
     }
-    let others = [Policy::Weir(Algorithm::PeakEwma), Policy::Weir(Algorithm::Prequal)];
-    for policy in others {
-        let got = mean(&run(&fleet(10, load), policy, requests / 4));
+    // What these two remember ages by the clock: in seconds, beside requests of ten milliseconds.
+    let mut quick = fleet(10, load);
+    quick.work = Work::Exponential(MEAN / 100.0);
+    let quick = quick.at_load(load);
+    for policy in [Policy::Weir(Algorithm::PeakEwma), Policy::Weir(Algorithm::Prequal)] {
+        let got = mean(&run(&quick, policy, requests / 4)) * 100.0;
         let what = format!("{} over 10 at {load}, not below M/M/10 nor above random", policy.name());
         rows.push(row(31, what, Expected::Between(bound, theory::mm1(load)), got, requests / 4));
     }

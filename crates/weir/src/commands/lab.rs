@@ -1,8 +1,10 @@
 //! `weir lab`: one file per experiment.
 
 mod compare;
+mod header;
 mod load;
 mod progress;
+mod replay;
 mod table;
 mod validate;
 
@@ -18,8 +20,12 @@ pub(crate) enum Lab {
     Compare(compare::Comparison),
     /// Load a server on a schedule that nobody's slowness changes, and say how long answers took from when they were due.
     Load(load::Options),
+    /// Say which requests of an access log another configuration would treat otherwise: another rule, group or target.
+    Replay(replay::Options),
     /// Simulate a scenario in virtual time, with the balancing that ships.
     Simulate(compare::Options),
+    /// Print when the requests of an access log came, or how much work they were, for a scenario.
+    Trace(replay::TraceOptions),
     /// Check the laboratory against queueing theory and published results: each line with what was expected, what came, and who
     /// says so.
     Validate(validate::Options),
@@ -30,7 +36,9 @@ pub(crate) fn run(lab: &Lab) -> anyhow::Result<ExitCode> {
     match lab {
         Lab::Compare(comparison) => compare::compare(comparison),
         Lab::Load(options) => load::load(options),
+        Lab::Replay(options) => replay::replay(options),
         Lab::Simulate(options) => compare::simulate(options),
+        Lab::Trace(options) => replay::trace(options),
         Lab::Validate(options) => validate::validate(options),
     }
 }

@@ -10,6 +10,7 @@ use weir::process::{Process, Setup};
 use weir_core::definition::Definitions;
 use weir_lab::compare::{Case, Results, rankings, simulate_all};
 use weir_lab::live::{self, Front, Started};
+use weir_lab::report;
 use weir_lab::run::Run;
 use weir_lab::scenario::{self, Experiment, Policy};
 
@@ -84,7 +85,10 @@ pub(crate) fn compare(comparison: &Comparison) -> anyhow::Result<ExitCode> {
         run_live(&mut results)?;
     }
     say(&table::of(&results, comparison.options.json));
-    let _ = &comparison.out;
+    let unwritable = || format!("--out: cannot write to {}", comparison.out.display());
+    let written =
+        report::write(&results, &super::header::here(), &comparison.out).with_context(unwritable)?;
+    complain(&format!("the report: {}", written.html.display()));
     let runs = results.cases.iter().flat_map(|case| &case.live).flat_map(|series| &series.runs);
     let is_valid = runs.into_iter().all(|run| run.live.as_ref().is_none_or(|live| live.is_valid));
     if !is_valid {

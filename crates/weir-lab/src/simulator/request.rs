@@ -1,0 +1,212 @@
+//! A request, from coming to its end.
+
+use weir_core::target::TargetSerial;
+
+use super::dispatch::{self, Ending, Nobody, Sending, Waiting, Wanted};
+use super::server::{Announcement, Job};
+use super::{Attempt, Ended, Happening, Observer, Outcome, Request, Simulator};
+
+impl<O: Observer> Simulator<'_, O> {
+    /// A request comes: some dispatcher takes it.
+    pub(super) fn arrive(&mut self) {
+        let number = self.requests_ever;
+        self.requests_ever += 1;
+        let key = self.zipf.as_ref().map_or(0, |zipf| zipf.draw(&mut self.keys));
+        let count = self.scenario.dispatchers.count as usize;
+        let dispatcher = if count > 1 { self.keys.below(count) as u32 } else { 0 };
+        let work = self.scenario.work.draw(&mut self.works, number);
+        let serial = number as u32;
+        let failed = dispatch::Failed::default();
+        let (came, attempts, under_way) = (self.now, 0, 0);
+        let request = Request { number, serial, came, key, dispatcher, attempts, under_way, failed };
+        let at = self.requests.insert(request) as u32;
+        self.dispatch.begins(dispatcher);
+        if let Some(timeout) = self.scenario.client.timeout {
+            self.queue.announce(self.now + timeout, Happening::GivesUp { request: at, serial });
+        }
+        if let Some(delay) = self.scenario.client.hedge {
+            self.queue.announce(self.now + delay, Happening::Hedges { request: at, serial });
+        }
+        self.send(at, work, Sending::First);
+    }
+
+    /// A server is picked, and the request sent there.
+    pub(super) fn send(&mut self, at: u32, work: u64, sending: Sending) {
+        let request = &mut self.requests[at as usize];
+        let wanted = Wanted { dispatcher: request.dispatcher, key: request.key, failed: &request.failed };
+        let picked = match self.dispatch.pick(&wanted, self.now, &self.in_flight) {
+            Ok(picked) => picked,
+            Err(Nobody::HasRoom)
+                if self.dispatch.queue(Waiting { request: at, serial: request.serial, work }, sending) =>
+            {
+                return;
+            }
+            Err(_) if request.under_way > 0 => return,
+            Err(_) => return self.end(at, Outcome::Refused, None),
+        };
+        request.attempts += 1;
+        request.under_way += 1;
+        let server = picked.server;
+        self.in_flight[server as usize] += 1;
+        let attempt = Attempt {
+            request: at,
+            serial: request.serial,
+            server,
+            work: self.sites[server as usize].cost(work, request.key),
+            sent: self.now,
+            waited: 0,
+            is_retry: sending == Sending::Retry,
+            held: picked.held,
+        };
+        let attempt = self.attempts.insert(attempt) as u32;
+        match self.scenario.network {
+            0 => self.reach(attempt),
+            network => self.queue.announce(self.now + network, Happening::Reaches(attempt)),
+        }
+    }
+
+    /// A request arrives at its server: it is served, or waits.
+    pub(super) fn reach(&mut self, at: u32) {
+        let attempt = &self.attempts[at as usize];
+        let (server, work) = (attempt.server, attempt.work);
+        let site = &mut self.sites[server as usize];
+        if !site.is_up() {
+            return self.answer(at, Ending::Refused, 0);
+        }
+        if let Some(takes) = site.fails(&mut self.faults) {
+            return self.answer(at, Ending::ServerError, takes);
+        }
+        match site.server.enter(Job { number: at, work }, self.now) {
+            Err(()) => self.answer(at, Ending::Refused, 0),
+            Ok((is_served, announcement)) => {
+                if is_served {
+                    self.served(at);
+                }
+                self.announce(server, announcement);
+            }
+        }
+    }
+
+    pub(super) fn served(&mut self, at: u32) {
+        let attempt = &mut self.attempts[at as usize];
+        attempt.waited = self.now - attempt.sent - self.scenario.network;
+    }
+
+    pub(super) fn announce(&mut self, server: u32, announcement: Announcement) {
+        if let Some((at, announcement)) = announcement {
+            self.queue.announce(at, Happening::Done { server, announcement });
+        }
+    }
+
+    /// A server may have done a job: it serves the next, and the answer sets out.
+    pub(super) fn done(&mut self, server: u32, announcement: u32) {
+        let left = self.sites[server as usize].server.leave(announcement, self.now);
+        let Some((attempt, next, announcement)) = left else { return };
+        if let Some(next) = next {
+            self.served(next);
+        }
+        self.announce(server, announcement);
+        self.answer(attempt, Ending::Answered, 0);
+    }
+
+    /// An answer sets out, after a while.
+    pub(super) fn answer(&mut self, attempt: u32, ending: Ending, after: u64) {
+        match self.scenario.network + after {
+            0 => self.answered(attempt, ending),
+            delay => self.queue.announce(self.now + delay, Happening::Answered { attempt, ending }),
+        }
+    }
+
+    /// An answer arrives: the request ends with it, or is tried again.
+    pub(super) fn answered(&mut self, at: u32, ending: Ending) {
+        let attempt = self.attempts.remove(at as usize);
+        self.in_flight[attempt.server as usize] -= 1;
+        let target = attempt.held.target();
+        let queued =
+            self.requests.get(attempt.request as usize).filter(|request| request.serial == attempt.serial);
+        let dispatcher = queued.map(|request| request.dispatcher);
+        let jobs = self.sites[attempt.server as usize].server.jobs() as u32;
+        self.dispatch.ended(&dispatch::End {
+            server: attempt.server,
+            took: self.now - attempt.sent,
+            waited: attempt.waited,
+            work: attempt.work,
+            jobs,
+            ending,
+            dispatcher,
+            is_retry: attempt.is_retry,
+            held: attempt.held,
+            now: self.now,
+        });
+        if dispatcher.is_some() {
+            let request = &mut self.requests[attempt.request as usize];
+            request.under_way -= 1;
+            if ending == Ending::Answered || !self.try_again(attempt.request, target) {
+                let came_from = Some((attempt.server, attempt.waited));
+                let request = &self.requests[attempt.request as usize];
+                if ending == Ending::Answered || request.under_way == 0 {
+                    self.end(attempt.request, ending.into(), came_from);
+                }
+            }
+        }
+        self.let_in_the_next();
+    }
+
+    /// Whether what has failed is sent again.
+    pub(super) fn try_again(&mut self, at: u32, target: Option<TargetSerial>) -> bool {
+        let request = &mut self.requests[at as usize];
+        if request.attempts > self.scenario.client.retries || !self.dispatch.may_retry(request.dispatcher) {
+            return false;
+        }
+        request.failed.note(target);
+        self.dispatch.retries(request.dispatcher);
+        let work = self.scenario.work.draw(&mut self.other_works, request.number);
+        self.send(at, work, Sending::Retry);
+        true
+    }
+
+    /// Room has come: whoever waits for it longest at a dispatcher is sent.
+    pub(super) fn let_in_the_next(&mut self) {
+        while let Some(waiting) = self.dispatch.next_in_queue() {
+            let request = self.requests.get(waiting.request as usize);
+            if request.is_none_or(|request| request.serial != waiting.serial) {
+                continue;
+            }
+            let before = self.attempts.len();
+            self.send(waiting.request, waiting.work, Sending::FromQueue);
+            if self.attempts.len() == before {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn give_up(&mut self, at: u32, serial: u32) {
+        if self.requests.get(at as usize).is_some_and(|request| request.serial == serial) {
+            self.end(at, Outcome::TimedOut, None);
+        }
+    }
+
+    pub(super) fn hedge(&mut self, at: u32, serial: u32) {
+        if self.requests.get(at as usize).is_some_and(|request| request.serial == serial) {
+            let number = self.requests[at as usize].number;
+            let work = self.scenario.work.draw(&mut self.other_works, number);
+            self.send(at, work, Sending::First);
+        }
+    }
+
+    /// A request ends; what is still under way for it goes on for nobody.
+    pub(super) fn end(&mut self, at: u32, outcome: Outcome, server: Option<(u32, u64)>) {
+        let request = self.requests.remove(at as usize);
+        self.dispatch.ends(request.dispatcher);
+        self.observer.ended(&Ended {
+            number: request.number,
+            came: request.came,
+            ended: self.now,
+            outcome,
+            server: server.map(|(server, _)| server),
+            waited: server.map_or(0, |(_, waited)| waited),
+            attempts: request.attempts,
+        });
+        self.think();
+    }
+}
