@@ -91,14 +91,13 @@ impl Counts {
     }
 
     /// The square of the standard error of a `ratio` of two sums.
-    fn squared_error_of(&self, ratio: f64, of: impl Fn(&Bucket) -> (f64, f64)) -> Option<f64> {
+    fn squared_error_of(&self, ratio: f64, of: fn(&Bucket) -> (f64, f64)) -> Option<f64> {
         let (_, whole) = of(&self.all);
-        let residual = |bucket: &Bucket| {
-            let (above, below) = of(bucket);
-            above - ratio * below
-        };
-        let squares: f64 = self.buckets.iter().map(|bucket| residual(bucket).powi(2)).sum();
-        let count = self.buckets.len() as f64;
+        // A bucket of which nothing is known, since all of its requests failed, is none of the buckets.
+        let known = self.buckets.iter().map(of).filter(|(_, below)| *below > 0.0);
+        let residuals: Vec<f64> = known.map(|(above, below)| above - ratio * below).collect();
+        let squares: f64 = residuals.iter().map(|residual| residual * residual).sum();
+        let count = residuals.len() as f64;
         (count >= 2.0).then(|| squares * count / (count - 1.0) / (whole * whole))
     }
 
