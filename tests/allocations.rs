@@ -1,5 +1,6 @@
 //! What decides about a request allocates nothing, counted by an allocator.
 
+use std::collections::BTreeSet;
 use std::hint::black_box;
 
 use allocation_counter::measure;
@@ -31,6 +32,7 @@ fn configuration(targets: &[&FakeTarget]) -> String {
         ),
         group("probed", "load_balancing_algorithm: prequal", targets),
         group("soonest", "load_balancing_algorithm: peak_ewma", targets),
+        group("compared", "load_balancing_algorithm: prequal, comparison: { algorithm: maglev }", targets),
         group(
             "limited",
             "concurrency_limits: { per_target: 9 }, outlier_ejection: {}, retry_budget: {}",
@@ -43,6 +45,7 @@ fn configuration(targets: &[&FakeTarget]) -> String {
         ("{ path_pattern: [\"/choices\"] }", "choices"),
         ("{ path_pattern: [\"/soonest\"] }", "soonest"),
         ("{ path_pattern: [\"/probed\"] }", "probed"),
+        ("{ path_pattern: [\"/compared\"] }", "compared"),
         ("{ path_pattern: [\"/hashed\"] }", "hashed"),
         ("{ path_pattern: [\"/turns/*\"] }", "turns"),
         ("{ host_header: { regex_values: [\"^fewest[.]\"] } }", "fewest"),
@@ -73,12 +76,13 @@ fn a_decision_allocates_nothing() {
     let (plain, cookies) = (headers(("x-which", "chance".to_owned())), headers(("cookie", jar.line())));
     let snapshot = weir.snapshot();
     let listener = snapshot.listeners().next().unwrap();
-    let mut worker = WorkerState::seeded(1);
+    let (mut worker, mut arms) = (WorkerState::seeded(1), BTreeSet::new());
     for (method, host, path, query, headers, wanted) in [
         ("GET", "a", "/choices", None, &cookies, "choices"),
         ("GET", "a", "/soonest", None, &cookies, "soonest"),
         ("GET", "a", "/probed", None, &cookies, "probed"),
         ("GET", "a", "/hashed", None, &cookies, "hashed"),
+        ("GET", "a", "/compared", None, &cookies, "compared"),
         ("GET", "a", "/turns/1", None, &cookies, "turns"),
         ("GET", "fewest.example", "/", None, &cookies, "fewest"),
         ("GET", "a", "/", None, &plain, "chance"),
@@ -87,14 +91,19 @@ fn a_decision_allocates_nothing() {
         ("GET", "a", "/", None, &cookies, ""),
     ] {
         let head = Head { scheme: "http", method, host, port: 80, path, normal_path: path, query, headers };
-        let client = ClientAddr(([127, 0, 0, 1], 9).into());
-        let mut decide = || decide(&snapshot, listener, &head, client, &mut worker, Moment::default());
-        // Once before, for what is made with the first request that needs it.
-        let decision = decide();
-        let Outcome::Forward { group, .. } = decision.outcome else { panic!("{path}: {decision:?}") };
-        let name = snapshot.group(group).unwrap().settings.name.as_str();
-        assert!(wanted.is_empty() || name == wanted, "{path}: {name}, not {wanted}");
-        let counted = measure(|| drop(decide()));
-        assert_eq!(counted.count_total, 0, "{wanted} {path}: {counted:?}");
+        // Of clients in both arms of a comparison.
+        for port in 9..17 {
+            let client = ClientAddr(([127, 0, 0, 1], port).into());
+            let mut decide = || decide(&snapshot, listener, &head, client, &mut worker, Moment::default());
+            // Once before, for what is made with the first request that needs it.
+            let decision = decide();
+            let Outcome::Forward { group, .. } = decision.outcome else { panic!("{path}: {decision:?}") };
+            let name = snapshot.group(group).unwrap().settings.name.as_str();
+            assert!(wanted.is_empty() || name == wanted, "{path}: {name}, not {wanted}");
+            arms.extend(decision.arm.map(|arm| arm.algorithm.as_str()));
+            let counted = measure(|| drop(decide()));
+            assert_eq!(counted.count_total, 0, "{wanted} {path}: {counted:?}");
+        }
     }
+    assert_eq!(arms, BTreeSet::from(["maglev", "prequal"]), "both arms");
 }

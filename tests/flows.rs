@@ -122,7 +122,8 @@ fn a_flow_goes_where_its_flow_key_leads() {
             client: ClientAddr(client.addr()),
             listener: ListenAddr(weir.listener(0)),
         };
-        let context = PickContext { key: key.hash(), now: Timestamp::default(), avoid: &[], pinned: None };
+        let context =
+            PickContext { key: key.hash(), now: Timestamp::default(), avoid: &[], pinned: None, arm: None };
         let outcome = forward(&snapshot, GroupIndex(0), &mut WorkerState::seeded(0), &context);
         let Outcome::Forward { lease, .. } = outcome else { panic!("{outcome:?}") };
         let expected = targets.iter().position(|target| target.addr() == lease.target().addr.0).unwrap();

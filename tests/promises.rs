@@ -21,6 +21,7 @@ mod classic_queue;
 mod classic_stickiness;
 mod classic_tls;
 mod client_addresses;
+mod comparison;
 mod concurrency;
 mod config_examples;
 mod connections;

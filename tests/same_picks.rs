@@ -12,7 +12,7 @@ const SEED: u64 = 20_26;
 
 const REQUESTS: usize = 300;
 
-const PATHS: [&str; 6] = ["/turns", "/fewest", "/random", "/choices", "/again", "/weighted"];
+const PATHS: [&str; 7] = ["/turns", "/fewest", "/random", "/choices", "/again", "/weighted", "/compared"];
 
 #[test]
 fn one_seeded_trace_is_picked_identically_by_the_picker_and_by_the_data_plane() {
@@ -25,8 +25,9 @@ fn one_seeded_trace_is_picked_identically_by_the_picker_and_by_the_data_plane() 
         group("random", "load_balancing_algorithm: weighted_random", &all),
         group("choices", "load_balancing_algorithm: power_of_two_choices", &all),
         group("again", "load_balancing_algorithm: power_of_two_choices_with_replacement", &all),
+        group("compared", "comparison: { algorithm: power_of_two_choices }", &all),
     ];
-    let rules: Vec<String> = (1..).zip(["turns", "fewest", "random", "choices", "again"]).map(|(priority, name)| {
+    let rules: Vec<String> = (1..).zip(["turns", "fewest", "random", "choices", "again", "compared"]).map(|(priority, name)| {
         format!("{{ priority: {priority}, conditions: [{{ path_pattern: [\"/{name}\"] }}], actions: [{{ forward: {name} }}] }}")
     }).collect();
     let weighted = "default_action: { forward: { target_groups: [{ name: turns, weight: 3 }, { name: random, weight: 1 }] } }";

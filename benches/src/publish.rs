@@ -71,7 +71,7 @@ fn replace_one_by_one(algorithm: Algorithm, groups: usize, targets: usize) -> an
         times.push(now() - began);
         let snapshot = reconciled.snapshot.context("a change that nobody sees")?;
         // Another thread's work.
-        snapshot.groups().filter_map(|group| group.unbuilt()).for_each(|table| table.build());
+        snapshot.groups().flat_map(|group| group.unbuilt()).for_each(|table| table.build());
     }
     times.sort_unstable();
     Ok(times)
@@ -94,6 +94,7 @@ fn group(number: usize, algorithm: Algorithm) -> anyhow::Result<TargetGroup> {
         protocol: TargetProtocol::Http,
         protocol_version: ProtocolVersion::Http1,
         algorithm,
+        comparison: None,
         hashing: None,
         deregistration_delay: Duration::from_secs(300),
         flows: weir_core::definition::FlowSettings::default(),

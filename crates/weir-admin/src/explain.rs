@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use weir_control::Handle;
 use weir_core::address::ClientAddr;
 use weir_core::balance::WorkerState;
+use weir_core::comparison::Arm;
 use weir_core::definition::ListenerKind;
 use weir_core::explain::{Candidate, Explanation, Fate, Tried, candidates, explain};
 use weir_core::head::{Head, split_host_port};
@@ -169,7 +170,7 @@ impl Explained {
         request: String,
         now: Timestamp,
     ) -> Self {
-        let Explanation { tried, untried, rule, authentication, action, transforms, affinity, fate } =
+        let Explanation { tried, untried, rule, authentication, action, transforms, affinity, arm, fate } =
             explanation;
         let group = fate.group();
         let picked = match fate {
@@ -212,8 +213,8 @@ impl Explained {
             transforms: transforms.as_ref().map(ToString::to_string),
             target_groups: action.map(|action| shares(action, group, snapshot)).unwrap_or_default(),
             stickiness,
-            algorithm: group.map(|group| group.settings.algorithm.as_str()),
-            targets: group.map(|group| candidate_views(group, now)).unwrap_or_default(),
+            algorithm: group.map(|group| group.algorithm(*arm).as_str()),
+            targets: group.map(|group| candidate_views(group, *arm, now)).unwrap_or_default(),
             picked: picked.map(|target| target.id.to_string()),
             outcome: outcome(fate),
         }
@@ -242,14 +243,14 @@ fn shares(action: &Action<GroupIndex>, drawn: Option<&Arc<Group>>, snapshot: &Sn
     forward.groups.iter().map(share).collect()
 }
 
-fn candidate_views(group: &Group, now: Timestamp) -> Vec<CandidateView> {
+fn candidate_views(group: &Group, arm: Option<Arm>, now: Timestamp) -> Vec<CandidateView> {
     let view = |(at, candidate): (usize, Candidate<'_>)| CandidateView {
         target: target_view(group, at, candidate.member, now),
         share_of_turns: candidate.share_of_turns,
         has_room: candidate.has_room,
         load: candidate.load,
     };
-    candidates(group, now).enumerate().map(view).collect()
+    candidates(group, arm, now).enumerate().map(view).collect()
 }
 
 fn outcome(fate: &Fate<'_>) -> String {

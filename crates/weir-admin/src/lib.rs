@@ -7,6 +7,7 @@
 //! What this crate lacks, on purpose: listener crates, a writer.
 
 mod chaos;
+mod comparison;
 mod explain;
 mod guard;
 mod page;
@@ -21,6 +22,7 @@ use chaos::{behave, misbehave};
 use tokio::net::TcpListener;
 use weir_control::Handle;
 
+pub use comparison::{ArmView, ComparisonView, DifferenceView, StoppedView};
 pub use explain::{Explained, Question};
 pub use view::{GroupView, ListenerView, TargetView, View};
 
@@ -51,6 +53,7 @@ fn router(handle: Handle) -> Router {
             "/api/v1/target_groups",
             get(async |state: State<Handle>| Json(View::of(&state.0).target_groups)),
         )
+        .route("/api/v1/comparisons", get(async |state: State<Handle>| Json(View::of(&state.0).comparisons)))
         .route("/api/v1/events", get(async |state: State<Handle>| Json(View::of(&state.0).events)))
         .route("/api/v1/explain", post(explain::answer))
         .route("/api/v1/identity_keys", get(identity_keys))

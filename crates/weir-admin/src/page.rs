@@ -1,5 +1,7 @@
 //! The page: listeners, rules, groups, targets and what happened, readable without JavaScript.
 
+mod comparison;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::view::{EventView, GroupView, LoadBalancerView, RuleView, SourceView, TargetView, View};
@@ -36,6 +38,10 @@ pub(crate) fn render(view: &View) -> Markup {
                     @for warning in warnings(view) { p.warning { (warning) } }
                     h2 { "Listeners" }
                     @for load_balancer in &view.load_balancers { (load_balancer_section(load_balancer)) }
+                    @if !view.comparisons.is_empty() {
+                        h2 { "Comparisons" }
+                        @for comparison in &view.comparisons { (comparison::section(comparison)) }
+                    }
                     h2 { "Target groups" }
                     @for group in &view.target_groups { (group_section(group)) }
                     @if !view.sources.is_empty() {

@@ -9,6 +9,8 @@ use weir_core::snapshot::{Group, GroupIndex, Listener, Member, Snapshot};
 use weir_core::task::SourceKind;
 use weir_core::time::Timestamp;
 
+use crate::comparison::{self, ComparisonView};
+
 /// Everything that is, at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct View {
@@ -22,6 +24,8 @@ pub struct View {
     pub load_balancers: Vec<LoadBalancerView>,
     /// Target groups with their targets.
     pub target_groups: Vec<GroupView>,
+    /// Algorithms that groups compare.
+    pub comparisons: Vec<ComparisonView>,
     /// Where tasks are seen.
     pub sources: Vec<SourceView>,
     /// What happened lately, the latest first.
@@ -205,6 +209,7 @@ impl View {
             is_ready: handle.readiness.is_ready(),
             load_balancers,
             target_groups: snapshot.groups().map(|group| group_view(group, handle)).collect(),
+            comparisons: snapshot.groups().filter_map(|group| comparison::view(group, handle)).collect(),
             sources: handle.sources.all().into_iter().map(source_view).collect(),
             events: events.collect(),
         }
@@ -292,7 +297,7 @@ fn group_view(group: &Group, handle: &Handle) -> GroupView {
     let now = handle.clock.now();
     GroupView {
         name: group.settings.name.to_string(),
-        algorithm: group.settings.algorithm.as_str(),
+        algorithm: group.algorithm(None).as_str(),
         stickiness: group.stickiness().map(|stickiness| stickiness.kind.as_str()),
         is_used: group.is_used,
         fails_open: group.fails_open(),

@@ -81,7 +81,8 @@ impl Application {
             request.client(),
             Moment { now: record.began(), wall_seconds },
         );
-        let Some(Decision { rule, outcome, transforms, affinity, key, tells_identity }) = decision else {
+        let Some(Decision { rule, outcome, transforms, affinity, key, arm, tells_identity }) = decision
+        else {
             return Err(RequestError::ListenerGone);
         };
         record.matched(rule, outcome.action());
@@ -94,7 +95,7 @@ impl Application {
                 Box::pin(self.authenticate(request, &asked, transforms, record)).await
             }
             Outcome::Callback(logins) => Box::pin(self.finish_login(&request, &logins, record)).await,
-            outcome => self.act(request, Acted { outcome, affinity, key }, transforms, record).await,
+            outcome => self.act(request, Acted { outcome, affinity, key, arm }, transforms, record).await,
         }
     }
 
@@ -103,7 +104,7 @@ impl Application {
     pub(crate) async fn act(
         &self,
         mut request: Request,
-        Acted { outcome, affinity, key }: Acted,
+        Acted { outcome, affinity, key, arm }: Acted,
         transforms: Option<Arc<Transforms>>,
         record: &mut Record,
     ) -> Result<Response, RequestError> {
@@ -119,7 +120,7 @@ impl Application {
             Outcome::Respond(fixed) => return Ok(Response::fixed(&fixed)),
             Outcome::Unavailable { group: Some(group), why: Unavailable::Hold(limit) } => {
                 let pinned = affinity.as_ref().and_then(|affinity| affinity.pinned());
-                let wanted = Wanted { group, key, pinned, failed: &[] };
+                let wanted = Wanted { group, key, pinned, failed: &[], arm };
                 (group, Box::pin(self.exchange.hold(wanted, limit, record)).await?)
             }
             Outcome::Unavailable { why: Unavailable::Busy, .. } => return Err(RequestError::TargetsBusy),
@@ -145,7 +146,7 @@ impl Application {
             self.exchange.worker.clock.wall_seconds(record.began()),
             self.exchange.dispatcher().borrow_mut().identifiers(),
         ));
-        let wanted = Wanted { group, key, pinned: None, failed: &[] };
+        let wanted = Wanted { group, key, pinned: None, failed: &[], arm };
         let (mut response, target) = self.exchange.forward(request, lease, wanted, None, record).await?;
         if let Some(affinity) = affinity {
             stickiness::set_cookies(&self.exchange, &mut response, &affinity, group, &target);

@@ -85,7 +85,7 @@ impl Classic {
                 (
                     group,
                     self.exchange
-                        .queue(Wanted { group, key: 0, pinned, failed: &[] }, patience, record)
+                        .queue(Wanted { group, key: 0, pinned, failed: &[], arm: None }, patience, record)
                         .await?,
                 )
             }
@@ -98,7 +98,7 @@ impl Classic {
         };
         forwarded::default_host(&mut request);
         forwarded::tell_client(&mut request)?;
-        let wanted = Wanted { group, key: 0, pinned: None, failed: &[] };
+        let wanted = Wanted { group, key: 0, pinned: None, failed: &[], arm: None };
         let (mut response, target) =
             self.exchange.forward(request, lease, wanted, Some(patience), record).await?;
         if let Some(affinity) = &affinity {

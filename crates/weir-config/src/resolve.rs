@@ -6,6 +6,7 @@
 mod action;
 mod authentication;
 mod classic;
+mod comparison;
 mod discovery;
 mod ecs;
 mod ejection;

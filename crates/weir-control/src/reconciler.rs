@@ -5,6 +5,7 @@
 
 mod definitions;
 mod discovery;
+mod trials;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use weir_core::address::ListenAddr;
 use weir_core::anomaly::WINDOW;
 use weir_core::automatic;
 use weir_core::chaos::Chaos;
+use weir_core::comparison;
 use weir_core::ejection::LOOK_INTERVAL;
 use weir_core::guard::Guard;
 use weir_core::health::Verdict;
@@ -94,6 +96,8 @@ pub struct Reconciler {
     comparisons: tokio::time::Interval,
     /// When targets are looked for whose requests fail one after the other.
     looks: tokio::time::Interval,
+    /// When the arms of comparisons are looked at.
+    trials: tokio::time::Interval,
     verdicts: mpsc::UnboundedReceiver<(TargetSerial, Verdict)>,
     commands: mpsc::Receiver<Command>,
     reports: mpsc::Receiver<Report>,
@@ -128,6 +132,7 @@ enum Input {
     Due,
     Look,
     Report(Report),
+    Trials,
     Verdicts(Vec<(TargetSerial, Verdict)>),
 }
 
@@ -196,6 +201,7 @@ impl Reconciler {
             prober: Prober::new(verdicts_sender, parts.log_writer),
             comparisons: tokio::time::interval(WINDOW),
             looks: tokio::time::interval(LOOK_INTERVAL),
+            trials: tokio::time::interval(comparison::LOOK_INTERVAL),
             verdicts,
             commands,
             reports: parts.reports,
@@ -237,6 +243,7 @@ impl Reconciler {
                 Input::Look => self.reconcile(Event::Look),
                 Input::Due => self.be_due(),
                 Input::Report(report) => self.take_in(report),
+                Input::Trials => self.weigh_trials(),
                 Input::Verdicts(verdicts) => self.reconcile(Event::Verdicts(verdicts)),
             }
         }
@@ -260,6 +267,7 @@ impl Reconciler {
             () = self.certificates.changed() => Some(Input::CertificatesChanged),
             _ = self.comparisons.tick() => Some(Input::Compare),
             _ = self.looks.tick() => Some(Input::Look),
+            _ = self.trials.tick() => Some(Input::Trials),
             () = wait => Some(Input::Due),
         }
     }
@@ -269,6 +277,9 @@ impl Reconciler {
         let reconciled = reconcile(&mut self.state, event, self.handle.clock.now());
         for transition in &reconciled.transitions {
             self.tell(transition);
+        }
+        for stopped in &reconciled.stopped {
+            self.tell_stopped(stopped);
         }
         if let Some(snapshot) = reconciled.snapshot {
             self.publish(snapshot);
@@ -365,7 +376,7 @@ impl Reconciler {
 /// Has tables that take long built by another thread. One that is outdated before its turn comes is not built.
 fn build_tables(before: &Snapshot, after: &Snapshot) {
     let changed = after.changed_groups(before).filter_map(|(_, group)| group);
-    let tables: Vec<_> = changed.filter_map(|group| group.unbuilt().map(Arc::downgrade)).collect();
+    let tables: Vec<_> = changed.flat_map(|group| group.unbuilt().map(Arc::downgrade)).collect();
     if !tables.is_empty() {
         tokio::task::spawn_blocking(move || {
             for table in tables.iter().filter_map(std::sync::Weak::upgrade) {

@@ -113,6 +113,7 @@ pub(crate) fn target_group(name: GroupName, targets: Vec<TargetSelector>) -> Tar
         protocol: TargetProtocol::Http,
         protocol_version: ProtocolVersion::Http1,
         algorithm: Algorithm::RoundRobin,
+        comparison: None,
         hashing: None,
         deregistration_delay: Duration::from_secs(30),
         flows: crate::definition::FlowSettings::default(),

@@ -24,6 +24,7 @@ pub use two_choices::Draws;
 
 use self::bounds::Bounds;
 use crate::address::ClientAddr;
+use crate::comparison::Arm;
 use crate::definition::{Algorithm, Hashing, TargetGroup};
 use crate::head::Head;
 use crate::snapshot::{GroupIndex, Member};
@@ -87,11 +88,15 @@ pub struct PickContext<'a> {
     pub avoid: &'a [TargetSerial],
     /// The target that the client sticks to: picked before any other, if it may be.
     pub pinned: Option<Fingerprint>,
+    /// The arm that the request is in, where the group compares algorithms.
+    pub arm: Option<Arm>,
 }
 
 /// Picks among the eligible members of one group. Immutable; built with the group.
 #[derive(Clone, Debug)]
 pub struct Picker {
+    /// What it picks by.
+    pub algorithm: Algorithm,
     /// Members that may be picked, as positions among the group's members, ascending.
     eligible: Vec<u32>,
     slow_start: Duration,
@@ -132,12 +137,14 @@ impl Picker {
         }
     }
 
-    /// Builds the picker for `eligible`, positions among `members`.
+    /// Builds the picker by `algorithm`, the group's own or the one that it is compared with, for `eligible`, positions among
+    /// `members`.
     ///
     /// `before` is the picker that this one replaces: a table is rebuilt only when the registered members
     /// changed, not when their health did.
     pub fn build(
         settings: &TargetGroup,
+        algorithm: Algorithm,
         members: &[Member],
         eligible: Vec<u32>,
         before: Option<&Self>,
@@ -149,7 +156,7 @@ impl Picker {
             });
             Law::Hash(hash::Hash::build(shape, members, &eligible, before))
         };
-        let law = match settings.algorithm {
+        let law = match algorithm {
             Algorithm::FlowHash | Algorithm::Maglev => hash(Shape::Maglev),
             Algorithm::RingHash => hash(Shape::Ring),
             Algorithm::Rendezvous => Law::Rendezvous(hash::Rendezvous::build(members, &eligible)),
@@ -164,11 +171,12 @@ impl Picker {
                 settings.mitigates_anomalies,
             )),
         };
-        let hashing = settings.hashing.clone();
+        // The other algorithm of the group may be the one that hashes.
+        let hashing = settings.hashing.clone().filter(|_| algorithm.hashes());
         let factor = hashing.as_ref().and_then(|hashing| hashing.balance_factor);
         let bounds = factor.map(|factor| Bounds::build(factor, members, &eligible));
         let (slow_start, most) = (settings.slow_start, settings.concurrency.per_target);
-        Self { eligible, slow_start, most, law, hashing, bounds }
+        Self { algorithm, eligible, slow_start, most, law, hashing, bounds }
     }
 
     /// What a request is picked by, where it is hashed. Of those that have nothing of what is asked for each goes where it may.

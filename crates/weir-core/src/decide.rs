@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::address::ClientAddr;
 use crate::authentication::{Authenticated, CALLBACK_PATH, Oidc};
 use crate::balance::{PickContext, WorkerState};
+use crate::comparison::Arm;
 use crate::definition::ListenerKind;
 use crate::head::Head;
 use crate::lease::Lease;
@@ -29,6 +30,8 @@ pub struct Decision {
     pub affinity: Option<Affinity>,
     /// What its target is picked by, where it is hashed.
     pub key: u64,
+    /// The arm that it is in, where its group compares algorithms.
+    pub arm: Option<Arm>,
     /// Whether the listener tells targets who has logged in, so that no client may say so itself.
     pub tells_identity: bool,
 }
@@ -42,6 +45,8 @@ pub struct Acted {
     pub affinity: Option<Affinity>,
     /// What its target is picked by, where it is hashed.
     pub key: u64,
+    /// The arm that it is in, where its group compares algorithms.
+    pub arm: Option<Arm>,
 }
 
 /// What an action came to.
@@ -111,6 +116,7 @@ pub fn decide(
                     transforms: None,
                     affinity: None,
                     key: 0,
+                    arm: None,
                     tells_identity,
                 };
             }
@@ -124,9 +130,17 @@ pub fn decide(
             let request =
                 sticky::Request { snapshot, headers: head.headers, wall_seconds: moment.wall_seconds };
             let pinned = pin(snapshot, classic.group, request, &mut affinity);
-            let context = PickContext { key: 0, now: moment.now, avoid: &[], pinned };
+            let context = PickContext { key: 0, now: moment.now, avoid: &[], pinned, arm: None };
             let outcome = forward(snapshot, classic.group, worker, &context);
-            return Decision { rule: None, outcome, transforms: None, affinity, key: 0, tells_identity };
+            return Decision {
+                rule: None,
+                outcome,
+                transforms: None,
+                affinity,
+                key: 0,
+                arm: None,
+                tells_identity,
+            };
         }
         // A flow has no request; see [`crate::route`].
         ListenerKind::Network(_) => {
@@ -137,12 +151,13 @@ pub fn decide(
                 transforms: None,
                 affinity: None,
                 key: 0,
+                arm: None,
                 tells_identity,
             };
         }
     };
-    let Acted { outcome, affinity, key } = act(snapshot, action, head, client, worker, moment);
-    Decision { rule, outcome, transforms, affinity, key, tells_identity }
+    let Acted { outcome, affinity, key, arm } = act(snapshot, action, head, client, worker, moment);
+    Decision { rule, outcome, transforms, affinity, key, arm, tells_identity }
 }
 
 /// What an action comes to: the last step of [`decide`], or what follows an authentication.
@@ -154,7 +169,7 @@ pub fn act(
     worker: &mut WorkerState,
     Moment { now, wall_seconds }: Moment,
 ) -> Acted {
-    let (mut affinity, mut key) = (None, 0);
+    let (mut affinity, mut key, mut arm) = (None, 0, None);
     let outcome = match action {
         Action::Authenticate(asked) => Outcome::Authenticate(asked.clone()),
         Action::FixedResponse(fixed) => Outcome::Respond(fixed.clone()),
@@ -170,14 +185,17 @@ pub fn act(
             match drawn {
                 Some(group) => {
                     let pinned = pin(snapshot, group, request, &mut affinity);
-                    key = snapshot.group(group).map_or(0, |group| group.key(head, client, worker));
-                    forward(snapshot, group, worker, &PickContext { key, now, avoid: &[], pinned })
+                    if let Some(group) = snapshot.group(group) {
+                        arm = group.arm(client);
+                        key = group.key(arm, head, client, worker);
+                    }
+                    forward(snapshot, group, worker, &PickContext { key, now, avoid: &[], pinned, arm })
                 }
                 None => Outcome::Unavailable { group: None, why: Unavailable::NoTarget },
             }
         }
     };
-    Acted { outcome, affinity, key }
+    Acted { outcome, affinity, key, arm }
 }
 
 /// The target of `group` that a request sticks to, if its clients do.

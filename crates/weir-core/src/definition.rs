@@ -23,6 +23,7 @@ pub use self::proxies::Proxies;
 
 use crate::address::TargetAddr;
 use crate::balance::Draws;
+use crate::comparison::Comparison;
 use crate::ejection::Ejection;
 use crate::health::HealthCheck;
 use crate::limits::{ConcurrencyLimits, RetryBudget};
@@ -88,6 +89,8 @@ pub struct TargetGroup {
     pub protocol_version: ProtocolVersion,
     /// How it picks.
     pub algorithm: Algorithm,
+    /// The other algorithm that it is compared with: of HTTP without stickiness only.
+    pub comparison: Option<Comparison>,
     /// What it hashes, where [`Algorithm::hashes`].
     pub hashing: Option<Hashing>,
     /// Longest time a draining target keeps what it has: 0 s to 3600 s.
@@ -243,6 +246,11 @@ impl Algorithm {
         }
     }
 
+    /// Whether it picks by what targets take.
+    pub fn asks_for_latency(self) -> bool {
+        matches!(self, Self::PeakEwma | Self::Prequal)
+    }
+
     /// Whether a group says what it hashes; [`Algorithm::FlowHash`] always hashes flows.
     pub fn hashes(self) -> bool {
         matches!(self, Self::Maglev | Self::Rendezvous | Self::RingHash)
@@ -290,6 +298,11 @@ pub struct TaskSelector {
 }
 
 impl TargetGroup {
+    /// What it picks by: its own algorithm, and the one that it is compared with.
+    pub fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
+        [self.algorithm].into_iter().chain(self.comparison.map(|comparison| comparison.algorithm))
+    }
+
     /// Whether a selector of the group selects `task`, a task of `source`.
     pub fn selects(&self, source: SourceKind, task: &Task) -> bool {
         self.targets.iter().any(|selector| match selector {

@@ -121,7 +121,7 @@ impl Dispatcher {
             version: settings.protocol_version,
             proxy_protocol: settings.flows.proxy_protocol,
             preserves_client_ip: settings.flows.preserves_client_ip,
-            notes_latency: matches!(settings.algorithm, Algorithm::PeakEwma | Algorithm::Prequal),
+            notes_latency: settings.algorithms().any(Algorithm::asks_for_latency),
         };
         Some((speech, settings.retries))
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::address::ClientAddr;
 use crate::balance::{WorkerState, load, share_of_turns};
+use crate::comparison::Arm;
 use crate::decide::{Acted, Decision, Outcome, act, decide};
 use crate::definition::ListenerKind;
 use crate::head::Head;
@@ -34,6 +35,8 @@ pub struct Explanation<'a> {
     pub transforms: Option<Arc<Transforms>>,
     /// What the request's cookies came to.
     pub affinity: Option<Affinity>,
+    /// The arm that it is in, where its group compares algorithms.
+    pub arm: Option<Arm>,
     /// What becomes of it.
     pub fate: Fate<'a>,
 }
@@ -130,13 +133,13 @@ pub fn explain<'a>(
     worker: &mut WorkerState,
     moment: Moment,
 ) -> Explanation<'a> {
-    let Decision { rule, mut outcome, transforms, mut affinity, .. } =
+    let Decision { rule, mut outcome, transforms, mut affinity, mut arm, .. } =
         decide(snapshot, listener, head, client, worker, moment);
     let mut authentication = None;
     if let Outcome::Authenticate(asked) = &outcome {
         let asked = asked.clone();
         authentication = Some(asked.by.as_str());
-        Acted { outcome, affinity, .. } = act(snapshot, &asked.then, head, client, worker, moment);
+        Acted { outcome, affinity, arm, .. } = act(snapshot, &asked.then, head, client, worker, moment);
     }
     let rules = listener.kind.rules();
     let matched = rule.and_then(|priority| rules.iter().position(|rule| rule.priority == priority));
@@ -160,6 +163,7 @@ pub fn explain<'a>(
         }),
         transforms,
         affinity,
+        arm,
         fate: fate(outcome, snapshot),
     }
 }
@@ -182,9 +186,9 @@ fn fate(outcome: Outcome, snapshot: &Snapshot) -> Fate<'_> {
     }
 }
 
-/// Every member of a group, as its algorithm sees it at `now`.
-pub fn candidates(group: &Group, now: Timestamp) -> impl Iterator<Item = Candidate<'_>> {
-    let settings = &group.settings;
+/// Every member of a group, as the algorithm of an arm sees it at `now`, or its own where nothing is compared.
+pub fn candidates(group: &Group, arm: Option<Arm>, now: Timestamp) -> impl Iterator<Item = Candidate<'_>> {
+    let (settings, algorithm) = (&group.settings, group.algorithm(arm));
     group.members.iter().enumerate().map(move |(at, member)| {
         let tally = &member.target.tally;
         let age = if settings.slow_start.is_zero() { None } else { tally.slow_start_age(now) };
@@ -193,7 +197,7 @@ pub fn candidates(group: &Group, now: Timestamp) -> impl Iterator<Item = Candida
             is_eligible: group.is_eligible(at),
             has_room: group.has_room(member),
             share_of_turns: age.map(|age| share_of_turns(age, settings.slow_start)),
-            load: load(settings.algorithm, member, now),
+            load: load(algorithm, member, now),
         }
     })
 }

@@ -12,6 +12,7 @@ pub mod authentication;
 pub mod automatic;
 pub mod balance;
 pub mod chaos;
+pub mod comparison;
 pub mod decide;
 pub mod definition;
 pub mod dispatcher;

@@ -13,6 +13,7 @@ mod listeners;
 mod mischief;
 mod registration;
 mod seen;
+mod trials;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,12 +21,14 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
-pub use self::event::{Change, Event, Transition};
+pub use self::event::{Change, Event, Observed, Transition};
+pub use self::trials::Stopped;
 
 use self::arrivals::Arrivals;
 use self::ejections::{EJECTED, Ejections};
 use self::mischief::{FLAPPED, Mischief};
 use self::seen::Seen;
+use self::trials::Running;
 use crate::address::ListenAddr;
 use crate::anomaly::Attempts;
 use crate::definition::{Definitions, TargetGroup};
@@ -44,6 +47,8 @@ pub struct Reconciled {
     pub snapshot: Option<Snapshot>,
     /// What changed about targets, in order.
     pub transitions: Vec<Transition>,
+    /// Comparisons that have ended, one arm being clearly worse.
+    pub stopped: Vec<Stopped>,
 }
 
 /// Everything the reconciler knows. Owned by the control thread, and by tests.
@@ -64,6 +69,7 @@ pub struct State {
     listeners: Vec<Option<Arc<Listener>>>,
     cookie_keys: Option<Arc<CookieKeys>>,
     targets_ever: u64,
+    trials_ever: u32,
     generation: u64,
     /// By group index, as last published.
     published: Vec<Option<Arc<Group>>>,
@@ -79,6 +85,8 @@ struct GroupState {
     is_used: bool,
     records: Vec<Record>,
     mischief: Mischief,
+    /// The comparison of two algorithms.
+    trial: Option<Running>,
     /// Whether anything about it may have changed since it was built.
     is_touched: bool,
 }
@@ -123,7 +131,7 @@ impl State {
 
 /// Takes in one event: the next snapshot and the transitions that led to it.
 pub fn reconcile(state: &mut State, event: Event, now: Timestamp) -> Reconciled {
-    let mut transitions = Vec::new();
+    let (mut transitions, mut stopped) = (Vec::new(), Vec::new());
     let mut changed = false;
     match event {
         Event::Chaos { group, chaos } => state.misbehave(&group, chaos, now, &mut transitions),
@@ -140,6 +148,7 @@ pub fn reconcile(state: &mut State, event: Event, now: Timestamp) -> Reconciled 
             state.see(set);
             state.register(source.as_str(), now, &mut transitions);
         }
+        Event::Trials(observed) => stopped = state.weigh(&observed, now),
         Event::Verdicts(verdicts) => {
             for (serial, verdict) in verdicts {
                 state.judge(serial, verdict, now, &mut transitions);
@@ -149,7 +158,7 @@ pub fn reconcile(state: &mut State, event: Event, now: Timestamp) -> Reconciled 
     state.remove_due(now, &mut transitions);
     state.end_kept_flows(now);
     let snapshot = state.rebuild(changed, now);
-    Reconciled { snapshot, transitions }
+    Reconciled { snapshot, transitions, stopped }
 }
 
 impl State {
@@ -170,6 +179,7 @@ impl State {
                 is_used: false,
                 records: Vec::new(),
                 mischief: Mischief::default(),
+                trial: None,
                 is_touched: true,
             });
             group.is_defined = true;
@@ -178,6 +188,7 @@ impl State {
             }
         }
         self.forgive();
+        self.begin_trials();
         let changed = self.define_listeners(&definitions);
         self.definitions = definitions;
         changed
@@ -278,13 +289,17 @@ impl State {
             let is_same = published.as_ref().is_some_and(|built| {
                 built.is_used == group.is_used
                     && Arc::ptr_eq(&built.settings, &group.settings)
+                    && built.trial() == group.trial.as_ref().map(Running::trial)
                     && built.members.iter().eq(group.records.iter().map(|record| &record.member))
             });
             if !is_same {
                 changed = true;
                 let members = group.records.iter().map(|record| record.member.clone()).collect();
                 let before = published.as_deref();
-                let built = Group::build(group.index, group.settings.clone(), members, group.is_used, before);
+                let settings = group.settings.clone();
+                let trial = group.trial.as_ref().map(Running::trial).cloned();
+                let built = Group::build(group.index, settings, members, group.is_used, before);
+                let built = built.comparing(trial, before);
                 endings::tell(&built);
                 *published = Some(Arc::new(built));
             }

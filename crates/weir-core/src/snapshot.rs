@@ -5,6 +5,7 @@
 
 mod member;
 mod quic;
+mod split;
 mod table;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ pub use self::member::{Counts, Member};
 use crate::address::{ClientAddr, ListenAddr};
 use crate::authentication::Oidc;
 use crate::balance::{PickContext, Picker, WorkerState};
+use crate::comparison::{Arm, Trial};
 use crate::definition::{HttpSettings, ListenerKind, Proxies, TargetGroup};
 use crate::head::Head;
 use crate::health::{Health, UnhealthyReason};
@@ -150,6 +152,10 @@ pub struct Group {
     /// How many of them are healthy.
     pub counts: Counts,
     picker: Picker,
+    /// The other arm, where algorithms are compared. In a box: few groups have one.
+    split: Option<Box<split::Split>>,
+    /// What is compared, or was until one arm was stopped.
+    trial: Option<Arc<Trial>>,
     fails_open: bool,
     /// See [`quic`].
     servers: Box<[(ServerId, u32)]>,
@@ -200,17 +206,31 @@ impl Group {
         if let (Some(zone), false) = (&settings.zone, fails_open) {
             eligible.retain(|at| members[*at as usize].is_of(zone));
         }
-        let before = before.map(|group| &group.picker);
+        let algorithm = settings.algorithm;
+        let before = before.map(|group| group.picker_by(algorithm));
         let pinnable = settings.stickiness.is_some().then(|| {
             let fingerprint = |at: &u32| (members[*at as usize].target.fingerprint, *at);
             let mut pinnable: Box<[_]> = eligible.iter().map(fingerprint).collect();
             pinnable.sort_unstable();
             pinnable
         });
-        let picker = Picker::build(&settings, &members, eligible, before);
+        let picker = Picker::build(&settings, algorithm, &members, eligible, before);
         let fingerprint = Fingerprint::of_group(&settings.name);
         let servers = quic::by_server_id(&members);
-        Self { index, settings, members, is_used, fingerprint, counts, picker, fails_open, servers, pinnable }
+        Self {
+            index,
+            settings,
+            members,
+            is_used,
+            fingerprint,
+            counts,
+            picker,
+            split: None,
+            trial: None,
+            fails_open,
+            servers,
+            pinnable,
+        }
     }
 
     /// How its clients stick to a target, if they do.
@@ -236,7 +256,8 @@ impl Group {
         }
         let pinned = context.pinned.and_then(|fingerprint| self.pinned(fingerprint));
         let pinned = pinned.filter(|at| self.picker.has_room(&self.members[*at].target));
-        match pinned.or_else(|| self.picker.pick(&self.members, self.index, worker, context)) {
+        match pinned.or_else(|| self.picker_of(context.arm).pick(&self.members, self.index, worker, context))
+        {
             Some(at) => {
                 let target = &self.members[at].target;
                 if self.fails_open {
@@ -292,9 +313,15 @@ impl Group {
         self.picker.eligible().binary_search(&(position as u32)).is_ok()
     }
 
-    /// What a request is picked by; see [`Picker::key`].
-    pub fn key(&self, head: &Head<'_>, client: ClientAddr, worker: &mut WorkerState) -> u64 {
-        self.picker.key(head, client, worker)
+    /// What a request of that arm is picked by; see [`Picker::key`].
+    pub fn key(
+        &self,
+        arm: Option<Arm>,
+        head: &Head<'_>,
+        client: ClientAddr,
+        worker: &mut WorkerState,
+    ) -> u64 {
+        self.picker_of(arm).key(head, client, worker)
     }
 
     /// Whether the target of that serial may be picked.

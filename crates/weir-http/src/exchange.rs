@@ -1,5 +1,7 @@
 //! The exchange: a request to the target that was picked, to another when that one fails, and the answer back.
 
+mod arms;
+
 use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -7,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_core::balance::PickContext;
+use weir_core::comparison::Arm;
 use weir_core::decide::Outcome;
 use weir_core::dispatcher::{Dispatcher, Speech};
 use weir_core::lease::Lease;
@@ -16,7 +19,9 @@ use weir_core::target::{Target, TargetSerial};
 use weir_core::time::Timestamp;
 use weir_net::waiting_room::{Awaited, NEWS_WAIT, WaitError};
 use weir_net::worker::Worker;
+use weir_telemetry::Telemetry;
 
+use self::arms::Arms;
 use crate::codec::h1::target::Unanswered;
 use crate::codec::request::Request;
 use crate::codec::response::Response;
@@ -39,6 +44,7 @@ pub struct Exchange {
     targets: Targets,
     /// By group index.
     budgets: RefCell<Vec<Rc<Budget>>>,
+    arms: Arms,
 }
 
 /// The target that a request waits for.
@@ -52,6 +58,8 @@ pub struct Wanted<'a> {
     pub pinned: Option<Fingerprint>,
     /// Who it is not, as long as there are others, be they busy.
     pub failed: &'a [TargetSerial],
+    /// The arm that the request is in, where the group compares algorithms.
+    pub arm: Option<Arm>,
 }
 
 /// Requests and retries of one group under way in this worker.
@@ -63,7 +71,7 @@ struct Budget {
 
 impl Exchange {
     /// An exchange for one worker. Its idle connections are tidied for as long as it lives.
-    pub fn start(worker: Worker, dispatcher: Rc<RefCell<Dispatcher>>) -> Rc<Self> {
+    pub fn start(worker: Worker, dispatcher: Rc<RefCell<Dispatcher>>, telemetry: Telemetry) -> Rc<Self> {
         let targets = Targets::new(worker.clock, worker.departures.clone());
         let tidied = targets.clone();
         tokio::task::spawn_local(async move {
@@ -73,7 +81,7 @@ impl Exchange {
                 tidied.tidy();
             }
         });
-        Rc::new(Self { worker, dispatcher, targets, budgets: RefCell::default() })
+        Rc::new(Self { worker, dispatcher, targets, budgets: RefCell::default(), arms: Arms::new(telemetry) })
     }
 
     /// Closes idle connections to targets that have left.
@@ -99,7 +107,7 @@ impl Exchange {
         &self,
         mut request: Request,
         mut lease: Lease,
-        Wanted { group, key, .. }: Wanted<'_>,
+        Wanted { group, key, arm, .. }: Wanted<'_>,
         queues: Option<Duration>,
         record: &mut Record,
     ) -> Result<(Response, Arc<Target>), RequestError> {
@@ -108,6 +116,9 @@ impl Exchange {
         };
         if !request.suits(speech.version) {
             return Err(RequestError::ProtocolMismatch);
+        }
+        if let Some(arm) = arm {
+            self.compare(group, arm, record);
         }
         let budget = self.budget(group);
         let _request = Counted::new(&budget, |budget| &budget.requests);
@@ -164,7 +175,7 @@ impl Exchange {
                 return Err(error);
             };
             failures.push(target.serial);
-            let wanted = Wanted { group, key, pinned: None, failed: &failures };
+            let wanted = Wanted { group, key, pinned: None, failed: &failures, arm };
             lease = match Box::pin(self.pick_another(wanted, queues, record)).await {
                 Ok(lease) if !error.is_deadline() || !failures.contains(&lease.target().serial) => lease,
                 Ok(_) | Err(_) => return Err(error),
@@ -172,6 +183,13 @@ impl Exchange {
             record.shard().retried();
         }
         unreachable!("the loop returns at its last attempt")
+    }
+
+    /// What comes of the request is counted for its arm.
+    fn compare(&self, group: GroupIndex, arm: Arm, record: &mut Record) {
+        // The first attempt follows the decision at once, unless it had to wait.
+        let since = if record.has_waited() { self.worker.clock.now() } else { record.began() };
+        record.compared(self.arms.shard(group, arm), arm.bucket, since);
     }
 
     /// Notes what a target has taken to the head of its response. Who fails, however fast, is no fast target; a client that has
@@ -235,10 +253,10 @@ impl Exchange {
         queues: Option<Duration>,
         record: &mut Record,
     ) -> Result<Lease, RequestError> {
-        let Wanted { group, key, pinned, failed } = wanted;
+        let Wanted { group, key, pinned, failed, arm } = wanted;
         let mut news = self.worker.publications.from_now();
         let pick = || {
-            let context = PickContext { key, now: self.worker.clock.now(), avoid: failed, pinned };
+            let context = PickContext { key, now: self.worker.clock.now(), avoid: failed, pinned, arm };
             self.dispatcher.borrow_mut().forward(group, &context)
         };
         let mut outcome = pick();
@@ -317,10 +335,10 @@ impl Exchange {
         record: &mut Record,
         busy: impl Fn() -> ControlFlow<Result<Lease, RequestError>, Awaited>,
     ) -> Option<Result<Lease, RequestError>> {
-        let Wanted { group, key, pinned, failed } = wanted;
+        let Wanted { group, key, pinned, failed, arm } = wanted;
         let hold = record.hold();
         let ask = || {
-            let context = PickContext { key, now: self.worker.clock.now(), avoid: failed, pinned };
+            let context = PickContext { key, now: self.worker.clock.now(), avoid: failed, pinned, arm };
             let outcome = self.dispatcher.borrow_mut().forward(group, &context);
             match outcome {
                 Outcome::Forward { lease, .. } if self.is_to_wait(wanted, &lease) => {

@@ -11,7 +11,7 @@ use weir_core::rule::Priority;
 use weir_core::sticky::Affinity;
 use weir_core::target::Target;
 use weir_core::time::Timestamp;
-use weir_telemetry::{Hold, ListenerShard};
+use weir_telemetry::{ArmShard, Hold, ListenerShard};
 
 use self::details::Details;
 use crate::codec::edits::HeaderText;
@@ -44,6 +44,8 @@ struct Inner {
     sent_bytes: u64,
     is_cut_short: bool,
     has_waited: bool,
+    /// Where it counts, in which bucket, and since when, if it is in an arm of a comparison.
+    arm: Option<(Arc<ArmShard>, u8, Timestamp)>,
     /// Only where there is a log to write it to.
     details: Option<Box<Details>>,
 }
@@ -91,6 +93,7 @@ impl Record {
             sent_bytes: 0,
             is_cut_short: false,
             has_waited: false,
+            arm: None,
             details,
         }))
     }
@@ -201,9 +204,18 @@ impl Record {
         }
     }
 
+    /// What comes of the request counts for an arm of a comparison, too, in that bucket, and takes time `since` this moment.
+    pub(crate) fn compared(&mut self, shard: Arc<ArmShard>, bucket: u8, since: Timestamp) {
+        self.0.arm = Some((shard, bucket, since));
+    }
+
     /// The request was refused or lost.
     pub fn failed(&mut self, error: &RequestError) {
         self.0.observer.shard.request_failed(error.reason());
+        // What a client does wrong says nothing of an arm.
+        if let (Some((arm, bucket, _)), true) = (&self.0.arm, error.culprit() != Culprit::Client) {
+            arm.failed(*bucket);
+        }
         let oddities = error.oddities();
         if !oddities.is_empty() {
             self.0.observer.shard.request_was_odd();
@@ -225,6 +237,11 @@ impl Record {
         if response.source() == weir_telemetry::ResponseSource::Target {
             let now = inner.observer.clock.now();
             inner.target_answered = Some(now);
+            match &inner.arm {
+                Some((arm, bucket, _)) if inner.status >= 500 => arm.failed(*bucket),
+                Some((arm, bucket, since)) => arm.answered(*bucket, now.since(*since)),
+                None => {}
+            }
             inner.observer.shard.target_responded(now.since(inner.dispatched.unwrap_or(inner.began)));
             if let Some(details) = &mut inner.details {
                 details.target_status = Some(inner.status);

@@ -64,7 +64,7 @@ impl World {
         let mut snapshot = Arc::new(Snapshot::default());
         let mut apply = |event| {
             if let Some(next) = reconcile(&mut state, event, Timestamp::default()).snapshot {
-                next.groups().filter_map(|group| group.unbuilt()).for_each(|table| table.build());
+                next.groups().flat_map(|group| group.unbuilt()).for_each(|table| table.build());
                 snapshot = Arc::new(next);
             }
             snapshot.clone()

@@ -206,7 +206,8 @@ impl Placing<'_> {
         let Self { worker, dispatcher, route: Route { group, key }, .. } = *self;
         let mut news = worker.publications.from_now();
         let pick = || {
-            let context = PickContext { key, now: worker.clock.now(), avoid: &self.failed, pinned: None };
+            let context =
+                PickContext { key, now: worker.clock.now(), avoid: &self.failed, pinned: None, arm: None };
             let outcome = dispatcher.borrow_mut().forward(group, &context);
             match outcome {
                 // It was leased only because all others are busy.

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use weir_core::anomaly::{Opinion, Share};
 use weir_core::balance::Disruption;
-use weir_core::snapshot::{Group, Listener, Snapshot};
+use weir_core::comparison::Arm;
+use weir_core::snapshot::{Group, GroupIndex, Listener, Snapshot};
 
+use crate::arms::{ArmShard, ArmTotals, Arms};
 use crate::families::Families;
 use crate::histogram::Summed;
 use crate::names::{self, Named};
@@ -28,6 +30,7 @@ struct Inner {
     control: Mutex<BTreeMap<(&'static str, Labels), u64>>,
     /// What the control thread has found out, by metric.
     found: Mutex<BTreeMap<&'static str, Vec<(Labels, u64)>>>,
+    arms: Arms,
     access_log_lines_lost: AtomicU64,
 }
 
@@ -60,6 +63,16 @@ impl Telemetry {
         let shard = Arc::new(ListenerShard::default());
         self.listeners().entry(ListenerKey::of(listener)).or_default().push(shard.clone());
         shard
+    }
+
+    /// A new shard for one worker's counts of one arm of a comparison.
+    pub fn arm_shard(&self, group: GroupIndex, arm: Arm) -> Arc<ArmShard> {
+        self.0.arms.shard(group, arm)
+    }
+
+    /// What the workers have counted for an arm of a comparison so far.
+    pub fn arm_totals(&self, group: GroupIndex, arm: Arm) -> ArmTotals {
+        self.0.arms.totals(group, arm)
     }
 
     /// Counts an event of the control thread.
@@ -99,6 +112,7 @@ impl Telemetry {
         let mut families = Families::default();
         self.collect_listeners(&mut families);
         collect_targets(snapshot, &mut families);
+        self.0.arms.collect(snapshot, &mut families);
         for ((name, labels), count) in self.control().iter() {
             if let Some(named) = names::ALL.iter().find(|(known, _)| known == name) {
                 families.counter(*named, labels, *count);
@@ -270,7 +284,7 @@ mod tests {
     use weir_core::address::ListenAddr;
     use weir_core::definition::ListenerKind;
     use weir_core::name::LoadBalancerName;
-    use weir_core::snapshot::{GroupIndex, ListenerIndex};
+    use weir_core::snapshot::ListenerIndex;
 
     use super::*;
     use crate::ResponseSource;

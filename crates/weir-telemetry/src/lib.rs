@@ -7,11 +7,13 @@
 //! What this crate lacks, on purpose: label look-ups on a hot path, a wait on a worker.
 
 pub mod access_log;
+pub mod arms;
 pub mod collector;
 mod families;
 pub mod histogram;
 pub mod names;
 pub mod shard;
 
+pub use arms::{ArmShard, ArmTotals};
 pub use collector::Telemetry;
 pub use shard::{Hold, ListenerShard, ResponseSource};

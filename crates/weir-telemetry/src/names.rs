@@ -19,6 +19,10 @@ names! {
     ACCESS_LOG_LINES_LOST = "weir_access_log_lines_lost_total", "Access-log lines lost because the writer could not keep up.";
     CERTIFICATE_EXPIRY = "weir_certificate_expiry_timestamp_seconds", "When a certificate ends, in seconds since 1970, by its file.";
     CERTIFICATE_RENEWALS = "weir_certificate_renewals_total", "Changes of certificate files, by result: accepted or rejected.";
+    COMPARISON_FAILURES = "weir_comparison_failures_total", "Requests of an arm of a comparison that failed, by an answer of 500 to 599 or for want of one, by group and algorithm.";
+    COMPARISON_REQUESTS = "weir_comparison_requests_total", "Requests that were answered for an arm of a comparison, by group and algorithm.";
+    COMPARISON_RESPONSE_TIME = "weir_comparison_response_time_seconds", "Time from the dispatch of a request to the head of its answer, with what it was tried again, of those that did not fail, by group and algorithm.";
+    COMPARISON_SHARE = "weir_comparison_share_ratio", "Part of the connections of a group that compares that an arm takes now, by group and algorithm.";
     CONNECTIONS_OPEN = "weir_connections_open", "Client connections open now, by listener.";
     CONNECTIONS = "weir_connections_total", "Client connections accepted, by listener.";
     CONFIG_RELOADS = "weir_config_reloads_total", "Reloads of the configuration, by result: accepted or rejected.";

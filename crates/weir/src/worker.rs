@@ -68,7 +68,7 @@ enum Server {
 impl Serving {
     /// Serves what the control thread assigns, until the process ends.
     pub(crate) async fn run(mut self, mut assignments: UnboundedReceiver<Assignment>) {
-        let exchange = Exchange::start(self.worker.clone(), self.dispatcher.clone());
+        let exchange = Exchange::start(self.worker.clone(), self.dispatcher.clone(), self.telemetry.clone());
         let authenticator = Authenticator::new();
         spawn_local(announce_departures(exchange.clone()));
         // What is dropped here ends the listener's loops.

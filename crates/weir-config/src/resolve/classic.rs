@@ -196,6 +196,7 @@ impl<'n> Instances<'n> {
             name,
             protocol: targets_of(back),
             protocol_version: ProtocolVersion::Http1,
+            comparison: None,
             hashing: None,
             algorithm: if back.is_http() {
                 Algorithm::LeastOutstandingRequests

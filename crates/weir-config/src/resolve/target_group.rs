@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use weir_core::balance::Draws;
+use weir_core::comparison::Comparison;
 use weir_core::definition::{Algorithm, ProtocolVersion, TargetGroup, TargetProtocol, TargetSelector};
 use weir_core::name::GroupName;
 use weir_core::tls::TargetTls;
 
 use super::{
-    Groups, Named, ejection, flows, group_health, hashing, health_check, limits, list, stickiness, target,
+    Groups, Named, comparison, ejection, flows, group_health, hashing, health_check, limits, list,
+    stickiness, target,
 };
 use crate::config::Discovery;
 use crate::keys;
@@ -43,12 +45,19 @@ struct Known {
     version: ProtocolVersion,
     /// `None` where several are compared, which need not all heed every setting.
     algorithm: Option<Algorithm>,
+    comparison: Option<Comparison>,
     targets: Vec<TargetSelector>,
 }
 
 impl Known {
     fn spoken(&self) -> TargetProtocol {
         self.protocol.unwrap_or(TargetProtocol::Http)
+    }
+
+    /// The algorithm that decides whether a setting fits: of two that are compared the one of which that `is` so, if one of them.
+    fn picked_by(&self, is: impl Fn(Algorithm) -> bool) -> Option<Algorithm> {
+        let other = self.comparison.map(|comparison| comparison.algorithm);
+        other.filter(|other| is(*other)).or(self.algorithm)
     }
 }
 
@@ -68,6 +77,7 @@ pub(super) fn read<'n>(
     let spoken = protocol.unwrap_or(TargetProtocol::Http);
     let version = protocol_version(fields, spoken, reader);
     let algorithm = algorithm(fields, spoken, reader);
+    let comparison = comparison::read(fields, spoken, algorithm, reader);
     let stickiness = fields.get("stickiness");
     let stickiness = stickiness
         .filter(|_| spoken.is_http())
@@ -82,7 +92,7 @@ pub(super) fn read<'n>(
         list(fields, "targets").iter().filter_map(|node| target::read(node, discovery, reader)).collect();
     check_addresses(fields, &targets, reader);
     check_server_ids(fields, spoken, &targets, reader);
-    let known = Known { name, protocol, version, algorithm: Some(algorithm), targets };
+    let known = Known { name, protocol, version, algorithm: Some(algorithm), comparison, targets };
     let group = settings(fields, known, reader);
     groups.resolved.extend(group.map(|group| TargetGroup { stickiness, ..group }));
 }
@@ -95,6 +105,7 @@ pub(super) fn settings_of_compared(node: &Node, name: &str, reader: &mut Reader<
         protocol: Some(TargetProtocol::Http),
         version: ProtocolVersion::default(),
         algorithm: None,
+        comparison: None,
         targets: Vec::new(),
     };
     settings(fields, known, reader)
@@ -105,18 +116,20 @@ fn settings(fields: Fields<'_>, known: Known, reader: &mut Reader<'_>) -> Option
     let spoken = known.spoken();
     let algorithm = known.algorithm;
     let flows = flows::read(fields, spoken, algorithm.unwrap_or(Algorithm::RoundRobin), reader);
-    let hashing = hashing::read(fields, spoken, algorithm, reader);
+    let hashing = hashing::read(fields, spoken, known.picked_by(Algorithm::hashes), reader);
     let deregistration_delay = fields.get("deregistration_delay");
     let deregistration_delay =
         deregistration_delay.and_then(|node| reader.duration(node, Duration::ZERO..=3600 * SECOND));
-    let slow_start = slow_start(fields, algorithm, reader);
+    let is_other = |algorithm: Algorithm| algorithm != Algorithm::RoundRobin;
+    let slow_start = slow_start(fields, known.picked_by(is_other), reader);
     let follows_tasks = known.targets.iter().any(|target| !matches!(target, TargetSelector::Address { .. }));
     let hold = match fields.get("hold") {
         Some(node) => reader.duration(node, Duration::ZERO..=60 * SECOND),
         None => Some(if follows_tasks { HOLD_OF_DISCOVERED } else { Duration::ZERO }),
     };
     let thresholds = fields.get("target_group_health").and_then(|node| group_health::read(node, reader));
-    let mitigates_anomalies = mitigates_anomalies(fields, algorithm, reader);
+    let is_random = |algorithm: Algorithm| algorithm == Algorithm::WeightedRandom;
+    let mitigates_anomalies = mitigates_anomalies(fields, known.picked_by(is_random), reader);
     let concurrency = fields.get("concurrency_limits").and_then(|node| limits::concurrency(node, reader));
     let ejection = fields.get("outlier_ejection").and_then(|node| ejection::read(node, reader));
     let retries = fields.get("retry_budget").and_then(|node| limits::retry_budget(node, reader));
@@ -126,6 +139,7 @@ fn settings(fields: Fields<'_>, known: Known, reader: &mut Reader<'_>) -> Option
         protocol: known.protocol?,
         protocol_version: known.version,
         algorithm: algorithm.unwrap_or(Algorithm::RoundRobin),
+        comparison: known.comparison,
         hashing,
         deregistration_delay: deregistration_delay.unwrap_or(DEREGISTRATION_DELAY),
         hold: hold.unwrap_or_default(),
@@ -185,6 +199,13 @@ fn protocol_version(
 }
 
 fn algorithm(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'_>) -> Algorithm {
+    let default = if protocol.is_http() { Algorithm::RoundRobin } else { Algorithm::FlowHash };
+    let node = fields.get("load_balancing_algorithm");
+    node.and_then(|node| reader.choice(node, algorithms(protocol))).unwrap_or(default)
+}
+
+/// What groups whose targets speak that may pick by.
+pub(super) fn algorithms(protocol: TargetProtocol) -> &'static [(&'static str, Algorithm)] {
     const ANY: [(&str, Algorithm); 11] = [
         ("round_robin", Algorithm::RoundRobin),
         ("least_outstanding_requests", Algorithm::LeastOutstandingRequests),
@@ -198,11 +219,7 @@ fn algorithm(fields: Fields<'_>, protocol: TargetProtocol, reader: &mut Reader<'
         ("rendezvous", Algorithm::Rendezvous),
         ("flow_hash", Algorithm::FlowHash),
     ];
-    let (choices, default) = match protocol {
-        TargetProtocol::Http | TargetProtocol::Https => (&ANY[..10], Algorithm::RoundRobin),
-        _ => (&ANY[..], Algorithm::FlowHash),
-    };
-    fields.get("load_balancing_algorithm").and_then(|node| reader.choice(node, choices)).unwrap_or(default)
+    if protocol.is_http() { &ANY[..10] } else { &ANY }
 }
 
 fn slow_start(fields: Fields<'_>, algorithm: Option<Algorithm>, reader: &mut Reader<'_>) -> Duration {

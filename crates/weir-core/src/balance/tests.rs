@@ -16,7 +16,7 @@ use crate::target::{Target, TargetId};
 use crate::task::TaskId;
 
 const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
-const ANY: PickContext<'_> = PickContext { key: 0, now: NOW, avoid: &[], pinned: None };
+const ANY: PickContext<'_> = PickContext { key: 0, now: NOW, avoid: &[], pinned: None, arm: None };
 
 fn counts<'c>(
     group: &Group,

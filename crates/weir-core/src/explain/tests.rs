@@ -105,7 +105,7 @@ proptest! {
                 (Fate::Forward { group, target }, Outcome::Forward { group: index, lease }) => {
                     prop_assert_eq!(group.index, *index);
                     prop_assert_eq!(target.serial, lease.target().serial);
-                    let found = candidates(group, Timestamp::default())
+                    let found = candidates(group, None, Timestamp::default())
                         .find(|candidate| candidate.member.target.serial == target.serial);
                     prop_assert!(found.is_some_and(|candidate| candidate.is_eligible));
                 }

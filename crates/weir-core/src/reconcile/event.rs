@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::address::TargetAddr;
 use crate::chaos::Chaos;
+use crate::comparison::statistics::Counts;
 use crate::definition::Definitions;
 use crate::health::{Health, Verdict};
 use crate::name::GroupName;
@@ -33,8 +34,23 @@ pub enum Event {
     Look,
     /// What one source sees, whole.
     Tasks(TaskSet),
+    /// What the arms of comparisons have to show so far; see [`crate::comparison`].
+    Trials(Vec<Observed>),
     /// The results of probes, in order, each with the target that was probed.
     Verdicts(Vec<(TargetSerial, Verdict)>),
+}
+
+/// What both arms of one trial have to show since it began.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The group that compares.
+    pub group: GroupName,
+    /// The number of the trial: what is said of one that is over is passed over.
+    pub trial: u32,
+    /// Of arm A.
+    pub a: Counts,
+    /// Of arm B.
+    pub b: Counts,
 }
 
 /// One change of one target, to be logged, counted and shown.

@@ -11,8 +11,11 @@ use std::time::Duration;
 use self::invariants::check_succession;
 use super::tests::{definitions, task};
 use super::*;
+use crate::address::ClientAddr;
 use crate::balance::{PickContext, WorkerState};
 use crate::chaos::Chaos;
+use crate::comparison::Comparison;
+use crate::comparison::statistics::{Bucket, Counts};
 use crate::definition::{Algorithm, TargetSelector, TaskSelector};
 use crate::lease::Lease;
 use crate::snapshot::testing::settings;
@@ -30,7 +33,7 @@ const TASKS_MAX: usize = 24;
 const LEASES_MAX: usize = 32;
 
 /// Everything that happens, each about once a second.
-const KINDS: [fn(&mut World) -> Option<Event>; 16] = [
+const KINDS: [fn(&mut World) -> Option<Event>; 17] = [
     World::start,
     World::start,
     World::stop,
@@ -47,6 +50,7 @@ const KINDS: [fn(&mut World) -> Option<Event>; 16] = [
     World::reload,
     World::be_due,
     World::pick,
+    World::weigh,
 ];
 
 /// What really is, and what reconciliation has made of it.
@@ -64,6 +68,8 @@ struct World {
     /// When each draining target is gone at the latest.
     leaves_at: HashMap<TargetSerial, Timestamp>,
     serial_max: u64,
+    /// Comparisons that have ended.
+    stops: usize,
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "kinds of events have one type")]
@@ -94,6 +100,7 @@ impl World {
             leases: Vec::new(),
             leaves_at: HashMap::new(),
             serial_max: 0,
+            stops: 0,
         };
         world.reload().into_iter().for_each(|event| world.happen(event));
         world
@@ -231,10 +238,33 @@ impl World {
         group.deregistration_delay = Duration::from_secs(self.random.u64(..20));
         group.slow_start = Duration::from_secs(30 * self.random.u64(..2));
         group.algorithm = algorithms[self.random.usize(..algorithms.len())];
+        let other = algorithms[self.random.usize(..algorithms.len())];
+        group.comparison = (other != group.algorithm).then(|| Comparison {
+            algorithm: other,
+            percentage: self.random.u8(1..100),
+            stops_when_worse: self.random.bool(),
+        });
         let without = self.random.usize(..self.groups.len() * 4);
         let groups: Vec<TargetGroup> =
             self.groups.iter().enumerate().filter(|(at, _)| *at != without).map(|(_, g)| g.clone()).collect();
         Some(Event::Definitions(Arc::new(definitions(groups))))
+    }
+
+    /// Looks at a comparison whose arms differ, or do not, three times; sometimes at one that has long been over.
+    fn weigh(&mut self) -> Option<Event> {
+        let running: Vec<&Arc<Group>> = self.snapshot.groups().filter(|g| g.trial().is_some()).collect();
+        let group = running.get(self.random.usize(..running.len().max(1)))?;
+        let trial = group.trial()?.number.saturating_sub(self.random.u32(..2));
+        let mut counts = || {
+            let seconds = f64::from(self.random.u8(1..4));
+            Counts::of([9_000.0, 9_100.0].repeat(8).into_iter().map(|sum| Bucket {
+                requests: 9_000,
+                failures: 0,
+                seconds: sum * seconds,
+            }))
+        };
+        let observed = Observed { group: group.settings.name.clone(), trial, a: counts(), b: counts() };
+        Some(Event::Trials(vec![observed; 3]))
     }
 
     fn be_due(&mut self) -> Option<Event> {
@@ -252,7 +282,8 @@ impl World {
         }
         let groups: Vec<&Arc<Group>> = self.snapshot.groups().collect();
         let group = groups.get(self.random.usize(..groups.len().max(1)))?;
-        let context = PickContext { key: self.random.u64(..), now: self.now, avoid: &[], pinned: None };
+        let arm = group.arm(ClientAddr(([10, 0, 0, 1], self.random.u16(..)).into()));
+        let context = PickContext { key: self.random.u64(..), now: self.now, avoid: &[], pinned: None, arm };
         if let Ok(lease) = group.lease(&mut self.worker, &context) {
             let member = group.member(lease.target().serial).expect("it was picked from the group");
             assert!(member.health.is_registered(), "picked while {}", member.health.state());
@@ -274,6 +305,8 @@ impl World {
     fn happen(&mut self, event: Event) {
         let is_reload = matches!(event, Event::Definitions(_));
         let reconciled = reconcile(&mut self.state, event, self.now);
+        self.stops += reconciled.stopped.len();
+        assert!(reconciled.stopped.is_empty() || reconciled.snapshot.is_some(), "stopped, and unpublished");
         for transition in &reconciled.transitions {
             assert!(reconciled.snapshot.is_some(), "unpublished: {transition:?}");
         }
@@ -308,6 +341,7 @@ fn every_invariant_holds_whatever_happens_in_any_order() {
         steps += 1;
     }
     assert!(steps > minutes * 60 * KINDS.len() as u64 / 2, "events are rarer than promised");
+    assert!(world.stops > 10, "{} comparisons have ended", world.stops);
     world.leases.clear();
     for (_, member) in world.snapshot.members() {
         assert_eq!(member.target.tally.in_flight(), 0, "a count has leaked");

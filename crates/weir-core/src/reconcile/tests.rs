@@ -17,6 +17,7 @@ const SICK: Verdict = Err(UnhealthyReason::Timeout);
 
 mod chaos;
 mod engine;
+mod trials;
 
 /// A reconciler with a clock of its own, one load balancer and one group `api` of the Docker service `api`.
 struct Control {
@@ -172,7 +173,7 @@ fn a_draining_target_gets_no_new_picks() {
     control.see(&[stopping(task("a", "1", 1)), task("b", "1", 2)]);
     let group = control.snapshot.groups().next().unwrap();
     let mut worker = WorkerState::seeded(3);
-    let context = PickContext { key: 0, now: control.now, avoid: &[], pinned: None };
+    let context = PickContext { key: 0, now: control.now, avoid: &[], pinned: None, arm: None };
     for _ in 0..100 {
         assert_eq!(group.lease(&mut worker, &context).unwrap().target().addr.port(), 2);
     }

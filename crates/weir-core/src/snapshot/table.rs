@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use super::Group;
-use crate::balance::{Disruption, Table};
+use crate::balance::{Disruption, Picker, Table};
 
 impl Group {
-    /// The picker's table that somebody is to build. See [`crate::balance::Picker::unbuilt`].
-    pub fn unbuilt(&self) -> Option<&Arc<Table>> {
-        self.picker.unbuilt()
+    /// The pickers' tables that somebody is to build. See [`crate::balance::Picker::unbuilt`].
+    pub fn unbuilt(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.pickers().filter_map(Picker::unbuilt)
     }
 
     /// What the last change of the registered targets did to flows. See [`crate::balance::Picker::disruption`].
     pub fn disruption(&self) -> Option<Disruption> {
-        self.picker.disruption()
+        self.pickers().find_map(Picker::disruption)
     }
 }

@@ -49,6 +49,7 @@ pub(crate) fn settings(name: &str, algorithm: Algorithm) -> TargetGroup {
         protocol: TargetProtocol::Http,
         protocol_version: crate::definition::ProtocolVersion::Http1,
         algorithm,
+        comparison: None,
         hashing: None,
         deregistration_delay: Duration::from_secs(30),
         flows: crate::definition::FlowSettings::default(),

@@ -8,7 +8,7 @@ use crate::thresholds::Thresholds;
 use crate::time::Timestamp;
 
 const CONTEXT: PickContext<'_> =
-    PickContext { key: 0, now: Timestamp::from_nanos(0), avoid: &[], pinned: None };
+    PickContext { key: 0, now: Timestamp::from_nanos(0), avoid: &[], pinned: None, arm: None };
 const INITIAL: Health = Health::Initial(InitialReason::InitialHealthChecking);
 const SICK: Health = Health::Unhealthy(UnhealthyReason::Timeout);
 

@@ -53,6 +53,11 @@ impl Fingerprint {
         }
     }
 
+    /// The number that it is.
+    pub(crate) fn as_u64(self) -> u64 {
+        self.0
+    }
+
     #[cfg(test)]
     pub(super) fn number(number: u64) -> Self {
         Self(number)

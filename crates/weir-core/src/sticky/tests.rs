@@ -355,7 +355,7 @@ fn a_client_that_has_to_wait_for_its_group_does_not_forget_its_target() {
     for port in 1..=3 {
         world.turn(port, Health::Healthy);
     }
-    let context = PickContext { key: 0, now: Timestamp::default(), avoid: &[], pinned };
+    let context = PickContext { key: 0, now: Timestamp::default(), avoid: &[], pinned, arm: None };
     let lease = world.groups[0].lease(&mut world.worker, &context).unwrap();
     assert_eq!(lease.target().addr.port(), first);
 }

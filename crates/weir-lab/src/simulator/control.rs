@@ -87,7 +87,7 @@ impl Weir {
         let reconciled = reconcile(&mut self.state, event, Timestamp::from_nanos(now));
         let Some(snapshot) = reconciled.snapshot else { return };
         // Another thread does this for a running weir, in a millisecond.
-        snapshot.groups().filter_map(|group| group.unbuilt()).for_each(|table| table.build());
+        snapshot.groups().flat_map(|group| group.unbuilt()).for_each(|table| table.build());
         if let Some(group) = snapshot.groups().next() {
             self.group = group.index;
         }

@@ -241,6 +241,7 @@ impl Dispatch {
             now: Timestamp::from_nanos(now),
             avoid: wanted.failed.as_slice(),
             pinned: None,
+            arm: None,
         };
         let lease = match &mut self.picking {
             Picking::Shared(weir) => weir.pick(dispatcher, &context),

@@ -52,8 +52,42 @@ pub(crate) fn status(admin: &Admin, json: bool) -> anyhow::Result<ExitCode> {
         }
     }
     say(&table(&rows));
+    say_comparisons(list(&view["comparisons"]));
     say_sources(list(&view["sources"]));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Algorithms that groups compare, and what that has come to.
+fn say_comparisons(comparisons: &[Value]) {
+    if comparisons.is_empty() {
+        return;
+    }
+    let heading = ["COMPARISON", "ARM", "ALGORITHM", "SHARE", "REQUESTS", "FAILED", "MEAN", "P99", "VERDICT"];
+    let mut rows = vec![heading.map(ToOwned::to_owned).to_vec()];
+    for comparison in comparisons {
+        for arm in list(&comparison["arms"]) {
+            let millis =
+                |key: &str| arm[key].as_f64().map_or_else(String::new, |millis| format!("{millis:.3} ms"));
+            let stopped = &comparison["stopped"];
+            let verdict = if stopped["algorithm"] == arm["algorithm"] {
+                format!("stopped: {}", text(&stopped["cause"]))
+            } else {
+                text(&comparison["verdict"])
+            };
+            rows.push(vec![
+                text(&comparison["target_group"]),
+                text(&arm["arm"]),
+                text(&arm["algorithm"]),
+                format!("{} %", text(&arm["percentage"])),
+                text(&arm["requests"]),
+                text(&arm["failures"]),
+                millis("mean_ms"),
+                millis("p99_ms"),
+                verdict,
+            ]);
+        }
+    }
+    say(&table(&rows));
 }
 
 /// Where tasks are seen, and what is wrong there.

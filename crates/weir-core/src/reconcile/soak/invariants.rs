@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::comparison::Side;
 
 impl World {
     /// Remembers by when each target that has begun to drain must be gone.
@@ -49,6 +50,7 @@ impl World {
             assert!(self.state.next_due().is_some_and(|due| due <= *at), "nobody is told when it is due");
         }
         self.check_all_served();
+        self.snapshot.groups().for_each(|group| check_comparison(group));
     }
 
     /// Every task that should serve is in its group, once.
@@ -68,6 +70,19 @@ impl World {
     }
 }
 
+/// A group has a trial where it compares; while that goes on everybody is in an arm, and then nobody.
+fn check_comparison(group: &Group) {
+    assert_eq!(group.trial().is_some(), group.settings.comparison.is_some());
+    let Some(trial) = group.trial() else { return };
+    let arm = group.arm(ClientAddr(([10, 0, 0, 1], 1).into()));
+    let (of_a, of_b) = (group.percentage(Side::A), group.percentage(Side::B));
+    assert_eq!(of_a + of_b, 100);
+    match &trial.stop {
+        None => assert!(arm.is_some_and(|arm| arm.trial == trial.number) && (1..100).contains(&of_b)),
+        Some(stop) => assert!(arm.is_none() && group.percentage(stop.worse) == 0),
+    }
+}
+
 /// What holds between a group and its successor.
 pub(super) fn check_succession(before: Option<&Arc<Group>>, after: Option<&Arc<Group>>, serial_max: u64) {
     let members = |group: Option<&Arc<Group>>| -> Vec<Member> {
@@ -75,7 +90,10 @@ pub(super) fn check_succession(before: Option<&Arc<Group>>, after: Option<&Arc<G
     };
     let (old, new) = (members(before), members(after));
     if let (Some(before), Some(after)) = (before, after) {
-        let is_same = old == new && before.settings == after.settings && before.is_used == after.is_used;
+        let is_same = old == new
+            && before.settings == after.settings
+            && before.is_used == after.is_used
+            && before.trial() == after.trial();
         assert!(!is_same, "built again for nothing");
     }
     let same = |a: &Arc<Target>, b: &Arc<Target>| a.id == b.id && a.addr == b.addr;
