@@ -2,10 +2,12 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use rustix::net::SocketFlags;
 use tokio::net::{TcpListener, TcpStream};
 use weir_core::address::ClientAddr;
 
@@ -77,16 +79,27 @@ pub async fn accept(
     mut serve: impl FnMut(Accepted),
 ) {
     let mut is_short = false;
+    let mut is_stopped = false;
     tokio::pin!(stop);
     let mut waiting = BACKLOG;
     while waiting > 0 {
         if is_shared() {
             waiting -= 1;
         }
-        let accepted = tokio::select! {
-            biased;
-            accepted = listener.accept() => accepted,
-            () = &mut stop => return,
+        let accepted = if is_stopped {
+            match accept_now(&listener) {
+                Some(accepted) => accepted,
+                None => return,
+            }
+        } else {
+            tokio::select! {
+                biased;
+                accepted = listener.accept() => accepted,
+                () = &mut stop => {
+                    is_stopped = true;
+                    continue;
+                }
+            }
         };
         match accepted {
             Ok((stream, client)) => {
@@ -110,6 +123,22 @@ pub async fn accept(
             }
         }
     }
+}
+
+/// Accepts what waits in the queue at this moment. The kernel is asked, and not the runtime, which has not heard of what came since
+/// it looked last.
+fn accept_now(listener: &TcpListener) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+    let accepted = match rustix::net::acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
+    {
+        Ok((descriptor, addr)) => Ok((descriptor, addr)),
+        Err(rustix::io::Errno::AGAIN) => return None,
+        Err(error) => Err(error.into()),
+    };
+    Some(accepted.and_then(|(descriptor, addr)| {
+        let client = addr.and_then(|addr| SocketAddr::try_from(addr).ok());
+        let client = client.ok_or(io::ErrorKind::ConnectionAborted)?;
+        Ok((TcpStream::from_std(std::net::TcpStream::from(descriptor))?, client))
+    }))
 }
 
 /// Whether a failed accept concerns only the connection that was to be accepted.
@@ -160,5 +189,18 @@ mod tests {
             () = loops => unreachable!("nobody stops it"),
             () = story => {}
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_runtime_has_not_heard_of_is_served_when_accepting_ends() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        // Nobody lets the runtime look between this and the end.
+        let clients: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(addr).unwrap()).collect();
+        let served = RefCell::new(Vec::new());
+        let note = |accepted: Accepted| served.borrow_mut().push(accepted.client.0);
+        accept(listener, ConnectionLimit::new(9), std::future::ready(()), || false, note).await;
+        let expected: Vec<SocketAddr> = clients.iter().map(|client| client.local_addr().unwrap()).collect();
+        assert_eq!(*served.borrow(), expected);
     }
 }
