@@ -86,7 +86,10 @@ impl Case {
 
     /// Its seeds.
     pub fn seeds(&self) -> impl Iterator<Item = u64> + use<> {
-        self.scenario.seed..self.scenario.seed + u64::from(self.scenario.seeds)
+        (0..u64::from(self.scenario.seeds)).map({
+            let first = self.scenario.seed;
+            move |number| first.wrapping_add(number)
+        })
     }
 }
 
@@ -114,7 +117,8 @@ pub fn simulate_all(cases: &mut [Case], threads: usize, done: &(dyn Fn(usize) + 
     });
     let mut runs = runs.into_inner().expect("all threads have ended well");
     // Whoever was faster: a case's runs are in the order of their seeds.
-    runs.sort_by_key(|(case, series, run)| (*case, *series, run.seed));
+    let first = |case: usize| cases[case].scenario.seed;
+    runs.sort_by_key(|(case, series, run)| (*case, *series, run.seed.wrapping_sub(first(*case))));
     for (case, series, run) in runs {
         cases[case].simulated[series].runs.push(run);
     }
@@ -181,5 +185,14 @@ mod tests {
             let difference = least.difference(turns, Run::imbalance);
             assert!(difference.half_width.is_finite());
         }
+    }
+
+    #[test]
+    fn seeds_go_on_from_zero_behind_the_last_one() {
+        let mut cases = Case::all(&[Scenario { seed: u64::MAX, seeds: 2, loads: Vec::new(), ..scenario() }]);
+        assert_eq!(cases[0].seeds().collect::<Vec<_>>(), [u64::MAX, 0]);
+        simulate_all(&mut cases, 2, &|_| {});
+        let seeds: Vec<u64> = cases[0].simulated[0].runs.iter().map(|run| run.seed).collect();
+        assert_eq!(seeds, [u64::MAX, 0]);
     }
 }

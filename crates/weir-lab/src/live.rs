@@ -32,6 +32,9 @@ const BLOCKS: usize = 1_024;
 /// Connections from the generator to each listener: as many requests are under way without another one being opened.
 const CONNECTIONS: usize = 64;
 
+/// The least work in the mean, in nanoseconds: servers sleep for it, to a millisecond.
+const WORK_MIN: f64 = 1e6;
+
 /// Most of them.
 const CONNECTIONS_MAX: usize = 2_048;
 
@@ -91,6 +94,11 @@ pub fn check(scenario: &Scenario) -> Result<(), LiveError> {
         (scenario.dispatchers.refresh.is_some(), "counts that are stale"),
         (scenario.dispatchers.surge_queue > 0, "a surge queue"),
         (scenario.client.hedge.is_some(), "a hedge"),
+        (scenario.client.retries > 0, "a client who tries again"),
+        (
+            scenario.work.mean() < WORK_MIN,
+            "work of less than a millisecond in the mean, which nobody can sleep,",
+        ),
         (scenario.network > 0, "a network delay"),
     ];
     if let Some((_, what)) = only.into_iter().find(|(is_asked, _)| *is_asked) {

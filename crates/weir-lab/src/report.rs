@@ -28,7 +28,7 @@ mod words;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::compare::Results;
+use crate::compare::{Case, Results, Series};
 
 /// Where results come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +85,12 @@ pub fn json(results: &Results, header: &Header) -> String {
 /// A line for each run, with names of columns in the first.
 pub fn csv(results: &Results) -> String {
     csv::of(results)
+}
+
+/// Why percentiles of a series mean nothing, in words; `None` where they mean something.
+pub fn instability(case: &Case, series: &Series) -> Option<String> {
+    let stability = stability::Stability::of(case, series);
+    (!stability.is_stable()).then(|| stability.words())
 }
 
 /// A name that every file system takes, and that stays in its folder.

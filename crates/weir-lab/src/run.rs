@@ -16,7 +16,8 @@ pub struct Run {
     pub seed: u64,
     /// Requests that came after the warm-up, and how they ended.
     pub counts: Counts,
-    /// Nanoseconds from coming to the end, of all of them however they ended; whoever gave up had waited so long.
+    /// Nanoseconds from coming to the end of those that were answered well, and of those who gave up: leaving out how long they had
+    /// waited would flatter whoever let them wait. What was refused or failed is not in it: that would look fast.
     pub latencies: Histogram<u64>,
     /// Nanoseconds for which those that were answered waited at their server before they were served; empty for live runs.
     pub waits: Histogram<u64>,
@@ -56,6 +57,8 @@ pub struct Slice {
     pub came: u64,
     /// Of these, those that were not answered well.
     pub failed: u64,
+    /// Of these, those that are in [`Run::latencies`].
+    pub timed: u64,
     /// Sum of their latencies, in nanoseconds.
     pub latencies: u64,
     /// The longest of them.
@@ -168,8 +171,11 @@ impl Observer for Recorder {
         let slice = &mut self.run.slices[at];
         slice.came += 1;
         slice.failed += u64::from(!is_answered);
-        slice.latencies += latency;
-        slice.longest = slice.longest.max(latency);
+        if matches!(ended.outcome, Outcome::Answered | Outcome::TimedOut) {
+            slice.latencies += latency;
+            slice.longest = slice.longest.max(latency);
+            slice.timed += 1;
+        }
         if let Some(server) = ended.server.filter(|_| is_answered) {
             add(&mut slice.answers, server);
         }
@@ -188,7 +194,9 @@ impl Observer for Recorder {
         counts.in_time +=
             u64::from(is_answered && self.objective.is_some_and(|objective| latency <= objective));
         // Both grow as they have to.
-        let _ = self.run.latencies.record(latency);
+        if matches!(ended.outcome, Outcome::Answered | Outcome::TimedOut) {
+            let _ = self.run.latencies.record(latency);
+        }
         if let Some(server) = ended.server.filter(|_| is_answered) {
             let _ = self.run.waits.record(ended.waited);
             add(&mut self.run.answers, server);

@@ -30,6 +30,9 @@ use crate::random::{Purpose, Stream};
 use crate::scenario::{Demand, Policy, Scenario};
 use crate::zipf::Zipf;
 
+/// How long what happens by the clock goes on when requests have ceased to come and some are not answered: an hour, in nanoseconds.
+const DRAIN_MAX: u64 = 3_600_000_000_000;
+
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -39,7 +42,7 @@ pub enum Outcome {
     ServerError,
     /// Nobody took it: no target, no room, or its server is gone.
     Refused,
-    /// The client gave up.
+    /// The client gave up, or was never answered.
     TimedOut,
 }
 
@@ -128,6 +131,8 @@ struct Request {
     number: u64,
     /// The low bits of its number: what is said of the one before in its place is void.
     serial: u32,
+    /// What it would be at a server of speed 1 that remembers it.
+    work: u64,
     came: u64,
     key: u64,
     dispatcher: u32,
@@ -239,9 +244,21 @@ impl<'s, O: Observer> Simulator<'s, O> {
                         self.happen(happening);
                     }
                 }
-                (_, None) => return self.observer,
+                (_, None) => return self.give_up_all(),
             }
         }
+    }
+
+    /// Nothing happens any more: whoever still waits will not be answered, and has waited until now.
+    fn give_up_all(mut self) -> O {
+        self.now = self.now.max(self.scenario.duration.min(self.now.saturating_add(DRAIN_MAX)));
+        let mut left: Vec<(u64, u32)> =
+            self.requests.iter().map(|(at, request)| (request.number, at as u32)).collect();
+        left.sort_unstable();
+        for (_, request) in left {
+            self.end(request, Outcome::TimedOut, None);
+        }
+        self.observer
     }
 
     fn begin(&mut self) {
@@ -266,9 +283,11 @@ impl<'s, O: Observer> Simulator<'s, O> {
         self.expect_arrival();
     }
 
-    /// Whether requests still come: what happens by the clock ends with them.
+    /// Whether what happens by the clock has an end: with the last request, or a while after the last one has come. Who is not answered
+    /// by then is served by nobody.
     fn is_over(&self) -> bool {
-        self.requests.is_empty() && (self.now >= self.scenario.duration || self.has_enough())
+        let has_ended = self.requests.is_empty() && (self.now >= self.scenario.duration || self.has_enough());
+        has_ended || self.now >= self.scenario.duration.saturating_add(DRAIN_MAX)
     }
 
     fn has_enough(&self) -> bool {

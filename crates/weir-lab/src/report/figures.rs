@@ -134,7 +134,7 @@ fn time_plot(title: &str, case: &Case, y: Axis, lines: Vec<Line>, shown: &[Shown
 fn mean_over_time(case: &Case, shown: &[Shown<'_>], inks: &Inks) -> Figure {
     const TITLE: &str = "Mean latency over time";
     let mean = |slice: &Slice| {
-        (slice.came > 0).then(|| (slice.latencies as f64 / slice.came as f64 / MILLISECOND).max(0.001))
+        (slice.timed > 0).then(|| (slice.latencies as f64 / slice.timed as f64 / MILLISECOND).max(0.001))
     };
     let lines = over_time(case, shown, inks, mean);
     if lines.is_empty() {

@@ -122,6 +122,7 @@ fn of_slice(slice: &Slice) -> Value {
         "from": slice.from,
         "came": slice.came,
         "failed": slice.failed,
+        "timed": slice.timed,
         "latencies": slice.latencies,
         "longest": slice.longest,
         "answers": slice.answers,

@@ -14,6 +14,9 @@ use crate::compare::{Case, Results, rankings};
 
 const STYLE: &str = include_str!("page.css");
 
+/// Where fewer are answered the summary says how many.
+const ALL_ANSWERED: f64 = 0.9995;
+
 /// Invalid runs that are named; the table has all.
 const NAMED: usize = 8;
 
@@ -108,8 +111,9 @@ fn overview(results: &Results, inks: &Inks) -> Markup {
         section {
             h2 { "Summary: p99 in ms" }
             p.note {
-                "Means of all seeds with 95 % confidence intervals. " strong { "Bold" } " is the least. Ranks are in brackets: \
-                 whoever is not surely worse, seed by seed, shares one. Open a case for all of its figures."
+                "Means of all seeds with 95 % confidence intervals, of those that were answered or gave up. " strong { "Bold" } " is the least of \
+                 those who answer most. Ranks are in brackets: whoever answers as many and is not surely slower, seed by seed, shares \
+                 one. Open a case for all of its figures."
             }
             div.scroll { table {
                 thead { tr { th { "case" } @for name in names { th.number { (broken(name)) } } } }
@@ -142,6 +146,7 @@ fn p99_cell(row: Option<&Row>) -> Markup {
         td.number.best[row.is_best] {
             (estimate(row.p99))
             @if let Some(rank) = row.rank { small { " (" (rank) ")" } }
+            @if row.answered < ALL_ANSWERED { br; small { (percent(row.answered)) " answered" } }
         }
     }
 }

@@ -9,6 +9,9 @@ use super::words::{number, percent};
 /// The part of requests that must be answered for percentiles to mean anything, unless somebody else is to blame than load.
 const ANSWERED: f64 = 0.99;
 
+/// Of so few answers no percentile means anything, whoever is to blame.
+const HALF: f64 = 0.5;
+
 /// What is to be said of a series before any of its figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Stability {
@@ -40,10 +43,13 @@ impl Stability {
             return Self::Growing(middle, end);
         }
         let part = answered as f64 / all as f64;
-        let by_load = sum(|counts| counts.refused + counts.timed_out);
+        // A server that is full says so, too. Where servers fail on purpose errors are theirs.
+        let fails = case.scenario.events.iter().any(|(_, event)| matches!(event, Event::Errors { .. }));
+        let errors = if fails { 0 } else { sum(|counts| counts.errors) };
+        let by_load = sum(|counts| counts.refused + counts.timed_out) + errors;
         // Whoever crashes refuses without being overloaded.
         let crashes = case.scenario.events.iter().any(|(_, event)| matches!(event, Event::Crash { .. }));
-        if part < ANSWERED && by_load * 2 > all - answered && !crashes {
+        if part < HALF || (part < ANSWERED && by_load * 2 > all - answered && !crashes) {
             return Self::Overloaded(part);
         }
         Self::Stable

@@ -18,7 +18,7 @@ pub(super) struct Row {
     pub(super) p90: Estimate,
     pub(super) p99: Estimate,
     pub(super) p999: Estimate,
-    /// By p99, 1 is the best: one more than there are who are surely better. `None` where that is not known.
+    /// By the part that is answered and then by p99, 1 is the best: one more than there are who are surely better. `None` where that is not known.
     pub(super) rank: Option<usize>,
     /// Whether its p99 is the least of all.
     pub(super) is_best: bool,
@@ -62,7 +62,7 @@ fn row(case: &Case, one: &Shown<'_>, all: &[Shown<'_>]) -> Row {
         p99: own,
         p999: series.estimate(|run| run.quantile(0.999)),
         rank: (is_ranked && own.half_width.is_finite()).then_some(better + 1),
-        is_best: is_ranked && rivals.iter().all(|other| own.mean <= other.series.estimate(p99).mean),
+        is_best: is_ranked && answers_enough(series, &rivals) && is_least(own.mean, &rivals, series),
         answered: part(sum(|counts| counts.answered)),
         in_time: case.scenario.objective.map(|_| part(sum(|counts| counts.in_time))),
         attempts: part(sum(|counts| counts.attempts)),
@@ -70,9 +70,29 @@ fn row(case: &Case, one: &Shown<'_>, all: &[Shown<'_>]) -> Row {
     }
 }
 
-/// Whether the paired difference of both is surely on one side.
+/// The part of answers by which somebody must be ahead to be better, whatever the p99 of those who were answered.
+const ANSWERED_AHEAD: f64 = 0.001;
+
+/// Whether one answers surely more, or about as much and its p99 is surely less, seed by seed.
 fn is_surely_better(one: &Series, than: &Series) -> bool {
+    let more = one.difference(than, Run::answered_part);
+    if more.mean.abs() > ANSWERED_AHEAD && (more.interval().0 > 0.0 || more.interval().1 < 0.0) {
+        return more.mean > 0.0;
+    }
     one.difference(than, p99).interval().1 < 0.0
+}
+
+/// Whether it has the least p99 of those who answer enough.
+fn is_least(own: f64, rivals: &[&Shown<'_>], series: &Series) -> bool {
+    let part = |series: &Series| series.estimate(Run::answered_part).mean;
+    let counts = |other: &&&Shown<'_>| part(series) - part(other.series) <= ANSWERED_AHEAD;
+    rivals.iter().filter(counts).all(|other| own <= other.series.estimate(p99).mean)
+}
+
+/// Whether nobody answers more by as much.
+fn answers_enough(one: &Series, rivals: &[&Shown<'_>]) -> bool {
+    let part = |series: &Series| series.estimate(Run::answered_part).mean;
+    rivals.iter().all(|other| part(other.series) - part(one) <= ANSWERED_AHEAD)
 }
 
 /// Cases of the same scenario at several loads, in order.

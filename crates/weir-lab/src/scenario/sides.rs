@@ -11,7 +11,7 @@ use super::{Client, Dispatchers, Keys, ServerKind, keys};
 const DISPATCHERS_MAX: u32 = 1_024;
 
 /// Most dispatchers that count apart, times servers: each of them has a weir of its own that knows every server.
-const APART_MAX: u64 = 1_000_000;
+const APART_MAX: u64 = 100_000;
 
 /// Most requests that wait in a dispatcher.
 const SURGE_QUEUE_MAX: u32 = 1_000_000;

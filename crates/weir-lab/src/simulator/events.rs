@@ -41,7 +41,7 @@ impl<O: Observer> Simulator<'_, O> {
         let site = &mut self.sites[server as usize];
         site.set_up(false);
         for attempt in site.server.clear() {
-            self.answer(attempt, Ending::Refused, 0);
+            self.answer(attempt, Ending::ServerError, 0);
         }
     }
 

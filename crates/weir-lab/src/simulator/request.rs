@@ -6,6 +6,9 @@ use super::dispatch::{self, Ending, Nobody, Sending, Waiting, Wanted};
 use super::server::{Announcement, Job};
 use super::{Attempt, Ended, Happening, Observer, Outcome, Request, Simulator};
 
+/// How often weir sends a request whose targets do not take it. Source: `weir-http/src/exchange.rs`.
+const ATTEMPTS_MAX: u32 = 4;
+
 impl<O: Observer> Simulator<'_, O> {
     /// A request comes: some dispatcher takes it.
     pub(super) fn arrive(&mut self) {
@@ -18,7 +21,7 @@ impl<O: Observer> Simulator<'_, O> {
         let serial = number as u32;
         let failed = dispatch::Failed::default();
         let (came, attempts, under_way) = (self.now, 0, 0);
-        let request = Request { number, serial, came, key, dispatcher, attempts, under_way, failed };
+        let request = Request { number, serial, work, came, key, dispatcher, attempts, under_way, failed };
         let at = self.requests.insert(request) as u32;
         self.dispatch.begins(dispatcher);
         if let Some(timeout) = self.scenario.client.timeout {
@@ -77,7 +80,8 @@ impl<O: Observer> Simulator<'_, O> {
             return self.answer(at, Ending::ServerError, takes);
         }
         match site.server.enter(Job { number: at, work }, self.now) {
-            Err(()) => self.answer(at, Ending::Refused, 0),
+            // It says so: 503.
+            Err(()) => self.answer(at, Ending::ServerError, 0),
             Ok((is_served, announcement)) => {
                 if is_served {
                     self.served(at);
@@ -141,7 +145,7 @@ impl<O: Observer> Simulator<'_, O> {
         if dispatcher.is_some() {
             let request = &mut self.requests[attempt.request as usize];
             request.under_way -= 1;
-            if ending == Ending::Answered || !self.try_again(attempt.request, target) {
+            if ending == Ending::Answered || !self.try_again(attempt.request, target, ending) {
                 let came_from = Some((attempt.server, attempt.waited));
                 let request = &self.requests[attempt.request as usize];
                 if ending == Ending::Answered || request.under_way == 0 {
@@ -152,15 +156,17 @@ impl<O: Observer> Simulator<'_, O> {
         self.let_in_the_next();
     }
 
-    /// Whether what has failed is sent again.
-    pub(super) fn try_again(&mut self, at: u32, target: Option<TargetSerial>) -> bool {
+    /// Whether what has failed is sent again: by weir, when its server did not take it, or by a client who tries again.
+    pub(super) fn try_again(&mut self, at: u32, target: Option<TargetSerial>, ending: Ending) -> bool {
         let request = &mut self.requests[at as usize];
-        if request.attempts > self.scenario.client.retries || !self.dispatch.may_retry(request.dispatcher) {
+        let by_weir = ending == Ending::Refused && request.attempts < ATTEMPTS_MAX;
+        let by_client = request.attempts <= self.scenario.client.retries;
+        if !(by_weir || by_client) || !self.dispatch.may_retry(request.dispatcher) {
             return false;
         }
         request.failed.note(target);
         self.dispatch.retries(request.dispatcher);
-        let work = self.scenario.work.draw(&mut self.other_works, request.number);
+        let work = request.work;
         self.send(at, work, Sending::Retry);
         true
     }

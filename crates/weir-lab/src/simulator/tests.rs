@@ -111,11 +111,32 @@ fn a_crashed_server_is_found_by_health_checks_and_comes_back_by_them() {
         (200 * SECOND, Event::Recover { servers }),
     ];
     let all = run(&scenario, TURNS);
-    let refused: Vec<u64> =
-        all.0.iter().filter(|e| e.outcome == Outcome::Refused).map(|e| e.came / SECOND).collect();
+    assert_eq!(all.count(Outcome::Answered), all.0.len(), "whoever is refused is sent to the other one");
+    let again: Vec<u64> = all.0.iter().filter(|ended| ended.attempts > 1).map(|e| e.came / SECOND).collect();
     // AWS's defaults: every 30 s, twice in a row; five in a row to come back.
-    assert!(refused.len() > 200 && refused.iter().all(|at| (10..=60).contains(at)), "{refused:?}");
+    assert!(again.len() > 200 && again.iter().all(|at| (10..=60).contains(at)), "{again:?}");
     assert!(all.answered_from(100 * SECOND, 2)[0] > 100, "it takes its turns again");
+}
+
+#[test]
+fn who_waits_for_a_server_that_stands_still_for_good_is_counted_as_never_answered() {
+    let mut scenario = scenario(2);
+    let swings = crate::scenario::Swings { factor: 0.5, every: SECOND, lasts: SECOND, varies: true };
+    scenario.servers[0].swings = Some(swings);
+    scenario.events = vec![(SECOND, Event::Speed { servers: vec![0], factor: 0.0 })];
+    let all = run(&scenario, TURNS);
+    assert_eq!(all.0.len(), 199);
+    assert!((45..55).contains(&all.count(Outcome::TimedOut)), "{}", all.count(Outcome::TimedOut));
+}
+
+#[test]
+fn what_a_server_had_that_crashes_fails() {
+    let mut scenario = scenario(1);
+    scenario.work = Work::Constant(30e6);
+    scenario.events = vec![(SECOND, Event::Crash { servers: vec![0] })];
+    let all = run(&scenario, TURNS);
+    let (failed, refused) = (all.count(Outcome::ServerError), all.count(Outcome::Refused));
+    assert!(failed > 60 && (99..=100).contains(&refused), "{failed} {refused}");
 }
 
 #[test]

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use weir::process::{Process, Setup};
 use weir_core::definition::Definitions;
+use weir_lab::arrivals;
 use weir_lab::compare::{Case, Results, rankings, simulate_all};
 use weir_lab::live::{self, Front, Started};
 use weir_lab::report;
 use weir_lab::run::Run;
-use weir_lab::scenario::{self, Experiment, Policy};
+use weir_lab::scenario::{self, Demand, Experiment, Policy};
 
 use super::progress::Progress;
 use super::table;
@@ -28,7 +29,7 @@ const ASKED: Duration = Duration::from_millis(20);
 /// What is run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The scenario file; fourteen are in `config/lab`.
+    /// The scenario file; there are some in `config/lab`, each of which says what it shows.
     scenario: PathBuf,
     /// Who is compared, in place of those that the file names.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
@@ -104,6 +105,8 @@ fn prepare(options: &Options) -> anyhow::Result<Results> {
     let experiment = read(&options.scenario)?;
     let policies =
         options.algorithms.iter().map(|name| policy(name)).collect::<anyhow::Result<Vec<Policy>>>()?;
+    let is_twice = |at: usize| policies[..at].contains(&policies[at]);
+    anyhow::ensure!(!(0..policies.len()).any(is_twice), "--algorithms: one is named twice");
     let mut variants = experiment.variants;
     if let Some(text) = &options.variant {
         let names: Vec<String> = variants.iter().map(|variant| variant.name.clone()).collect();
@@ -123,6 +126,12 @@ fn prepare(options: &Options) -> anyhow::Result<Results> {
             anyhow::ensure!(
                 scenario.capacity().is_finite(),
                 "--loads: servers of {} are never busy, and have no capacity to be a part of",
+                scenario.name
+            );
+            let is_rated = matches!(&scenario.demand, Demand::Open { process, .. } if !matches!(process, arrivals::Process::Trace(_)));
+            anyhow::ensure!(
+                is_rated,
+                "--loads: requests of {} come when its users or its trace say",
                 scenario.name
             );
             scenario.loads.clone_from(&options.loads);

@@ -72,6 +72,11 @@ pub(crate) fn trace(options: &TraceOptions) -> anyhow::Result<ExitCode> {
         .iter()
         .filter_map(|(came, took)| if options.work { *took } else { Some(came.saturating_sub(first)) });
     let lines: Vec<String> = seconds.map(|seconds| format!("{:.6}", seconds.as_secs_f64())).collect();
+    anyhow::ensure!(
+        !lines.is_empty(),
+        "{}: no line says how long a target took",
+        options.access_log.display()
+    );
     say(&lines.join("\n"));
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use weir_lab::compare::{Case, Results, Series};
+use weir_lab::report::instability;
 use weir_lab::run::Run;
 use weir_lab::statistics::Estimate;
 
@@ -27,7 +28,7 @@ fn case(case: &Case) -> String {
     let mut lines = vec![
         format!("{}{load}, {seeds}", case.scenario.name),
         format!(
-            "{:<40}{:>16}{:>10}{:>18}{:>12}{:>11}{:>10}",
+            "{:<40} {:>18} {:>10} {:>20} {:>12} {:>10} {:>9}",
             "milliseconds", "mean", "p50", "p99", "p99.9", "answered", "sent each"
         ),
     ];
@@ -51,7 +52,7 @@ fn row(case: &Case, series: &Series, suffix: &str) -> String {
         format!(", {part:.3} % within {:.0} ms", objective as f64 / MILLI)
     });
     format!(
-        "{name:<40}{:>16}{:>10.2}{:>18}{:>12.2}{:>9.3} %{:>10.3}{}{}",
+        "{name:<40} {:>18} {:>10.2} {:>20} {:>12.2} {:>8.3} % {:>9.3}{}{}",
         with_interval(series.estimate(|run| run.latencies.mean() / MILLI)),
         quantile(0.5).mean,
         with_interval(quantile(0.99)),
@@ -59,7 +60,7 @@ fn row(case: &Case, series: &Series, suffix: &str) -> String {
         answered,
         series.estimate(|run| run.counts.attempts as f64 / run.counts.all.max(1) as f64).mean,
         in_time.unwrap_or_default(),
-        if is_valid(series) { "" } else { "  INVALID: the generator was late" },
+        remark(case, series),
     )
 }
 
@@ -71,12 +72,24 @@ fn with_interval(estimate: Estimate) -> String {
     }
 }
 
+/// What must be known before the figures are.
+fn remark(case: &Case, series: &Series) -> String {
+    match instability(case, series) {
+        Some(why) => format!("  {why}"),
+        None if is_valid(series) => String::new(),
+        None => "  INVALID: the generator was late".to_owned(),
+    }
+}
+
 fn is_valid(series: &Series) -> bool {
     series.runs.iter().all(|run| run.live.as_ref().is_none_or(|live| live.is_valid))
 }
 
 fn case_in_json(case: &Case) -> Value {
-    let series = |series: &Series| json!({ "algorithm": series.policy.name(), "runs": series.runs.iter().map(run).collect::<Vec<_>>() });
+    let series = |series: &Series| {
+        let runs: Vec<Value> = series.runs.iter().map(run).collect();
+        json!({ "algorithm": series.policy.name(), "unstable": instability(case, series), "runs": runs })
+    };
     let all = |all: &[Series]| all.iter().map(series).collect::<Vec<_>>();
     json!({
         "scenario": case.scenario.name, "load": case.load,

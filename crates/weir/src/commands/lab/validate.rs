@@ -27,7 +27,10 @@ pub(crate) fn validate(options: &Options) -> anyhow::Result<ExitCode> {
     let depth = if options.quick { Depth::Quick } else { Depth::Whole };
     let is_wanted = |item: &Item| options.item.is_empty() || options.item.contains(&item.number);
     let items: Vec<Item> = items(depth).into_iter().filter(is_wanted).collect();
-    anyhow::ensure!(!items.is_empty(), "--item: there is none of these; they are 1 to 31, see docs/lab.md");
+    anyhow::ensure!(
+        !items.is_empty(),
+        "--item: there is none of these; docs/lab.md has the numbers, 1 to 31"
+    );
     let progress = Progress::of(items.iter().map(|item| item.cost).sum());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let rows = check(&items, threads, &|item| progress.add(item.cost, item.name));

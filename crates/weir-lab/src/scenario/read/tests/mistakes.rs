@@ -339,7 +339,7 @@ fn dispatchers_and_clients_that_contradict_themselves_are_refused() {
     );
     refused(
         "servers: [{ count: 1000 }]\ndispatchers: { count: 1024, counts: apart }",
-        "dispatchers that count apart, times servers, are more than 1000000",
+        "dispatchers that count apart, times servers, are more than 100000",
         "write fewer of either, or `counts: shared`",
     );
     refused(
