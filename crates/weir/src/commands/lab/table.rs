@@ -35,9 +35,12 @@ fn case(case: &Case) -> String {
     lines.extend(case.simulated.iter().map(|series| row(case, series, "")));
     lines.extend(case.live.iter().map(|series| row(case, series, ", live")));
     if let Some((agreeing, pairs)) = agreement(case) {
-        lines.push(format!(
-            "{agreeing} of {pairs} pairs whose simulated p99 are surely apart rank the same live"
-        ));
+        lines.push(match pairs {
+            0 => "no two simulated p99 are surely apart: more seeds narrow their intervals".to_owned(),
+            _ => {
+                format!("{agreeing} of {pairs} pairs whose simulated p99 are surely apart rank the same live")
+            }
+        });
     }
     lines.join("\n")
 }
