@@ -13,7 +13,7 @@ use crate::definition::ListenerKind;
 use crate::head::Head;
 use crate::lease::Lease;
 use crate::rule::{Action, FixedResponse, Priority, Transforms};
-use crate::snapshot::{GroupIndex, Listener, Snapshot, Unavailable};
+use crate::snapshot::{Group, GroupIndex, Listener, Snapshot, Unavailable};
 use crate::sticky::{self, Affinity, Fingerprint};
 use crate::time::Moment;
 
@@ -129,7 +129,8 @@ pub fn decide(
             let mut affinity = None;
             let request =
                 sticky::Request { snapshot, headers: head.headers, wall_seconds: moment.wall_seconds };
-            let pinned = pin(snapshot, classic.group, request, &mut affinity);
+            let group = snapshot.group(classic.group);
+            let pinned = group.and_then(|group| pin(group, request, &mut affinity));
             let context = PickContext { key: 0, now: moment.now, avoid: &[], pinned, arm: None };
             let outcome = forward(snapshot, classic.group, worker, &context);
             return Decision {
@@ -182,16 +183,14 @@ pub fn act(
                 None => groups.draw(&mut worker.random).copied(),
                 Some(time) => sticky::draw(groups, time, request, &mut worker.random, &mut affinity),
             };
-            match drawn {
+            match drawn.and_then(|group| snapshot.group(group)) {
                 Some(group) => {
-                    let pinned = pin(snapshot, group, request, &mut affinity);
-                    if let Some(group) = snapshot.group(group) {
-                        arm = group.arm(client);
-                        key = group.key(arm, head, client, worker);
-                    }
-                    forward(snapshot, group, worker, &PickContext { key, now, avoid: &[], pinned, arm })
+                    let pinned = pin(group, request, &mut affinity);
+                    arm = group.arm(client);
+                    key = group.key(arm, head, client, worker);
+                    lease(group, worker, &PickContext { key, now, avoid: &[], pinned, arm })
                 }
-                None => Outcome::Unavailable { group: None, why: Unavailable::NoTarget },
+                None => Outcome::Unavailable { group: drawn, why: Unavailable::NoTarget },
             }
         }
     };
@@ -199,13 +198,7 @@ pub fn act(
 }
 
 /// The target of `group` that a request sticks to, if its clients do.
-fn pin(
-    snapshot: &Snapshot,
-    group: GroupIndex,
-    request: sticky::Request<'_>,
-    affinity: &mut Option<Affinity>,
-) -> Option<Fingerprint> {
-    let group = snapshot.group(group)?;
+fn pin(group: &Group, request: sticky::Request<'_>, affinity: &mut Option<Affinity>) -> Option<Fingerprint> {
     sticky::pinned(group.stickiness()?, group, request, affinity)
 }
 
@@ -216,13 +209,16 @@ pub fn forward(
     worker: &mut WorkerState,
     context: &PickContext<'_>,
 ) -> Outcome {
-    let lease = match snapshot.group(group) {
-        Some(group) => group.lease(worker, context),
-        None => Err(Unavailable::NoTarget),
-    };
-    match lease {
-        Ok(lease) => Outcome::Forward { group, lease },
-        Err(why) => Outcome::Unavailable { group: Some(group), why },
+    match snapshot.group(group) {
+        Some(group) => lease(group, worker, context),
+        None => Outcome::Unavailable { group: Some(group), why: Unavailable::NoTarget },
+    }
+}
+
+fn lease(group: &Group, worker: &mut WorkerState, context: &PickContext<'_>) -> Outcome {
+    match group.lease(worker, context) {
+        Ok(lease) => Outcome::Forward { group: group.index, lease },
+        Err(why) => Outcome::Unavailable { group: Some(group.index), why },
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::address::ClientAddr;
 use crate::balance::{PickContext, WorkerState};
 use crate::decide::{Acted, Decision, Outcome, act, decide, forward};
-use crate::definition::{Algorithm, ProtocolVersion, ProxyVersion, TargetProtocol};
+use crate::definition::{Algorithm, ProtocolVersion, ProxyVersion, TargetGroup, TargetProtocol};
 use crate::flow_key::FlowKey;
 use crate::head::Head;
 use crate::lease::Lease;
@@ -37,6 +37,20 @@ pub struct Speech {
     pub preserves_client_ip: bool,
     /// Whether what targets take is noted, because the group picks by that.
     pub notes_latency: bool,
+}
+
+impl Speech {
+    /// As the settings of a group say.
+    pub(crate) fn of(settings: &TargetGroup) -> Self {
+        Self {
+            protocol: settings.protocol,
+            tls: settings.target_tls.clone(),
+            version: settings.protocol_version,
+            proxy_protocol: settings.flows.proxy_protocol,
+            preserves_client_ip: settings.flows.preserves_client_ip,
+            notes_latency: settings.algorithms().any(Algorithm::asks_for_latency),
+        }
+    }
 }
 
 /// Decides for one worker. Every call reads the snapshot that is current at that moment.
@@ -113,17 +127,9 @@ impl Dispatcher {
     }
 
     /// How to speak to the targets of `group`, and how often again; `None` when a reload has taken it away.
-    pub fn speech(&mut self, group: GroupIndex) -> Option<(Speech, RetryBudget)> {
-        let settings = &self.reader.read().group(group)?.settings;
-        let speech = Speech {
-            protocol: settings.protocol,
-            tls: settings.target_tls.clone(),
-            version: settings.protocol_version,
-            proxy_protocol: settings.flows.proxy_protocol,
-            preserves_client_ip: settings.flows.preserves_client_ip,
-            notes_latency: settings.algorithms().any(Algorithm::asks_for_latency),
-        };
-        Some((speech, settings.retries))
+    pub fn speech(&mut self, group: GroupIndex) -> Option<(Arc<Speech>, RetryBudget)> {
+        let group = self.reader.read().group(group)?;
+        Some((group.speech.clone(), group.settings.retries))
     }
 
     /// Whether a target that `listener` forwards to has that id.

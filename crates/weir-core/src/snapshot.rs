@@ -18,6 +18,7 @@ use crate::authentication::Oidc;
 use crate::balance::{PickContext, Picker, WorkerState};
 use crate::comparison::{Arm, Trial};
 use crate::definition::{HttpSettings, ListenerKind, Proxies, TargetGroup};
+use crate::dispatcher::Speech;
 use crate::head::Head;
 use crate::health::{Health, UnhealthyReason};
 use crate::lease::Lease;
@@ -147,6 +148,8 @@ pub struct Group {
     pub members: Vec<Member>,
     /// Whether some listener can send traffic here.
     pub is_used: bool,
+    /// How to speak to its targets: one count up for each request, and nothing to put together.
+    pub(crate) speech: Arc<Speech>,
     /// What cookies name it by.
     pub fingerprint: Fingerprint,
     /// How many of them are healthy.
@@ -217,11 +220,13 @@ impl Group {
         let picker = Picker::build(&settings, algorithm, &members, eligible, before);
         let fingerprint = Fingerprint::of_group(&settings.name);
         let servers = quic::by_server_id(&members);
+        let speech = Arc::new(Speech::of(&settings));
         Self {
             index,
             settings,
             members,
             is_used,
+            speech,
             fingerprint,
             counts,
             picker,
