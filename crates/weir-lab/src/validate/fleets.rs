@@ -35,7 +35,7 @@ pub(super) fn add(depth: Depth, items: &mut Vec<Item>) {
         [(0.5, 1.2673), (0.7, 1.6202), (0.8, 1.9585), (0.9, 2.6454), (0.95, 3.4610), (0.99, 5.9275)]
     {
         if depth == Depth::Whole || load <= 0.8 {
-            let requests = if load > 0.95 { 32_000_000 } else { scaled(depth, 12_000_000) };
+            let requests = if load > 0.95 { 120_000_000 } else { scaled(depth, 12_000_000) };
             items.push(Item::new(11, "a hundred servers", requests as f64 / 4e6, move || {
                 hundred(load, expected, requests)
             }));
