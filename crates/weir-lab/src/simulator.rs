@@ -150,6 +150,7 @@ struct Attempt {
     work: u64,
     sent: u64,
     waited: u64,
+    dispatcher: u32,
     is_retry: bool,
     held: Held,
 }

@@ -100,7 +100,8 @@ pub(super) struct End {
     pub(super) ending: Ending,
     /// Whose it was, if its client has not given up.
     pub(super) dispatcher: Option<u32>,
-    pub(super) is_retry: bool,
+    /// Whose retry it was, whether or not its client still waits.
+    pub(super) retry_of: Option<u32>,
     pub(super) held: Held,
     pub(super) now: u64,
 }
@@ -277,7 +278,7 @@ impl Dispatch {
 
     /// An attempt has ended: what is held for it counts until `end` is dropped.
     pub(super) fn ended(&mut self, end: &End) {
-        if let (Some(dispatcher), true) = (end.dispatcher, end.is_retry) {
+        if let Some(dispatcher) = end.retry_of {
             self.counts[dispatcher as usize].retries -= 1;
         }
         match (&mut self.picking, &end.held) {

@@ -49,7 +49,10 @@ impl<O: Observer> Simulator<'_, O> {
         };
         request.attempts += 1;
         request.under_way += 1;
-        let server = picked.server;
+        let (server, dispatcher, is_retry) = (picked.server, request.dispatcher, sending == Sending::Retry);
+        if is_retry {
+            self.dispatch.retries(dispatcher);
+        }
         self.in_flight[server as usize] += 1;
         let attempt = Attempt {
             request: at,
@@ -58,7 +61,8 @@ impl<O: Observer> Simulator<'_, O> {
             work: self.sites[server as usize].cost(work, request.key),
             sent: self.now,
             waited: 0,
-            is_retry: sending == Sending::Retry,
+            dispatcher,
+            is_retry,
             held: picked.held,
         };
         let attempt = self.attempts.insert(attempt) as u32;
@@ -138,7 +142,7 @@ impl<O: Observer> Simulator<'_, O> {
             jobs,
             ending,
             dispatcher,
-            is_retry: attempt.is_retry,
+            retry_of: attempt.is_retry.then_some(attempt.dispatcher),
             held: attempt.held,
             now: self.now,
         });
@@ -165,7 +169,6 @@ impl<O: Observer> Simulator<'_, O> {
             return false;
         }
         request.failed.note(target);
-        self.dispatch.retries(request.dispatcher);
         let work = request.work;
         self.send(at, work, Sending::Retry);
         true

@@ -101,6 +101,21 @@ fn what_fails_is_tried_at_another_server_and_only_so_often() {
 }
 
 #[test]
+fn a_retry_whose_client_has_given_up_does_not_count_for_ever() {
+    let mut scenario = scenario(2);
+    scenario.work = Work::Constant(60e6);
+    scenario.servers[0].discipline = Discipline::Infinite;
+    scenario.events = vec![(0, Event::Errors { servers: vec![0], share: 1.0, takes: MS })];
+    // Every retry outlasts its client, and no more than a few may be under way.
+    scenario.servers.push(ServerKind::plain(1, Discipline::Infinite));
+    scenario.servers[0].count = 1;
+    scenario.client = Client { timeout: Some(30 * MS), retries: 1, hedge: None };
+    scenario.group.retries = weir_core::limits::RetryBudget { percentage: 0, minimum: 8 };
+    let all = run(&scenario, TURNS);
+    assert!(all.0.iter().filter(|ended| ended.attempts == 2).count() > 90, "half of them are tried again");
+}
+
+#[test]
 fn a_crashed_server_is_found_by_health_checks_and_comes_back_by_them() {
     let mut scenario = scenario(2);
     scenario.duration = 400 * SECOND;
