@@ -85,8 +85,8 @@ fn percentiles(shown: &[Shown<'_>], inks: &Inks) -> Figure {
         moments: Vec::new(),
         notes: notes(shown),
     };
-    let caption = "All seeds together, from when a request came; whoever failed counts with the time until then. Each line ends \
-                   where fewer than ten requests took longer.";
+    let caption = "All seeds together, from when a request came; whoever gave up counts with the time until then, and \
+                   failures are left out. Each line ends where fewer than ten requests took longer.";
     Figure::drawn(TITLE, plot.svg(), caption)
 }
 
