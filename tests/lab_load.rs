@@ -7,9 +7,10 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use weir_lab::load::stall::{Freeze, NullServer, Scale, stall_test};
-use weir_lab::load::{self, Ending, Endpoint, Failures, Onlookers, Outcome, Plan, Planned};
+use weir_lab::load::{self, Ending, Endpoint, Failures, Onlookers, Outcome, Plan, Planned, Stop};
 use weir_tests::http2_target::{Exchange, Http2Target};
 use weir_tests::target::respond;
 use weir_tests::{Binary, FakeTarget, Folder, free_port};
@@ -169,6 +170,49 @@ fn an_echo_is_waited_for_in_tcp_and_udp() {
 }
 
 #[test]
+fn a_load_that_is_stopped_sends_nothing_more_and_keeps_what_it_measured() {
+    let server = FakeTarget::behaving(|received, stream| match received.header("x-lab-key") {
+        // Until the client goes away.
+        "49" => stream.read(&mut [0]).is_ok_and(|count| count > 0),
+        _ => respond(stream, 200, "fine"),
+    });
+    let stop = Stop::new().unwrap();
+    // Whoever makes up the requests is asked for the next one when one is due.
+    let stopped = requests(100_000).into_iter().inspect(|planned| {
+        if planned.key == Some(50) {
+            stop.stop();
+        }
+    });
+    let onlookers = Onlookers { stop: Some(stop.clone()), ..Onlookers::default() };
+    let outcome = load::run(&plan("http", server.addr()), &stopped, &onlookers).unwrap();
+    assert!(outcome.is_interrupted && (50..1000).contains(&outcome.planned), "{}", outcome.planned);
+    assert!(outcome.answered >= 48 && outcome.unanswered >= 1, "{} {}", outcome.answered, outcome.unanswered);
+    assert_eq!(outcome.answered + outcome.unanswered, outcome.planned);
+    assert_eq!(outcome.latency.len(), outcome.planned);
+}
+
+#[test]
+fn an_interrupted_load_says_what_it_has_measured() {
+    let (asked, requests) = std::sync::mpsc::channel();
+    let server = FakeTarget::behaving(move |_, stream| {
+        let _ = asked.send(());
+        respond(stream, 200, "fine")
+    });
+    let (folder, url) = (Folder::new(), format!("http://{}/", server.addr()));
+    let record = folder.path().join("requests.csv");
+    let arguments =
+        ["lab", "load", &url, "--rate=200", "--duration=10m", "--record", record.to_str().unwrap()];
+    let weir = Binary::start(&mut Binary::command(&arguments));
+    requests.iter().take(20).for_each(drop);
+    weir.signal(Signal::INT);
+    let output = weir.wait();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("INTERRUPTED") && said.contains("from when it was due"), "{said}");
+    assert!(std::fs::read_to_string(record).unwrap().lines().count() > 20);
+}
+
+#[test]
 fn nobody_is_loaded_by_accident() {
     for arguments in [["http://192.0.2.1:80/", "--rate=1"], ["tcp://192.0.2.1:80", "--saturate"]] {
         let (status, _, said) = weir(&arguments);
@@ -198,6 +242,8 @@ fn what_cannot_be_meant_is_refused_with_a_remedy() {
         (vec![url, &late], "raise that"),
         (vec![url, "--rate=5", "--duration=0s"], "--duration"),
         (vec![url, "--rate=5", "--duration=2h"], "at most 1h"),
+        (vec![url, "--rate=5", "--duration=5"], "a number and its unit, like 5s"),
+        (vec![url, "--rate=5", "--timeout=soon"], "a number and its unit, like 5s"),
         (vec![url, "--rate=5", "--timeout=0s"], "--timeout"),
         (vec![url, "--rate=5", "--connections=0"], "--connections: connections have to be 1"),
         (vec![url, "--rate=5", "--connections=8", "--connections-max=4"], "raise it"),

@@ -62,6 +62,7 @@ mod http_targets;
 mod idle;
 mod jwt_validation;
 mod lab;
+mod lab_containers;
 mod lab_load;
 mod limits;
 mod logs;

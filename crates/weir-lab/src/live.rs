@@ -1,7 +1,8 @@
 //! A scenario in real time: the same requests, the same servers, and a real weir in between.
 //!
 //! All policies run at the same moment, each through a listener, a group and servers of its own, so that whatever else the machine
-//! does meets all of them. Servers are those of the simulator, driven by the clock: who waits sleeps, and uses no processor.
+//! does meets all of them. Servers are those of the simulator, driven by the clock: who waits sleeps, and uses no processor. They live
+//! on threads here, or wherever the [`Front`] has them live.
 
 mod targets;
 
@@ -11,15 +12,17 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use weir_core::address::TargetAddr;
-use weir_core::definition::{Algorithm, Definitions, TargetGroup, TargetSelector};
+use weir_core::definition::{Definitions, TargetGroup, TargetSelector};
 use weir_core::name::GroupName;
 
-use self::targets::Targets;
+pub use self::targets::Targets;
 use crate::arrivals::Arrivals;
-use crate::load::{self, Ending, Endpoint, Failure, LoadError, Onlookers, Plan, Planned, Protocol, Record};
+use crate::load::{
+    self, Ending, Endpoint, Failure, Invalid, LoadError, Onlookers, Plan, Planned, Protocol, Record, Stop,
+};
 use crate::random::{Purpose, Stream};
 use crate::run::{Live, Recorder, Run};
-use crate::scenario::{Demand, Event, Policy, Scenario};
+use crate::scenario::{Demand, Event, Policy, Scenario, ServerKind};
 use crate::simulator::{Ended, Observer, Outcome, View, plain_definitions};
 use crate::zipf::Zipf;
 
@@ -38,16 +41,31 @@ const WORK_MIN: f64 = 1e6;
 /// Most of them.
 const CONNECTIONS_MAX: usize = 2_048;
 
-/// Whoever can start a weir.
+/// Why somebody else could not do what was asked.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Whoever can start a weir, and servers for it.
 pub trait Front {
-    /// Starts one that serves these definitions, and waits until every target is healthy.
+    /// Starts the servers of a scenario, as the targets of that group.
+    ///
+    /// # Errors
+    /// Why they could not be.
+    fn serve(&self, scenario: &Scenario, seed: u64, group: &GroupName) -> Result<Box<dyn Servers>, Cause>;
+
+    /// Starts a weir that serves these definitions, and waits until all of its so many targets are healthy.
     ///
     /// # Errors
     /// Why it could not.
-    fn start(
-        &self,
-        definitions: Definitions,
-    ) -> Result<Box<dyn Started>, Box<dyn std::error::Error + Send + Sync>>;
+    fn start(&self, definitions: Definitions, targets: usize) -> Result<Box<dyn Started>, Cause>;
+}
+
+/// The servers of one group, until they are dropped.
+pub trait Servers: Sync {
+    /// What a group lists so that they are its targets.
+    fn selectors(&self) -> Vec<TargetSelector>;
+
+    /// The load begins: events count from now.
+    fn begin(&self);
 }
 
 /// A weir that runs, until it is dropped.
@@ -65,12 +83,15 @@ pub enum LiveError {
     /// A policy is the laboratory's own.
     #[error("{0} is an algorithm of the laboratory, which weir has not; leave it out of --algorithms")]
     Laboratory(&'static str),
-    /// There are no sockets or threads.
-    #[error("cannot start servers")]
-    Io(#[from] std::io::Error),
+    /// It was stopped before it was over.
+    #[error("interrupted")]
+    Interrupted,
+    /// Servers did not start.
+    #[error("cannot start servers: {0}")]
+    Servers(Cause),
     /// Weir did not start.
     #[error("cannot start weir: {0}")]
-    Weir(Box<dyn std::error::Error + Send + Sync>),
+    Weir(Cause),
     /// The generator could not begin.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -115,61 +136,85 @@ pub fn check(scenario: &Scenario) -> Result<(), LiveError> {
 ///
 /// # Errors
 /// [`LiveError`]; what goes wrong with requests is in the runs.
-pub fn run(scenario: &Scenario, seed: u64, front: &dyn Front) -> Result<Vec<Run>, LiveError> {
+pub fn run(scenario: &Scenario, seed: u64, front: &dyn Front, stop: &Stop) -> Result<Vec<Run>, LiveError> {
     check(scenario)?;
+    let unless_stopped = |error| if stop.is_stopped() { LiveError::Interrupted } else { error };
     let mut servers = Vec::new();
-    for _ in &scenario.policies {
-        servers.push(Targets::start(scenario, seed)?);
+    for number in 0..scenario.policies.len() {
+        let started = front.serve(scenario, seed, &group_name(number)).map_err(LiveError::Servers);
+        servers.push(started.map_err(unless_stopped)?);
     }
-    let weir = front.start(definitions(scenario, &servers)).map_err(LiveError::Weir)?;
+    let targets = scenario.servers_at_start().count() * servers.len();
+    let weir = front.start(definitions(scenario, &servers), targets).map_err(LiveError::Weir);
+    let weir = weir.map_err(unless_stopped)?;
     let listeners = weir.listeners();
     let plans = listeners.into_iter().map(|addr| plan(scenario, addr));
-    std::thread::scope(|scope| {
+    let runs: Result<Vec<Run>, LoadError> = std::thread::scope(|scope| {
         let loads: Vec<_> = plans
             .zip(&servers)
-            .map(|(plan, servers)| scope.spawn(move || load(scenario, seed, &plan, servers)))
+            .map(|(plan, servers)| scope.spawn(move || load(scenario, seed, &plan, servers.as_ref(), stop)))
             .collect();
-        loads
-            .into_iter()
-            .map(|load| load.join().expect("a load does not panic").map_err(LiveError::from))
-            .collect()
-    })
+        loads.into_iter().map(|load| load.join().expect("a load does not panic")).collect()
+    });
+    // A part of a run is not what the others are compared with.
+    if stop.is_stopped() { Err(LiveError::Interrupted) } else { Ok(runs?) }
+}
+
+fn group_name(number: usize) -> GroupName {
+    GroupName::parse(&format!("lab-{number}")).expect("a word and a number are a name")
 }
 
 /// A listener and a group for each policy.
-fn definitions(scenario: &Scenario, servers: &[Targets]) -> Definitions {
+fn definitions(scenario: &Scenario, servers: &[Box<dyn Servers>]) -> Definitions {
     let mut all = Definitions::default();
     for (number, (policy, servers)) in scenario.policies.iter().zip(servers).enumerate() {
         let Policy::Weir(algorithm) = *policy else { continue };
-        let name = format!("lab-{number}");
-        let mut definitions = plain_definitions(&name);
+        let name = group_name(number);
+        let mut definitions = plain_definitions(name.as_str());
         for balancer in &mut definitions.load_balancers {
-            balancer.name =
-                weir_core::name::LoadBalancerName::parse(&name).expect("a word and a number are a name");
+            balancer.name = weir_core::name::LoadBalancerName::parse(name.as_str())
+                .expect("a word and a number are a name");
             for listener in &mut balancer.listeners {
                 listener.bind = weir_core::address::ListenAddr(SocketAddr::from(([127, 0, 0, 1], 0)));
             }
         }
         all.load_balancers.append(&mut definitions.load_balancers);
-        all.target_groups.push(group(scenario, algorithm, &name, servers));
+        let targets = servers.selectors();
+        all.target_groups.push(TargetGroup { name, algorithm, targets, ..scenario.group.clone() });
     }
     all
 }
 
-fn group(scenario: &Scenario, algorithm: Algorithm, name: &str, servers: &Targets) -> TargetGroup {
-    let targets = servers.addrs().iter().zip(scenario.servers_at_start());
-    let targets = targets.map(|(addr, kind)| TargetSelector::Address {
+/// Servers on a thread of this process, at addresses that are known.
+struct OnThread {
+    targets: Targets,
+    selectors: Vec<TargetSelector>,
+}
+
+impl Servers for OnThread {
+    fn selectors(&self) -> Vec<TargetSelector> {
+        self.selectors.clone()
+    }
+
+    fn begin(&self) {
+        self.targets.begin();
+    }
+}
+
+/// Starts the servers of a scenario on a thread of this process.
+///
+/// # Errors
+/// There are no sockets or threads.
+pub fn on_thread(scenario: &Scenario, seed: u64) -> Result<Box<dyn Servers>, Cause> {
+    let targets = Targets::start(scenario, seed)?;
+    let of_kind = |(addr, kind): (&SocketAddr, &ServerKind)| TargetSelector::Address {
         addr: TargetAddr(*addr),
         weight: kind.weight,
         zone: kind.zone.clone(),
         server_id: None,
-    });
-    TargetGroup {
-        name: GroupName::parse(name).expect("a word and a number are a name"),
-        algorithm,
-        targets: targets.collect(),
-        ..scenario.group.clone()
-    }
+    };
+    let selectors = targets.addrs().iter().zip(scenario.servers_at_start()).map(of_kind).collect();
+    Ok(Box::new(OnThread { targets, selectors }))
 }
 
 fn plan(scenario: &Scenario, addr: SocketAddr) -> Plan {
@@ -220,10 +265,16 @@ impl Iterator for Requests<'_> {
 }
 
 /// Loads one listener, and notes what comes of it.
-fn load(scenario: &Scenario, seed: u64, plan: &Plan, servers: &Targets) -> Result<Run, LoadError> {
+fn load(
+    scenario: &Scenario,
+    seed: u64,
+    plan: &Plan,
+    servers: &dyn Servers,
+    stop: &Stop,
+) -> Result<Run, LoadError> {
     let requests = Requests::new(scenario, seed);
     let (sender, receiver) = sync_channel(BLOCKS);
-    let onlookers = Onlookers { watch: None, recorder: Some(sender) };
+    let onlookers = Onlookers { watch: None, recorder: Some(sender), stop: Some(stop.clone()) };
     servers.begin();
     std::thread::scope(|scope| {
         let noted = scope.spawn(move || receiver.iter().flatten().collect::<Vec<Record>>());
@@ -234,8 +285,8 @@ fn load(scenario: &Scenario, seed: u64, plan: &Plan, servers: &Targets) -> Resul
         let outcome = outcome?;
         let asked = outcome.planned as f64 / scenario.duration as f64 * 1e9;
         let answered = outcome.answered as f64 / outcome.seconds.max(f64::MIN_POSITIVE);
-        let is_valid = outcome.is_valid();
-        let live = Live { lag: outcome.lag, from_sent: outcome.service, rates: (asked, answered), is_valid };
+        let is_sound = !matches!(outcome.invalid(), Some(Invalid::Local(_) | Invalid::NothingAnswered));
+        let live = Live { lag: outcome.lag, from_sent: outcome.service, rates: (asked, answered), is_sound };
         Ok(Run { live: Some(live), ..as_noted(scenario, seed, &records) })
     })
 }

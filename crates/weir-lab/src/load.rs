@@ -8,6 +8,7 @@
 //! What this module lacks: TLS, redirects, request bodies, and an allocation per request.
 
 mod connection;
+mod end;
 mod hearing;
 mod hpack;
 mod http1;
@@ -18,6 +19,7 @@ mod pool;
 mod request;
 pub mod stall;
 mod start;
+mod stop;
 mod tally;
 mod target;
 mod worker;
@@ -30,9 +32,11 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 pub use hdrhistogram::Histogram;
-pub use outcome::{Ending, Failure, Failures, Invalid, LAG_SHARE_MAX, Outcome, Record};
+pub(crate) use outcome::is_late;
+pub use outcome::{Ending, Failure, Failures, Invalid, LAG_MAX, LAG_SHARE_MAX, Outcome, Record};
 use request::Template;
 use start::Start;
+pub use stop::Stop;
 pub use target::{Endpoint, Protocol, UrlError};
 use worker::Worker;
 
@@ -108,7 +112,7 @@ pub struct Planned {
     pub key: Option<u64>,
 }
 
-/// What others may watch, and do, while a load runs.
+/// What others may watch while a load runs.
 #[derive(Debug, Default)]
 pub struct Watch {
     /// Requests that have been due so far.
@@ -135,6 +139,8 @@ pub struct Onlookers {
     /// Takes every request, some thousands at a time, in no order. When it takes them too slowly, requests are sent late, and
     /// their lag says so.
     pub recorder: Option<SyncSender<Vec<Record>>>,
+    /// Ends it before its time: nothing more is sent then, and what is under way is waited for a second.
+    pub stop: Option<Stop>,
 }
 
 /// Why a load could not begin, or go on.

@@ -2,6 +2,7 @@
 
 use hdrhistogram::Histogram;
 
+use crate::load::is_late;
 use crate::measure::histogram;
 use crate::scenario::Scenario;
 use crate::simulator::{Ended, Observer, Outcome, View};
@@ -78,14 +79,20 @@ pub struct Live {
     pub from_sent: Histogram<u64>,
     /// Requests per second that were asked for, and that were answered.
     pub rates: (f64, f64),
-    /// Whether the generator was in time.
-    pub is_valid: bool,
+    /// Whether anything was answered, and this machine had sockets for all.
+    pub is_sound: bool,
 }
 
 impl Run {
     /// The latency that this part of requests stays below, in nanoseconds.
     pub fn quantile(&self, part: f64) -> f64 {
         self.latencies.value_at_quantile(part) as f64
+    }
+
+    /// Whether it counts: live, its generator was in time for the p99 that is shown; simulated, it always was.
+    pub fn is_valid(&self) -> bool {
+        let p99 = self.latencies.value_at_quantile(0.99);
+        self.live.as_ref().is_none_or(|live| live.is_sound && !is_late(&live.lag, p99))
     }
 
     /// The part of requests that were answered well.

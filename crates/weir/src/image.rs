@@ -1,12 +1,13 @@
 //! An image for Docker, made of weir's own binary and the libraries it needs, without a registry.
 
 use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Context;
 
-/// Makes `image` from `binary`, which is `/weir` in it; works in `folder`.
+/// Makes `image` from `binary`, which is `/weir` in it, and from what lies in [`root`] of `folder` already; works in `folder`.
 ///
 /// # Errors
 /// What the engine said, or which tool is missing.
@@ -21,13 +22,19 @@ pub fn import(binary: &Path, folder: &Path, image: &str) -> anyhow::Result<()> {
 /// Which tool is missing, or which file could not be written.
 pub fn archive(binary: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
     let archive = folder.join("image.tar");
-    let root = folder.join("image");
+    let root = root(folder);
     copy_binary(binary, &root)?;
     run(Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg("."))?;
     Ok(archive)
 }
 
-/// Runs `docker` with these arguments; what it printed.
+/// Where the file system of an image lies that is made in `folder`.
+pub fn root(folder: &Path) -> PathBuf {
+    folder.join("image")
+}
+
+/// Runs `docker` with these arguments; what it printed. An interrupt from the terminal is not its own, so that what it has begun
+/// is there to be undone.
 ///
 /// # Errors
 /// What it complained of.
@@ -39,8 +46,9 @@ fn run(command: &mut Command) -> anyhow::Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command
         .stdin(Stdio::null())
+        .process_group(0)
         .output()
-        .with_context(|| format!("cannot run `{name}`: is it installed? Without it, leave out --docker"))?;
+        .with_context(|| format!("cannot run `{name}`: is it installed?"))?;
     anyhow::ensure!(output.status.success(), "`{name}`: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

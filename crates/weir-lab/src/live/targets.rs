@@ -1,6 +1,7 @@
-//! The servers of a scenario as processes of real time: the simulator's servers, moved by the clock.
+//! The servers of a scenario in real time: the simulator's servers, moved by the clock.
 //!
-//! All of them live on one thread. A request waits there as its server would have it wait, and is answered with the server's number.
+//! Those of one group live on one thread, or each in a container of its own. A request waits there as its server would have it wait,
+//! and is answered with the server's number.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -17,7 +18,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::random::{Purpose, Stream};
-use crate::scenario::{Event, Scenario};
+use crate::scenario::{Event, Scenario, ServerKind};
 use crate::simulator::{Announcement, Job, Site};
 
 /// Longest head of a request, in bytes.
@@ -26,9 +27,9 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Header fields of a request.
 const FIELDS_MAX: usize = 64;
 
-/// The servers of a scenario; they end when this is dropped.
+/// Servers of a scenario; they end when this is dropped.
 #[derive(Debug)]
-pub(super) struct Targets {
+pub struct Targets {
     addrs: Vec<SocketAddr>,
     begin: watch::Sender<bool>,
     stop: Option<oneshot::Sender<()>>,
@@ -36,11 +37,36 @@ pub(super) struct Targets {
 }
 
 impl Targets {
-    pub(super) fn start(scenario: &Scenario, seed: u64) -> io::Result<Self> {
-        let kinds = scenario.servers_at_start();
-        let sites: Vec<Site> = kinds.zip(0..).map(|(kind, number)| Site::new(kind, seed, number)).collect();
-        let bind = |_: &Site| {
-            let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+    /// All servers of a scenario, on ports of loopback that the kernel chooses.
+    ///
+    /// # Errors
+    /// There are no sockets or threads.
+    pub fn start(scenario: &Scenario, seed: u64) -> io::Result<Self> {
+        let anywhere = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
+        let kinds: Vec<(u32, &ServerKind)> = (0..).zip(scenario.servers_at_start()).collect();
+        Self::open(scenario, seed, &kinds, anywhere)
+    }
+
+    /// One of them. Whoever sends it a request with `x-lab-begin` says that the load begins.
+    ///
+    /// # Errors
+    /// There is no such server, or the address cannot be bound.
+    pub fn start_one(scenario: &Scenario, seed: u64, number: u32, addr: SocketAddr) -> io::Result<Self> {
+        let kind = scenario.servers_at_start().nth(number as usize);
+        let kind = kind.ok_or_else(|| io::Error::other(format!("there is no server {number}")))?;
+        Self::open(scenario, seed, &[(number, kind)], addr)
+    }
+
+    fn open(
+        scenario: &Scenario,
+        seed: u64,
+        kinds: &[(u32, &ServerKind)],
+        addr: SocketAddr,
+    ) -> io::Result<Self> {
+        let sites: Vec<(u32, Site)> =
+            kinds.iter().map(|(number, kind)| (*number, Site::new(kind, seed, *number))).collect();
+        let bind = |_: &(u32, Site)| {
+            let listener = std::net::TcpListener::bind(addr)?;
             listener.set_nonblocking(true)?;
             Ok((listener.local_addr()?, listener))
         };
@@ -50,12 +76,15 @@ impl Targets {
         let (stop, stopped) = oneshot::channel();
         let events = scenario.events.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let told = begin.clone();
         let thread = std::thread::Builder::new().name("lab-targets".to_owned()).spawn(move || {
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async move {
-                let faults = Rc::new(RefCell::new(Stream::new(seed, Purpose::Faults, 0)));
-                let shops: Vec<Rc<Shop>> =
-                    (0..).zip(sites).map(|(number, site)| Shop::open(number, site, &faults)).collect();
+                // Servers that live together draw from one stream; each that lives alone has its own.
+                let first = sites.first().map_or(0, |(number, _)| u64::from(*number));
+                let faults = Rc::new(RefCell::new(Stream::new(seed, Purpose::Faults, first << 32)));
+                let open = |(number, site)| Shop::open(number, site, &faults, &told);
+                let shops: Vec<Rc<Shop>> = sites.into_iter().map(open).collect();
                 for (shop, listener) in shops.iter().zip(listeners) {
                     spawn_local(accept(shop.clone(), listener));
                     spawn_local(work(shop.clone()));
@@ -69,7 +98,8 @@ impl Targets {
         Ok(Self { addrs, begin, stop: Some(stop), thread: Some(thread) })
     }
 
-    pub(super) fn addrs(&self) -> &[SocketAddr] {
+    /// Where they answer.
+    pub fn addrs(&self) -> &[SocketAddr] {
         &self.addrs
     }
 
@@ -94,6 +124,7 @@ struct Shop {
     number: u32,
     site: RefCell<Site>,
     faults: Rc<RefCell<Stream>>,
+    begin: watch::Sender<bool>,
     waiting: RefCell<Slab<oneshot::Sender<bool>>>,
     next: Cell<Announcement>,
     has_changed: Notify,
@@ -101,11 +132,12 @@ struct Shop {
 }
 
 impl Shop {
-    fn open(number: u32, site: Site, faults: &Rc<RefCell<Stream>>) -> Rc<Self> {
+    fn open(number: u32, site: Site, faults: &Rc<RefCell<Stream>>, begin: &watch::Sender<bool>) -> Rc<Self> {
         Rc::new(Self {
             number,
             site: RefCell::new(site),
             faults: faults.clone(),
+            begin: begin.clone(),
             waiting: RefCell::default(),
             next: Cell::new(None),
             has_changed: Notify::new(),
@@ -216,7 +248,7 @@ async fn happen(shops: Vec<Rc<Shop>>, events: Vec<(u64, Event)>, mut beginning: 
     }
     let start = Instant::now();
     let of = |servers: &[u32]| -> Vec<Rc<Shop>> {
-        servers.iter().filter_map(|server| shops.get(*server as usize).cloned()).collect()
+        shops.iter().filter(|shop| servers.contains(&shop.number)).cloned().collect()
     };
     for (at, event) in events {
         sleep_until(start + Duration::from_nanos(at)).await;
@@ -263,10 +295,13 @@ async fn converse(shop: Rc<Shop>, mut stream: TcpStream) -> io::Result<()> {
         if !shop.site.borrow().is_up() {
             return Ok(());
         }
+        if asked.begins {
+            shop.begin.send_replace(true);
+        }
         let status = match asked {
             // A health check asks for no work.
             Asked { work: None, .. } => 200,
-            Asked { work: Some(work), key } => match shop.serve(work, key).await {
+            Asked { work: Some(work), key, .. } => match shop.serve(work, key).await {
                 Some(status) => status,
                 None => return Ok(()),
             },
@@ -281,6 +316,8 @@ async fn converse(shop: Rc<Shop>, mut stream: TcpStream) -> io::Result<()> {
 struct Asked {
     work: Option<u64>,
     key: u64,
+    /// Whether it says that the load begins.
+    begins: bool,
 }
 
 /// The next request without a body; nothing at the end, or where something else comes.
@@ -294,7 +331,8 @@ async fn next_request(stream: &mut TcpStream, heard: &mut Vec<u8>) -> io::Result
                     let field = request.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
                     std::str::from_utf8(field.value).ok()?.parse().ok()
                 };
-                let asked = Asked { work: value("x-lab-work"), key: value("x-lab-key").unwrap_or(0) };
+                let begins = value("x-lab-begin").is_some();
+                let asked = Asked { work: value("x-lab-work"), key: value("x-lab-key").unwrap_or(0), begins };
                 heard.drain(..length);
                 return Ok(Some(asked));
             }

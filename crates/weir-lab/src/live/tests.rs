@@ -1,7 +1,9 @@
 //! What can be run live, and what comes of it.
 
 use super::*;
-use crate::scenario::{Discipline, ServerKind};
+use weir_core::definition::Algorithm;
+
+use crate::scenario::Discipline;
 use crate::work::Work;
 
 fn scenario() -> Scenario {

@@ -16,6 +16,9 @@ const EVENTS_MAX: usize = 256;
 /// The token that the timer has, and no socket.
 const TIMER: u64 = u64::MAX;
 
+/// The token of a [`super::Stop`], which no connection has either.
+pub(super) const STOP: u64 = u64::MAX - 1;
+
 const SECOND: u64 = 1_000_000_000;
 
 /// Nanoseconds of the monotonic clock, from an origin that all threads share.

@@ -9,10 +9,11 @@ use super::connection::{Connection, Talk};
 use super::http1::Reader;
 use super::http2::{Ended, Http2};
 use super::outcome::{Ending, Failure, Outcome};
-use super::poll::{Poll, cpu, now};
+use super::poll::{Poll, STOP, cpu, now};
 use super::pool::Pool;
 use super::request::{ECHO, Template};
 use super::start::Start;
+use super::stop::Stop;
 use super::tally::{Flight, Tally};
 use super::{LoadError, Onlookers, Plan, Planned, Protocol, Watch};
 
@@ -40,10 +41,10 @@ pub(super) struct Waiting {
 pub(super) struct Worker<'a, I> {
     pub(super) plan: &'a Plan,
     requests: I,
-    next: Option<Planned>,
+    pub(super) next: Option<Planned>,
     /// How long a closed loop goes on, and until when.
     closed: Option<Duration>,
-    closed_until: u64,
+    pub(super) closed_until: u64,
     /// A closed loop asks for nothing before.
     paused_until: u64,
     /// Requests that a closed loop keeps under way.
@@ -53,11 +54,14 @@ pub(super) struct Worker<'a, I> {
     pub(super) pool: Pool,
     pub(super) poll: Poll,
     /// Due, and not sent.
-    queue: VecDeque<Waiting>,
+    pub(super) queue: VecDeque<Waiting>,
     pub(super) in_flight: usize,
     /// When a connection last made room for another.
     pub(super) vacated: u64,
-    last_due: u64,
+    pub(super) last_due: u64,
+    /// When a load that has been stopped is over, whatever is under way.
+    pub(super) stopped_until: u64,
+    pub(super) stop: Option<Stop>,
     /// When something may have taken too long.
     pub(super) next_scan: u64,
     pub(super) timeout: u64,
@@ -102,6 +106,8 @@ impl<'a, I: Iterator<Item = Planned>> Worker<'a, I> {
             in_flight: 0,
             vacated: 0,
             last_due: 0,
+            stopped_until: u64::MAX,
+            stop: onlookers.stop.clone(),
             next_scan: u64::MAX,
             timeout: plan.timeout.as_nanos() as u64,
             spin: plan.spin.as_nanos() as u64,
@@ -119,6 +125,10 @@ impl<'a, I: Iterator<Item = Planned>> Worker<'a, I> {
 
     /// Does its share, from the moment that all others are ready too.
     pub(super) fn run(mut self, start: &Start) -> Outcome {
+        if let Some(stop) = &self.stop {
+            // Where that fails a load goes on for as long as it was meant to.
+            let _ = self.poll.watch(stop, STOP);
+        }
         self.connect_beforehand();
         let start = start.wait();
         let cpu_before = cpu();
@@ -128,6 +138,7 @@ impl<'a, I: Iterator<Item = Planned>> Worker<'a, I> {
         self.next = self.requests.next();
         let mut at = now();
         loop {
+            self.heed_stop(at);
             self.take_due(at);
             self.dispatch(at);
             if at >= self.next_scan {
@@ -335,37 +346,12 @@ impl<'a, I: Iterator<Item = Planned>> Worker<'a, I> {
         let due = self.next.map_or(u64::MAX, |next| self.tally.start + next.at);
         let end = match self.next {
             Some(_) => u64::MAX,
-            None => self.closed_until.max(self.last_due + self.timeout),
+            None => self.closed_until.max(self.last_due + self.timeout).min(self.stopped_until),
         };
         let is_short = self.closed.is_some() && self.in_flight + self.queue.len() < self.slots;
         let closed =
             if is_short && self.paused_until < self.closed_until { self.paused_until } else { u64::MAX };
         due.min(end).min(closed).min(self.next_scan)
-    }
-
-    fn is_over(&self, now: u64) -> bool {
-        let is_idle = self.queue.is_empty() && self.in_flight == 0;
-        self.next.is_none() && now >= self.closed_until && (is_idle || now >= self.last_due + self.timeout)
-    }
-
-    /// Notes what has no answer at the end.
-    fn give_up_rest(&mut self, at: u64) {
-        for waiting in std::mem::take(&mut self.queue) {
-            self.tally.ended_unsent(waiting.at, Ending::Unanswered, at);
-        }
-        let tokens: Vec<u64> = self.pool.tokens().map(|(token, _)| token).collect();
-        for token in tokens {
-            let Some(mut connection) = self.pool.remove(token) else { continue };
-            if let Some(flight) = connection.flight {
-                self.tally.ended(flight, Ending::Unanswered, None, at);
-            }
-            if let Talk::Http2(http2) = &mut connection.talk {
-                http2.end(Failure::Reset, &mut self.ended);
-            }
-        }
-        for ended in self.ended.drain(..) {
-            self.tally.ended(ended.flight, Ending::Unanswered, None, at);
-        }
     }
 
     /// Tells the watch what is new.

@@ -1,6 +1,6 @@
 //! One line for each run.
 
-use super::live::{is_valid, lag};
+use super::live::lag;
 use super::stability::Stability;
 use super::words::MILLISECOND;
 use crate::compare::{Case, Results, Series};
@@ -97,7 +97,7 @@ fn live(run: &Run) -> Vec<String> {
     fields.extend([0.5, 0.99, 0.999].map(|part| time(lag(live, part), !live.lag.is_empty())));
     fields.push(time(live.from_sent.mean(), !live.from_sent.is_empty()));
     fields.push(time(live.from_sent.value_at_quantile(0.99) as f64, !live.from_sent.is_empty()));
-    fields.push(is_valid(run).to_string());
+    fields.push(run.is_valid().to_string());
     fields
 }
 

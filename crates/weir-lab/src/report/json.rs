@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use super::Header;
 use super::disruption::Moves;
-use super::live::is_valid;
 use super::tables::{self, Row, p99};
 use crate::compare::{Case, Results, Series, rankings};
 use crate::run::{Live, Run, Slice};
@@ -134,7 +133,7 @@ fn of_live(run: &Run, live: &Live) -> Value {
     json!({
         "rate_wanted": live.rates.0,
         "rate_answered": live.rates.1,
-        "is_valid": is_valid(run),
+        "is_valid": run.is_valid(),
         "lag": pairs(&live.lag),
         "from_sent": pairs(&live.from_sent),
     })

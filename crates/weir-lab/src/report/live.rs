@@ -9,16 +9,7 @@ use super::ink::Inks;
 use super::plot::{Dash, Line, Plot};
 use super::words::{load, milliseconds, number};
 use crate::compare::{Case, Results, Series};
-use crate::run::{Live, Run};
-
-/// The part of the p99 that the lag's p99.9 may be. Source: `spec/algorithms.md`, section 5.
-const LAG: f64 = 0.1;
-
-/// Whether a run counts: live, its generator was in time; simulated, it always was.
-pub(super) fn is_valid(run: &Run) -> bool {
-    let is_in_time = |live: &Live| live.is_valid && lag(live, 0.999) <= LAG * run.quantile(0.99);
-    run.live.as_ref().is_none_or(is_in_time)
-}
+use crate::run::Live;
 
 /// What part of requests was no later than that, in nanoseconds.
 pub(super) fn lag(live: &Live, part: f64) -> f64 {
@@ -38,7 +29,7 @@ pub(super) fn invalid(results: &Results) -> Vec<String> {
     let mut invalid = Vec::new();
     for case in &results.cases {
         for series in &case.live {
-            for run in series.runs.iter().filter(|run| !is_valid(run)) {
+            for run in series.runs.iter().filter(|run| !run.is_valid()) {
                 let lag = run.live.as_ref().map_or(0.0, |live| lag(live, 0.999));
                 invalid.push(format!(
                     "{}, {}, seed {}: p99.9 of the lag is {} ms where p99 is {} ms",
@@ -88,7 +79,7 @@ pub(super) fn rows(results: &Results) -> Vec<[String; 10]> {
                     p99,
                     p999,
                     milliseconds(live.lag.max() as f64),
-                    if is_valid(run) { "valid" } else { "INVALID" }.to_owned(),
+                    if run.is_valid() { "valid" } else { "INVALID" }.to_owned(),
                 ]);
             }
         }

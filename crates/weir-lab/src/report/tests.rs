@@ -48,7 +48,7 @@ fn add_live(results: &mut Results, late: u64) {
             let mut lag = histogram();
             lag.record_n(late, run.counts.all.max(1)).unwrap();
             let from_sent = run.latencies.clone();
-            run.live = Some(Live { lag, from_sent, rates: (100.0, 99.9), is_valid: true });
+            run.live = Some(Live { lag, from_sent, rates: (100.0, 99.9), is_sound: true });
         }
     }
 }

@@ -1,11 +1,15 @@
 //! `weir lab`: one file per experiment.
 
 mod compare;
+mod containers;
 mod header;
+mod interrupt;
+mod live;
 mod load;
 mod progress;
 mod replay;
 mod table;
+mod target;
 mod validate;
 
 use std::process::ExitCode;
@@ -24,6 +28,9 @@ pub(crate) enum Lab {
     Replay(replay::Options),
     /// Simulate a scenario in virtual time, with the balancing that ships.
     Simulate(compare::Options),
+    /// Be one server of a scenario: answer requests when its work for them is done. The containers of `compare --live --targets
+    /// containers` run this.
+    Target(target::Options),
     /// Print when the requests of an access log came, or how much work they were, for a scenario.
     Trace(replay::TraceOptions),
     /// Check the laboratory against queueing theory and published results: each line with what was expected, what came, and who
@@ -38,6 +45,7 @@ pub(crate) fn run(lab: &Lab) -> anyhow::Result<ExitCode> {
         Lab::Load(options) => load::load(options),
         Lab::Replay(options) => replay::replay(options),
         Lab::Simulate(options) => compare::simulate(options),
+        Lab::Target(options) => target::serve(options),
         Lab::Trace(options) => replay::trace(options),
         Lab::Validate(options) => validate::validate(options),
     }

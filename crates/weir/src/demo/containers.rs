@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Context;
 use weir::image::{self, docker};
 
 /// The container port that answers HTTP.
@@ -26,7 +27,8 @@ impl Containers {
     pub(super) fn prepare(folder: &Path) -> anyhow::Result<Self> {
         let mark = format!("weir-demo-{}", std::process::id());
         let image = format!("{mark}:task");
-        image::import(&std::env::current_exe()?, folder, &image)?;
+        image::import(&std::env::current_exe()?, folder, &image)
+            .context("without containers, leave out --docker")?;
         Ok(Self { mark, image, running: Vec::new() })
     }
 

@@ -1,30 +1,24 @@
 //! `weir lab simulate` and `weir lab compare`: algorithms over a scenario, simulated, and live through a weir of its own.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
-use weir::process::{Process, Setup};
-use weir_core::definition::Definitions;
 use weir_lab::arrivals;
-use weir_lab::compare::{Case, Results, rankings, simulate_all};
-use weir_lab::live::{self, Front, Started};
+use weir_lab::compare::{Case, Results, Series, rankings, simulate_all};
+use weir_lab::live::{self, LiveError};
 use weir_lab::report;
 use weir_lab::run::Run;
 use weir_lab::scenario::{self, Demand, Experiment, Policy};
 
+use super::containers::Containers;
+use super::interrupt::Interrupt;
+use super::live::{Kind, OwnWeir};
 use super::progress::Progress;
 use super::table;
 use crate::commands::run::raise_descriptor_limit;
 use crate::output::{complain, say};
-
-/// How long a weir may take until every target of a live run is healthy.
-const HEALTHY: Duration = Duration::from_secs(20);
-
-/// How often it is asked whether they are.
-const ASKED: Duration = Duration::from_millis(20);
 
 /// What is run.
 #[derive(Debug, clap::Args)]
@@ -56,9 +50,12 @@ pub(crate) struct Options {
 pub(crate) struct Comparison {
     #[command(flatten)]
     options: Options,
-    /// Run it live as well: a weir and servers of this process, in real time.
+    /// Run it live as well: through a weir of this process, in real time.
     #[arg(long)]
     live: bool,
+    /// Where the servers of live runs live.
+    #[arg(long, value_enum, value_name = "WHERE", default_value = "threads", requires = "live")]
+    targets: Kind,
     /// The folder that the report is written to: an HTML file, with the figures as JSON and CSV beside it.
     #[arg(long, value_name = "FOLDER", default_value = "lab-report")]
     out: PathBuf,
@@ -80,24 +77,25 @@ pub(crate) fn compare(comparison: &Comparison) -> anyhow::Result<ExitCode> {
         for case in &results.cases {
             live::check(&case.scenario).with_context(|| case.scenario.name.clone())?;
         }
+        if comparison.targets == Kind::Containers {
+            Containers::check(&results.cases)?;
+        }
     }
     run_simulated(&mut results);
-    if comparison.live {
-        run_live(&mut results)?;
-    }
+    let interrupted = if comparison.live { run_live(&mut results, comparison)? } else { None };
     say(&table::of(&results, comparison.options.json));
     let unwritable = || format!("--out: cannot write to {}", comparison.out.display());
     let written =
         report::write(&results, &super::header::here(), &comparison.out).with_context(unwritable)?;
     complain(&format!("the report: {}", written.html.display()));
     let runs = results.cases.iter().flat_map(|case| &case.live).flat_map(|series| &series.runs);
-    let is_valid = runs.into_iter().all(|run| run.live.as_ref().is_none_or(|live| live.is_valid));
+    let is_valid = runs.into_iter().all(Run::is_valid);
     if !is_valid {
         complain(
             "a live run is invalid: the generator was late, and figures say more of this machine than of the algorithms",
         );
     }
-    Ok(if is_valid { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(interrupted.unwrap_or(if is_valid { ExitCode::SUCCESS } else { ExitCode::from(1) }))
 }
 
 /// Reads the scenario, as the options would have it.
@@ -168,71 +166,43 @@ fn run_simulated(results: &mut Results) {
     simulate_all(&mut results.cases, threads, &|all| progress.add(1.0, &format!("of {all} simulated runs")));
 }
 
-/// Runs every case live, seed by seed.
-fn run_live(results: &mut Results) -> anyhow::Result<()> {
-    let seconds: f64 = results.cases.iter().map(|case| f64::from(case.scenario.seeds)).sum();
-    let progress = Progress::of(seconds);
+/// Runs every case live, seed by seed, until all are run or a signal comes: what to exit with then.
+fn run_live(results: &mut Results, comparison: &Comparison) -> anyhow::Result<Option<ExitCode>> {
+    let interrupt = Interrupt::hear()?;
+    let containers = match comparison.targets {
+        Kind::Threads => None,
+        Kind::Containers => Some(Containers::prepare(&comparison.options.scenario)?),
+    };
+    let front = OwnWeir { containers, stop: interrupt.stop().clone() };
+    let all: u32 = results.cases.iter().map(|case| case.scenario.seeds).sum();
+    let (progress, mut done) = (Progress::of(f64::from(all)), 0);
     for case in &mut results.cases {
-        case.live.clone_from(&case.simulated);
-        case.live.iter_mut().for_each(|series| series.runs.clear());
+        let nothing = |policy: &Policy| Series { policy: *policy, runs: Vec::new() };
+        let mut live: Vec<Series> = case.scenario.policies.iter().map(nothing).collect();
         for seed in case.seeds() {
-            let runs: Vec<Run> = live::run(&case.scenario, seed, &OwnWeir)?;
-            case.live.iter_mut().zip(runs).for_each(|(series, run)| series.runs.push(run));
-            let left = Duration::from_nanos(case.scenario.duration).as_secs();
-            progress.add(1.0, &format!("of {seconds} live runs of {left} s, {}", case.scenario.name));
+            match live::run(&case.scenario, seed, &front, interrupt.stop()) {
+                Ok(runs) => live.iter_mut().zip(runs).for_each(|(series, run)| series.runs.push(run)),
+                Err(LiveError::Interrupted) => break,
+                Err(error) => return Err(error.into()),
+            }
+            done += 1;
+            let seconds = Duration::from_nanos(case.scenario.duration).as_secs();
+            progress.add(1.0, &format!("of {all} live runs of {seconds} s, {}", case.scenario.name));
         }
+        // Where nothing was run to its end, nothing was live.
+        live.retain(|series| !series.runs.is_empty());
+        case.live = live;
     }
-    Ok(())
+    drop(progress);
+    let exit = interrupt.exit().filter(|_| done < all);
+    if exit.is_some() {
+        complain(&format!("interrupted: {done} of {all} live runs were over, and are what the report has"));
+    }
+    Ok(exit)
 }
 
 /// Pairs that are apart in the simulation, and how many of them rank the same live.
 pub(super) fn agreement(case: &Case) -> Option<(usize, usize)> {
     let pairs = (!case.live.is_empty()).then(|| rankings(case, |run| run.quantile(0.99)))?;
     Some((pairs.iter().filter(|(_, _, agrees)| *agrees).count(), pairs.len()))
-}
-
-/// A weir in this process.
-struct OwnWeir;
-
-struct OwnProcess(Option<Process>);
-
-impl Front for OwnWeir {
-    fn start(
-        &self,
-        definitions: Definitions,
-    ) -> Result<Box<dyn Started>, Box<dyn std::error::Error + Send + Sync>> {
-        let mut config = weir_config::parse("{}", Path::new("laboratory"))?.config;
-        config.definitions = definitions;
-        let setup = Setup { admin: None, ..Setup::configured(config, None) };
-        let process = Process::start(setup)?;
-        let until = now() + HEALTHY;
-        while !process.is_settled() {
-            if now() > until {
-                process.stop();
-                return Err("not every target is healthy".into());
-            }
-            std::thread::sleep(ASKED);
-        }
-        Ok(Box::new(OwnProcess(Some(process))))
-    }
-}
-
-impl Started for OwnProcess {
-    fn listeners(&self) -> Vec<SocketAddr> {
-        let listeners = self.0.iter().flat_map(Process::listeners);
-        listeners.map(|(_, _, _, addr)| addr.0).collect()
-    }
-}
-
-impl Drop for OwnProcess {
-    fn drop(&mut self) {
-        if let Some(process) = self.0.take() {
-            process.stop();
-        }
-    }
-}
-
-#[allow(clippy::disallowed_methods, reason = "no clock is paused here")]
-fn now() -> Instant {
-    Instant::now()
 }

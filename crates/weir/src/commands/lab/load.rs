@@ -19,6 +19,7 @@ use weir_lab::load::{self, LoadError, Onlookers, Outcome, Plan, Planned, Protoco
 pub(crate) use options::Options;
 use options::Schedule;
 
+use super::interrupt::Interrupt;
 use crate::commands::run::raise_descriptor_limit;
 use crate::output::say;
 
@@ -46,7 +47,9 @@ pub(crate) fn load(options: &Options) -> anyhow::Result<ExitCode> {
         None => (None, None),
     };
     let watch = Arc::new(Watch::default());
-    let onlookers = Onlookers { watch: Some(Arc::clone(&watch)), recorder: sender };
+    let interrupt = Interrupt::hear()?;
+    let onlookers =
+        Onlookers { watch: Some(Arc::clone(&watch)), recorder: sender, stop: Some(interrupt.stop().clone()) };
     let (stop, stopped) = channel();
     let is_shown = std::io::stderr().is_terminal() && schedule.duration() >= PROGRESS_FROM;
     let duration = schedule.duration();
@@ -67,7 +70,8 @@ pub(crate) fn load(options: &Options) -> anyhow::Result<ExitCode> {
         report::table(options, &plan, &schedule, &outcome)
     };
     say(&text);
-    Ok(if outcome.is_valid() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    let verdict = if outcome.is_valid() { ExitCode::SUCCESS } else { ExitCode::from(1) };
+    Ok(interrupt.exit().filter(|_| outcome.is_interrupted).unwrap_or(verdict))
 }
 
 fn run(plan: &Plan, schedule: &Schedule, seed: u64, onlookers: &Onlookers) -> anyhow::Result<Outcome> {

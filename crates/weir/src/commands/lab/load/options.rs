@@ -32,7 +32,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PROCESS", default_value = "poisson")]
     pub(super) arrivals: String,
     /// How long requests are sent, like `30s`. A trace ends by itself too.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "10s")]
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "10s")]
     pub(super) duration: Duration,
     /// Connections that are open from the start on.
     #[arg(long, value_name = "COUNT", default_value_t = 64)]
@@ -44,14 +44,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     pub(super) streams: usize,
     /// How long an answer is waited for.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "10s")]
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "10s")]
     pub(super) timeout: Duration,
     /// Threads of the generator.
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     pub(super) threads: usize,
     /// How long before a request is due the generator stays awake for it, like `100us`: it sends more punctually, and takes more
     /// processor time.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "0s")]
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "0s")]
     pub(super) spin: Duration,
     /// What random arrivals follow from.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
@@ -165,6 +165,17 @@ impl Options {
         )?;
         Ok(Schedule::Open { process, rate: parse_rate(rate)?, duration: self.duration })
     }
+}
+
+/// A length of time. Source: as in configurations, a number alone is none.
+fn time(text: &str) -> anyhow::Result<Duration> {
+    let example = if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() { text } else { "5" };
+    let remedy = || {
+        format!(
+            "it is no length of time; write a number and its unit, like {example}s, {example}ms or {example}m"
+        )
+    };
+    humantime::parse_duration(text).ok().with_context(remedy)
 }
 
 fn header(field: &str) -> anyhow::Result<(String, String)> {

@@ -40,6 +40,11 @@ pub(super) fn table(options: &Options, plan: &Plan, schedule: &Schedule, outcome
         "\nrequests  {} planned, {} sent, {} answered, {} unanswered at the end, in {:.2} s",
         outcome.planned, outcome.sent, outcome.answered, outcome.unanswered, outcome.seconds
     );
+    if outcome.is_interrupted {
+        text.push_str(
+            "\nINTERRUPTED: what came until then is all that is shown, and what was under way is unanswered",
+        );
+    }
     let failures: Vec<String> = outcome
         .failures
         .by_name()
@@ -92,7 +97,8 @@ fn verdict(outcome: &Outcome) -> String {
     match outcome.invalid() {
         Some(reason) => format!("INVALID: {reason}."),
         None if outcome.is_scheduled => {
-            "valid: the generator's p99.9 lag is at most 10 % of the p99 from when requests were due.".to_owned()
+            "valid: the generator's p99.9 lag is at most 10 % of the p99 from when requests were due, and at most 10 ms."
+                .to_owned()
         }
         None => {
             "valid as a rate; its latency is from no schedule, and leaves out whoever would have come while the server was slow."
@@ -141,6 +147,7 @@ pub(super) fn json(options: &Options, plan: &Plan, schedule: &Schedule, outcome:
         "service": histogram(&outcome.service),
         "lag": histogram(&outcome.lag),
         "targets": outcome.targets,
+        "is_interrupted": outcome.is_interrupted,
         "is_valid": outcome.is_valid(),
         "invalid_because": outcome.invalid().map(|reason| reason.to_string()),
     });
