@@ -11,6 +11,10 @@ use crate::run::{Live, Run, Slice};
 use crate::scenario::Policy;
 use crate::statistics::Estimate;
 
+/// Digits of the histograms here: figures are drawn on logarithmic axes, where a hundredth is not seen, and a third digit makes
+/// seven times as much of them.
+const DIGITS: u8 = 2;
+
 pub(super) fn of(results: &Results, header: &Header, moves: &[Moves]) -> Value {
     let sweeps: Vec<Value> = tables::sweeps(&results.cases).iter().map(|sweep| of_sweep(sweep)).collect();
     json!({
@@ -87,9 +91,16 @@ fn differences(all: &[Series]) -> Vec<Value> {
     others.iter().map(difference).collect()
 }
 
+/// Histograms of all seeds together, since figures show them so; a run has its percentiles.
 fn of_series(series: &Series) -> Value {
+    let waits = series.runs.iter().map(|run| &run.waits);
+    let live = || series.runs.iter().filter_map(|run| run.live.as_ref());
     json!({
         "policy": series.policy.name(),
+        "latencies": pairs([&series.latencies()]),
+        "waits": pairs(waits),
+        "lag": pairs(live().map(|live| &live.lag)),
+        "from_sent": pairs(live().map(|live| &live.from_sent)),
         "runs": series.runs.iter().map(of_run).collect::<Vec<_>>(),
     })
 }
@@ -106,26 +117,29 @@ fn of_run(run: &Run) -> Value {
         "timed_out": counts.timed_out,
         "attempts": counts.attempts,
         "imbalance": run.imbalance(),
-        "latencies": pairs(&run.latencies),
-        "waits": pairs(&run.waits),
+        "latency": percentiles(&run.latencies),
+        "wait": percentiles(&run.waits),
         "answers": run.answers,
-        "slices": run.slices.iter().map(of_slice).collect::<Vec<_>>(),
+        "slices": of_slices(&run.slices),
         "live": run.live.as_ref().map(|live| of_live(run, live)),
     })
 }
 
-fn of_slice(slice: &Slice) -> Value {
+/// A list for each figure of a slice, since names would be most of it.
+fn of_slices(slices: &[Slice]) -> Value {
     // Thousandths are finer than anybody sees.
     let rounded = |count: &f64| (count * 1000.0).round() / 1000.0;
+    let in_flight = |slice: &Slice| slice.in_flight.iter().map(rounded).collect::<Vec<_>>();
+    let each = |figure: fn(&Slice) -> u64| slices.iter().map(figure).collect::<Vec<_>>();
     json!({
-        "from": slice.from,
-        "came": slice.came,
-        "failed": slice.failed,
-        "timed": slice.timed,
-        "latencies": slice.latencies,
-        "longest": slice.longest,
-        "answers": slice.answers,
-        "in_flight": slice.in_flight.iter().map(rounded).collect::<Vec<_>>(),
+        "from": each(|slice| slice.from),
+        "came": each(|slice| slice.came),
+        "failed": each(|slice| slice.failed),
+        "timed": each(|slice| slice.timed),
+        "latencies": each(|slice| slice.latencies),
+        "longest": each(|slice| slice.longest),
+        "answers": slices.iter().map(|slice| &slice.answers).collect::<Vec<_>>(),
+        "in_flight": slices.iter().map(in_flight).collect::<Vec<_>>(),
     })
 }
 
@@ -134,14 +148,36 @@ fn of_live(run: &Run, live: &Live) -> Value {
         "rate_wanted": live.rates.0,
         "rate_answered": live.rates.1,
         "is_valid": run.is_valid(),
-        "lag": pairs(&live.lag),
-        "from_sent": pairs(&live.from_sent),
+        "lag": percentiles(&live.lag),
+        "from_sent": percentiles(&live.from_sent),
     })
 }
 
-/// A histogram as pairs of a value and how often it was.
-fn pairs(histogram: &Histogram<u64>) -> Vec<[u64; 2]> {
-    histogram.iter_recorded().map(|value| [value.value_iterated_to(), value.count_at_value()]).collect()
+/// What is shown of a histogram, with all its digits; `null` where nothing is in it.
+fn percentiles(histogram: &Histogram<u64>) -> Value {
+    if histogram.is_empty() {
+        return Value::Null;
+    }
+    let at = |part| histogram.value_at_quantile(part);
+    json!({
+        "mean": histogram.mean(),
+        "p50": at(0.5),
+        "p90": at(0.9),
+        "p99": at(0.99),
+        "p99_9": at(0.999),
+        "p99_99": at(0.9999),
+        "max": histogram.max(),
+    })
+}
+
+/// Histograms as pairs of a value and how often it was.
+fn pairs<'h>(histograms: impl IntoIterator<Item = &'h Histogram<u64>>) -> Vec<[u64; 2]> {
+    let mut all = Histogram::<u64>::new(DIGITS).expect("two digits are allowed");
+    for value in histograms.into_iter().flat_map(Histogram::iter_recorded) {
+        // It grows as it has to.
+        let _ = all.record_n(value.value_iterated_to(), value.count_at_value());
+    }
+    all.iter_recorded().map(|value| [value.value_iterated_to(), value.count_at_value()]).collect()
 }
 
 fn of_sweep(sweep: &[&Case]) -> Value {

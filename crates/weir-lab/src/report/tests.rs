@@ -144,6 +144,26 @@ fn live_runs_stand_beside_simulated_ones() {
 }
 
 #[test]
+fn a_report_in_json_has_every_request_in_histograms_that_are_no_larger_than_they_need_be() {
+    let results = results(&[scenario("small", 0.7)]);
+    let text = json(&results, &header());
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let series = &value["cases"][0]["simulated"][0];
+    let runs = &results.cases[0].simulated[0].runs;
+    for (name, all) in [
+        ("latencies", runs.iter().map(|run| run.latencies.len()).sum::<u64>()),
+        ("waits", runs.iter().map(|run| run.waits.len()).sum()),
+    ] {
+        let pairs = series[name].as_array().unwrap();
+        assert_eq!(pairs.iter().map(|pair| pair[1].as_u64().unwrap()).sum::<u64>(), all, "{name}");
+        // Two digits: at most a hundred values from one power of two to the next.
+        assert!(pairs.len() < 128 * 40, "{}", pairs.len());
+    }
+    assert_eq!(series["runs"][0]["latency"]["p99"], runs[0].latencies.value_at_quantile(0.99));
+    assert_eq!(series["runs"][0]["slices"]["came"].as_array().unwrap().len(), runs[0].slices.len());
+}
+
+#[test]
 fn a_generator_that_was_late_makes_its_runs_invalid() {
     let mut results = results(&[scenario("late", 0.7)]);
     add_live(&mut results, 1_000_000_000);
