@@ -1,5 +1,8 @@
 //! `weir lab`: one scenario file, simulated and live, and what is wrong with it told as of any configuration.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
 use serde_json::Value;
 use weir_tests::{Binary, Folder};
 
@@ -56,6 +59,11 @@ fn options_go_before_what_the_scenario_says() {
     assert_eq!(cases[0]["simulated"][1]["algorithm"], "c3");
     let (code, _, told) = lab(&["simulate", &file, "--algorithms", "fastest"]);
     assert!(code == Some(2) && told.contains("\"fastest\" is none of round_robin"), "{told}");
+    let (code, _, told) = lab(&["simulate", &file, "--algorithms", "maglev"]);
+    assert!(
+        code == Some(2) && told.contains("those of four have none; leave it out, or write `keys:"),
+        "{told}"
+    );
     let (code, _, told) = lab(&["simulate", &file, "--loads", "NaN"]);
     assert!(code == Some(2) && told.contains("--loads: a load is a part of the capacity"), "{told}");
 }
@@ -100,6 +108,37 @@ fn what_cannot_be_run_live_is_refused_before_anything_runs() {
     let (code, _, told) = lab(&["compare", &file, "--live", "--out", &out.display().to_string()]);
     assert!(code == Some(2) && told.contains("dispatchers that count apart cannot be run live"), "{told}");
     assert!(!out.exists());
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_told_before_anything_runs() {
+    let folder = Folder::new();
+    let file = scenario(&folder, "", "10ms");
+    let (code, said, told) = lab(&["compare", &file, "--out", &format!("{file}/report")]);
+    assert_eq!((code, said.as_str()), (Some(2), ""));
+    assert!(told.contains("--out: cannot write to"), "{told}");
+}
+
+#[test]
+fn a_server_of_a_scenario_can_be_run_by_itself() {
+    let folder = Folder::new();
+    let file = scenario(&folder, "", "10ms");
+    let (code, _, told) = lab(&["target", &file, "--server", "4"]);
+    assert!(code == Some(2) && told.contains("there is no server 4; they are 0 to 3"), "{told}");
+    let (code, _, told) = lab(&["target", &file, "--variant", "five"]);
+    assert!(code == Some(2) && told.contains("none of \"four\""), "{told}");
+    let mut command = Binary::command(&["lab", "target", &file, "--server", "3"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mut stream = TcpStream::connect(line.trim()).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nx-lab-work: 10000000\r\n\r\n").unwrap();
+    let mut answer = [0; 64];
+    let count = stream.read(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer[..count]).into_owned();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("x-lab-target: 3"), "{answer}");
 }
 
 #[test]

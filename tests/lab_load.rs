@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 use weir_lab::load::stall::{Freeze, NullServer, Scale, stall_test};
-use weir_lab::load::{self, Ending, Endpoint, Failures, Onlookers, Outcome, Plan, Planned, Stop};
+use weir_lab::load::{self, Ending, Endpoint, Failure, Failures, Onlookers, Outcome, Plan, Planned, Stop};
 use weir_tests::http2_target::{Exchange, Http2Target};
 use weir_tests::target::respond;
 use weir_tests::{Binary, FakeTarget, Folder, free_port};
@@ -117,7 +117,7 @@ fn every_request_is_accounted_for_however_it_ends() {
 fn a_server_that_is_gone_refuses_and_the_load_goes_on() {
     let outcome = load(&plan("http", weir_tests::loopback(free_port())), 20);
     assert_eq!((outcome.failures.refused, outcome.sent, outcome.latency.len()), (20, 0, 0));
-    assert_eq!(outcome.invalid(), Some(load::Invalid::NothingAnswered));
+    assert_eq!(outcome.invalid(), Some(load::Invalid::NothingAnswered(Some(Failure::Refused))));
 }
 
 #[test]
@@ -273,6 +273,14 @@ fn a_request_allocates_nothing() {
     };
     let (few, many) = (allocations(100), allocations(1000));
     assert!(few > 0 && many < few + 100, "{many} for 1000 requests, {few} for 100");
+}
+
+#[test]
+fn answers_of_which_none_is_good_are_remarked_upon() {
+    let server = FakeTarget::behaving(|_, stream| respond(stream, 404, "no"));
+    let url = format!("http://{}/", server.addr());
+    let (_, said, _) = weir(&[&url, "--rate=100", "--duration=100ms"]);
+    assert!(said.contains("4xx; no answer was a good one"), "{said}");
 }
 
 #[test]

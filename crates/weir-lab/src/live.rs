@@ -285,7 +285,7 @@ fn load(
         let outcome = outcome?;
         let asked = outcome.planned as f64 / scenario.duration as f64 * 1e9;
         let answered = outcome.answered as f64 / outcome.seconds.max(f64::MIN_POSITIVE);
-        let is_sound = !matches!(outcome.invalid(), Some(Invalid::Local(_) | Invalid::NothingAnswered));
+        let is_sound = !matches!(outcome.invalid(), Some(Invalid::Local(_) | Invalid::NothingAnswered(_)));
         let live = Live { lag: outcome.lag, from_sent: outcome.service, rates: (asked, answered), is_sound };
         Ok(Run { live: Some(live), ..as_noted(scenario, seed, &records) })
     })

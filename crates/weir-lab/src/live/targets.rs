@@ -53,7 +53,9 @@ impl Targets {
     /// There is no such server, or the address cannot be bound.
     pub fn start_one(scenario: &Scenario, seed: u64, number: u32, addr: SocketAddr) -> io::Result<Self> {
         let kind = scenario.servers_at_start().nth(number as usize);
-        let kind = kind.ok_or_else(|| io::Error::other(format!("there is no server {number}")))?;
+        let last = scenario.servers_at_start().count() - 1;
+        let unknown = || io::Error::other(format!("there is no server {number}; they are 0 to {last}"));
+        let kind = kind.ok_or_else(unknown)?;
         Self::open(scenario, seed, &[(number, kind)], addr)
     }
 

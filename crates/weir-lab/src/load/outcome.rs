@@ -183,9 +183,41 @@ pub enum Invalid {
          raise `ulimit -n` and net.ipv4.ip_local_port_range"
     )]
     Local(u64),
-    /// There is no latency to show.
-    #[error("no request was answered; where all were malformed, the server speaks another protocol")]
-    NothingAnswered,
+    /// There is no latency to show; how most requests failed, if they did and were not just unanswered.
+    #[error("no request was answered: {}", unanswered(*.0))]
+    NothingAnswered(Option<Failure>),
+}
+
+/// What may be wrong where most requests failed so.
+fn unanswered(failure: Option<Failure>) -> &'static str {
+    match failure {
+        None | Some(Failure::Timeout) => "the server took them and said nothing for as long as was waited",
+        Some(Failure::Local) => "this machine had no port, descriptor or memory left for them",
+        Some(Failure::Malformed) => {
+            "what came was none; the server speaks another protocol than the URL says"
+        }
+        Some(Failure::Refused) => {
+            "nobody is there; see that the server is running, and the URL names its port"
+        }
+        Some(Failure::Reset) => {
+            "the server closed their connections; it may speak TLS, which the generator does not, or another protocol"
+        }
+    }
+}
+
+impl Failures {
+    /// How most of those failed that got no answer.
+    fn most(&self) -> Option<Failure> {
+        let kinds = [
+            (self.timeout, Failure::Timeout),
+            (self.refused, Failure::Refused),
+            (self.reset, Failure::Reset),
+            (self.malformed, Failure::Malformed),
+            (self.local, Failure::Local),
+        ];
+        let most = kinds.into_iter().max_by_key(|(count, _)| *count);
+        most.filter(|(count, _)| *count > 0).map(|(_, failure)| failure)
+    }
 }
 
 impl Outcome {
@@ -247,7 +279,7 @@ impl Outcome {
     pub fn invalid(&self) -> Option<Invalid> {
         let (lag, latency) = (self.lag.value_at_quantile(0.999), self.latency.value_at_quantile(0.99));
         if self.answered == 0 {
-            Some(Invalid::NothingAnswered)
+            Some(Invalid::NothingAnswered(self.failures.most()))
         } else if self.failures.local > 0 {
             Some(Invalid::Local(self.failures.local))
         } else if self.is_scheduled && is_late(&self.lag, latency) {
@@ -265,7 +297,7 @@ mod tests {
     #[test]
     fn a_generator_that_was_late_is_not_believed() {
         let mut outcome = Outcome::empty();
-        assert_eq!(outcome.invalid(), Some(Invalid::NothingAnswered));
+        assert_eq!(outcome.invalid(), Some(Invalid::NothingAnswered(None)));
         outcome.answered = 1000;
         outcome.latency.record_n(10_000_000, 1000).unwrap();
         outcome.lag.record_n(10, 997).unwrap();
@@ -277,6 +309,17 @@ mod tests {
         assert!(outcome.is_valid(), "a closed loop has no schedule to be late for");
         outcome.failures.local = 2;
         assert_eq!(outcome.invalid(), Some(Invalid::Local(2)));
+    }
+
+    #[test]
+    fn where_nothing_was_answered_it_is_said_what_may_be_wrong() {
+        let said = |failures| Outcome { failures, ..Outcome::empty() }.invalid().unwrap().to_string();
+        let none = Failures::default();
+        assert!(said(none).contains("said nothing"));
+        assert!(said(Failures { reset: 9, timeout: 1, ..none }).contains("may speak TLS"));
+        assert!(said(Failures { refused: 9, ..none }).contains("nobody is there"));
+        assert!(said(Failures { malformed: 9, reset: 8, ..none }).contains("another protocol"));
+        assert!(said(Failures { local: 1, ..none }).contains("no port"));
     }
 
     #[test]

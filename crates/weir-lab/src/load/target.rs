@@ -60,7 +60,11 @@ impl Endpoint {
             "h2c" => Protocol::Http2,
             "tcp" => Protocol::Tcp,
             "udp" => Protocol::Udp,
-            "https" => return Err(UrlError::Scheme(" (the generator does not speak TLS)")),
+            "https" => {
+                return Err(UrlError::Scheme(
+                    " (the generator does not speak TLS; load a listener without it)",
+                ));
+            }
             _ => return Err(UrlError::Scheme("")),
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());

@@ -81,10 +81,12 @@ pub(crate) fn compare(comparison: &Comparison) -> anyhow::Result<ExitCode> {
             Containers::check(&results.cases)?;
         }
     }
+    // Before anything runs for minutes.
+    let unwritable = || format!("--out: cannot write to {}", comparison.out.display());
+    std::fs::create_dir_all(&comparison.out).with_context(unwritable)?;
     run_simulated(&mut results);
     let interrupted = if comparison.live { run_live(&mut results, comparison)? } else { None };
     say(&table::of(&results, comparison.options.json));
-    let unwritable = || format!("--out: cannot write to {}", comparison.out.display());
     let written =
         report::write(&results, &super::header::here(), &comparison.out).with_context(unwritable)?;
     complain(&format!("the report: {}", written.html.display()));
@@ -114,6 +116,15 @@ fn prepare(options: &Options) -> anyhow::Result<Results> {
     for scenario in &mut variants {
         if !policies.is_empty() {
             scenario.policies.clone_from(&policies);
+        }
+        let keyed = scenario.policies.iter().find(|policy| policy.needs_keys() && scenario.keys.is_none());
+        if let Some(policy) = keyed {
+            anyhow::bail!(
+                "--algorithms: {} picks by the key of a request, and those of {} have none; leave it out, or write \
+                 `keys: {{ count: 100000, exponent: 1 }}` in the scenario",
+                policy.name(),
+                scenario.name
+            );
         }
         if !options.loads.is_empty() {
             let is_load = |load: &f64| load.is_finite() && *load > 0.0 && *load <= 10.0;
@@ -175,6 +186,10 @@ fn run_live(results: &mut Results, comparison: &Comparison) -> anyhow::Result<Op
     };
     let front = OwnWeir { containers, stop: interrupt.stop().clone() };
     let all: u32 = results.cases.iter().map(|case| case.scenario.seeds).sum();
+    let of_case = |case: &Case| u64::from(case.scenario.seeds) * case.scenario.duration;
+    let seconds = Duration::from_nanos(results.cases.iter().map(of_case).sum()).as_secs();
+    let long = humantime::format_duration(Duration::from_secs(seconds.max(1)));
+    complain(&format!("live: {all} runs take {long} and a little more"));
     let (progress, mut done) = (Progress::of(f64::from(all)), 0);
     for case in &mut results.cases {
         let nothing = |policy: &Policy| Series { policy: *policy, runs: Vec::new() };

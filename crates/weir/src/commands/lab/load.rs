@@ -96,8 +96,9 @@ fn knock(plan: &Plan) -> anyhow::Result<()> {
     load::check(plan).map_err(named)?;
     if plan.target.protocol != Protocol::Udp {
         let knocked = TcpStream::connect_timeout(&addr, KNOCK);
-        knocked
-            .with_context(|| format!("nobody takes a connection at {addr}; is the server running there?"))?;
+        knocked.with_context(|| {
+            format!("nobody takes a connection at {addr}, where a server should be running")
+        })?;
     }
     Ok(())
 }

@@ -57,6 +57,10 @@ pub(super) fn table(options: &Options, plan: &Plan, schedule: &Schedule, outcome
         "\nfailures  {}",
         if failures.is_empty() { "none".to_owned() } else { failures.join(", ") }
     );
+    let statuses = outcome.failures.status_4xx + outcome.failures.status_5xx;
+    if statuses > 0 && statuses == outcome.answered {
+        text.push_str("; no answer was a good one: is the path right, and is the server well?");
+    }
     let _ = write!(text, "\n\n{:<24}", "milliseconds");
     for (name, _) in QUANTILES {
         let _ = write!(text, "{name:>11}");
