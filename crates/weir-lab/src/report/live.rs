@@ -9,7 +9,7 @@ use super::ink::Inks;
 use super::plot::{Dash, Line, Plot};
 use super::words::{load, milliseconds, number};
 use crate::compare::{Case, Results, Series};
-use crate::run::Live;
+use crate::run::{Live, Run};
 
 /// What part of requests was no later than that, in nanoseconds.
 pub(super) fn lag(live: &Live, part: f64) -> f64 {
@@ -30,19 +30,24 @@ pub(super) fn invalid(results: &Results) -> Vec<String> {
     for case in &results.cases {
         for series in &case.live {
             for run in series.runs.iter().filter(|run| !run.is_valid()) {
-                let lag = run.live.as_ref().map_or(0.0, |live| lag(live, 0.999));
-                invalid.push(format!(
-                    "{}, {}, seed {}: p99.9 of the lag is {} ms where p99 is {} ms",
-                    case_name(case),
-                    series.policy.name(),
-                    run.seed,
-                    milliseconds(lag),
-                    milliseconds(run.quantile(0.99)),
-                ));
+                let (case, policy) = (case_name(case), series.policy.name());
+                invalid.push(format!("{case}, {policy}, seed {}: {}", run.seed, why(run)));
             }
         }
     }
     invalid
+}
+
+/// Why a run does not count.
+fn why(run: &Run) -> String {
+    match &run.live {
+        Some(live) if live.is_sound => format!(
+            "the generator was late, p99.9 of its lag is {} ms where p99 is {} ms",
+            milliseconds(lag(live, 0.999)),
+            milliseconds(run.quantile(0.99))
+        ),
+        _ => "nothing was answered, or this machine had no port or descriptor left".to_owned(),
+    }
 }
 
 /// All live runs in a sentence; `None` where there are none.

@@ -94,7 +94,7 @@ fn banner(invalid: &[String]) -> Markup {
     html! {
         @if !invalid.is_empty() {
             div.invalid {
-                strong { "INVALID: " (invalid.len()) " live runs do not count, their generator was late." }
+                strong { "INVALID: " (invalid.len()) " live runs do not count." }
                 ul {
                     @for text in invalid.iter().take(NAMED) { li { (text) } }
                     @if invalid.len() > NAMED { li { "and " (invalid.len() - NAMED) " more, see the table of live runs" } }

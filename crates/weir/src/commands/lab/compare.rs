@@ -94,7 +94,7 @@ pub(crate) fn compare(comparison: &Comparison) -> anyhow::Result<ExitCode> {
     let is_valid = runs.into_iter().all(Run::is_valid);
     if !is_valid {
         complain(
-            "a live run is invalid: the generator was late, and figures say more of this machine than of the algorithms",
+            "a live run is invalid: figures say more of this machine, which was busy, than of the algorithms",
         );
     }
     Ok(interrupted.unwrap_or(if is_valid { ExitCode::SUCCESS } else { ExitCode::from(1) }))

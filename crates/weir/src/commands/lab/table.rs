@@ -80,7 +80,7 @@ fn remark(case: &Case, series: &Series) -> String {
     match instability(case, series) {
         Some(why) => format!("  {why}"),
         None if is_valid(series) => String::new(),
-        None => "  INVALID: the generator was late".to_owned(),
+        None => "  INVALID: the generator was late, or had no socket left".to_owned(),
     }
 }
 
