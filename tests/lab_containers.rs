@@ -13,7 +13,7 @@ fn start(folder: &Folder, duration: &str) -> (Binary, String) {
         "duration: {duration}\nseeds: 1\narrivals: {{ process: constant, load: 0.5 }}\n\
          work: {{ distribution: trace, file: work.csv }}\n\
          servers: [{{ zone: a }}, {{ zone: b, weight: 2 }}]\n\
-         events: [{{ at: 0s, errors: [1], share: 1 }}]\n\
+         events: [{{ at: 0s, errors: [1], share: 1, takes: 200ms }}]\n\
          algorithms: [round_robin, least_outstanding_requests]\n"
     );
     let scenario = folder.write("two.yaml", &text).display().to_string();
