@@ -64,6 +64,7 @@ mod jwt_validation;
 mod lab;
 mod lab_load;
 mod limits;
+mod load_probes;
 mod logs;
 mod manners;
 mod memory;

@@ -147,9 +147,11 @@ impl Pool {
         random: &mut fastrand::Rng,
         now: Timestamp,
     ) {
-        // Who does not say what a request takes is known by what requests of this weir have taken.
-        let estimate = || target.latency.estimate(report.in_flight.saturating_add(1), now);
-        let latency = report.latency.unwrap_or_else(estimate);
+        // Who does not say what a request takes is known by what requests of this weir have taken; and who fails, whatever it says.
+        let estimate = target.latency.estimate(report.in_flight.saturating_add(1), now);
+        let has_failed = target.tally.failures_in_a_row() > 0;
+        let latency =
+            report.latency.map_or(estimate, |said| if has_failed { said.max(estimate) } else { said });
         let (serial, in_flight) = (target.serial, report.in_flight);
         let probe = Probe { serial, at: *at, in_flight, latency, made: now, uses_left: 0 };
         self.keep(probe, targets, rates, random);
