@@ -65,6 +65,7 @@ mod lab;
 mod lab_containers;
 mod lab_load;
 mod limits;
+mod load_probes;
 mod logs;
 mod manners;
 mod memory;

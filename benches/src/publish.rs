@@ -96,6 +96,7 @@ fn group(number: usize, algorithm: Algorithm) -> anyhow::Result<TargetGroup> {
         algorithm,
         comparison: None,
         hashing: None,
+        load_probe: None,
         deregistration_delay: Duration::from_secs(300),
         flows: weir_core::definition::FlowSettings::default(),
         target_tls: weir_core::tls::TargetTls::default(),

@@ -13,7 +13,7 @@ use weir_core::address::ClientAddr;
 use weir_core::balance::WorkerState;
 use weir_core::comparison::Arm;
 use weir_core::definition::ListenerKind;
-use weir_core::explain::{Candidate, Explanation, Fate, Tried, candidates, explain};
+use weir_core::explain::{Candidate, Explanation, Fate, Hashed, Tried, candidates, explain};
 use weir_core::head::{Head, split_host_port};
 use weir_core::path::normal_form;
 use weir_core::rule::Action;
@@ -68,6 +68,8 @@ pub struct Explained {
     pub target_groups: Vec<ShareView>,
     /// What the request's cookies came to; `None` where clients stick to nothing.
     pub stickiness: Option<&'static str>,
+    /// What of the request is hashed, where that decides.
+    pub hash: Option<String>,
     /// The algorithm of the group.
     pub algorithm: Option<&'static str>,
     /// Every target of the group, as its algorithm sees it.
@@ -114,8 +116,12 @@ pub struct CandidateView {
     pub share_of_turns: Option<f64>,
     /// Whether it may have one more request.
     pub has_room: bool,
+    /// Whether it has no more under way than what is hashed to it may have.
+    pub is_within_bounds: bool,
     /// Requests in flight relative to its weight, with this one, where that decides.
     pub load: Option<f64>,
+    /// Seconds that one more request would take by what weir counts, where probes decide and that is known.
+    pub estimate_seconds: Option<f64>,
 }
 
 /// Answers a question that was posted.
@@ -170,8 +176,18 @@ impl Explained {
         request: String,
         now: Timestamp,
     ) -> Self {
-        let Explanation { tried, untried, rule, authentication, action, transforms, affinity, arm, fate } =
-            explanation;
+        let Explanation {
+            tried,
+            untried,
+            rule,
+            authentication,
+            action,
+            transforms,
+            affinity,
+            arm,
+            hashed,
+            fate,
+        } = explanation;
         let group = fate.group();
         let picked = match fate {
             Fate::Forward { target, .. } => Some(target),
@@ -213,6 +229,12 @@ impl Explained {
             transforms: transforms.as_ref().map(ToString::to_string),
             target_groups: action.map(|action| shares(action, group, snapshot)).unwrap_or_default(),
             stickiness,
+            hash: hashed.map(|hashed| match hashed {
+                Hashed { on, is_there: true } => on.to_string(),
+                Hashed { on, is_there: false } => {
+                    format!("{on}, which the request does not have: any target")
+                }
+            }),
             algorithm: group.map(|group| group.algorithm(*arm).as_str()),
             targets: group.map(|group| candidate_views(group, *arm, now)).unwrap_or_default(),
             picked: picked.map(|target| target.id.to_string()),
@@ -248,7 +270,9 @@ fn candidate_views(group: &Group, arm: Option<Arm>, now: Timestamp) -> Vec<Candi
         target: target_view(group, at, candidate.member, now),
         share_of_turns: candidate.share_of_turns,
         has_room: candidate.has_room,
+        is_within_bounds: candidate.is_within_bounds,
         load: candidate.load,
+        estimate_seconds: candidate.estimate.map(|estimate| estimate.as_secs_f64()),
     };
     candidates(group, arm, now).enumerate().map(view).collect()
 }

@@ -4,7 +4,9 @@ mod comparison;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::view::{EventView, GroupView, LoadBalancerView, RuleView, SourceView, TargetView, View};
+use crate::view::{
+    EventView, GroupView, LoadBalancerView, ReportView, RuleView, SourceView, TargetView, View,
+};
 
 /// Events shown; the API has more.
 const EVENTS_SHOWN: usize = 60;
@@ -166,13 +168,26 @@ fn target_row(target: &TargetView, picked: u64) -> Markup {
                 @if target.is_anomalous { br; small { "fails far more often than its peers" } }
                 @if target.share < 1.0 { br; small { (format!("has {:.0} % of its weight", target.share * 100.0)) } }
             }
-            td.number { (target.in_flight) }
+            td.number {
+                (target.in_flight)
+                @if let Some(report) = &target.load_report { br; small { (says(report)) } }
+            }
             td.number { (target.picked) }
             td.number { (format!("{share:.1} %")) }
             td.number { (target.failed) }
             td.since { (ago(target.since_seconds)) }
             td { (target.cause) br; small { (target.provenance) } }
         }
+    }
+}
+
+/// What a target says of its load, in a few words.
+fn says(report: &ReportView) -> String {
+    match (report.in_flight, report.latency_seconds) {
+        (None, _) if report.unanswered > 0 => "does not say".to_owned(),
+        (None, _) => "not asked yet".to_owned(),
+        (Some(in_flight), None) => format!("says {in_flight}"),
+        (Some(in_flight), Some(latency)) => format!("says {in_flight}, {}", seconds(latency)),
     }
 }
 

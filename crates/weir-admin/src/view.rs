@@ -4,6 +4,7 @@ use serde::Serialize;
 use weir_control::Handle;
 use weir_control::sources::Source;
 use weir_core::definition::ListenerKind;
+use weir_core::load_report::Reported;
 use weir_core::rule::{Action, Condition};
 use weir_core::snapshot::{Group, GroupIndex, Listener, Member, Snapshot};
 use weir_core::task::SourceKind;
@@ -135,6 +136,23 @@ pub struct TargetView {
     pub picked: u64,
     /// Attempts that ended without an answer.
     pub failed: u64,
+    /// What it says of its load, where its group asks it.
+    pub load_report: Option<ReportView>,
+}
+
+/// What a target says of its load.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReportView {
+    /// Requests that it has under way, whoever sent them; `None` when it has never said.
+    pub in_flight: Option<u32>,
+    /// Seconds that one more would take, where it says that.
+    pub latency_seconds: Option<f64>,
+    /// Seconds since it was said.
+    pub age_seconds: Option<f64>,
+    /// Probes that it has answered.
+    pub answered: u64,
+    /// Probes that it has not answered, or not in a way that weir understands.
+    pub unanswered: u64,
 }
 
 /// A source of tasks.
@@ -330,5 +348,17 @@ pub(crate) fn target_view(group: &Group, position: usize, member: &Member, now: 
         in_flight: target.tally.in_flight(),
         picked: target.tally.picked(),
         failed: target.tally.failed(),
+        load_report: group.settings.load_probe.is_some().then(|| report_view(&target.reported, now)),
+    }
+}
+
+fn report_view(reported: &Reported, now: Timestamp) -> ReportView {
+    let last = reported.last(now);
+    ReportView {
+        in_flight: last.map(|(report, _)| report.in_flight),
+        latency_seconds: last.and_then(|(report, _)| report.latency).map(|latency| latency.as_secs_f64()),
+        age_seconds: last.map(|(_, age)| age.as_secs_f64()),
+        answered: reported.answered(),
+        unanswered: reported.unanswered(),
     }
 }

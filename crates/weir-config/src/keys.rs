@@ -32,6 +32,7 @@ pub(crate) const COMPARED: Object = Object {
         "health_check",
         "hold",
         "load_balancing_anomaly_mitigation",
+        "load_probe",
         "outlier_ejection",
         "retry_budget",
         "slow_start",
@@ -72,13 +73,14 @@ objects! {
     TARGET_GROUP = "target group",
         [
             "comparison", "concurrency_limits", "connection_termination", "cross_zone", "deregistration_delay", "hash", "health_check",
-            "hold", "load_balancing_algorithm", "load_balancing_anomaly_mitigation", "name", "outlier_ejection", "preserve_client_ip", "protocol",
+            "hold", "load_balancing_algorithm", "load_balancing_anomaly_mitigation", "load_probe", "name", "outlier_ejection", "preserve_client_ip", "protocol",
             "protocol_version", "proxy_protocol_v2", "retry_budget", "slow_start", "stickiness", "target_group_health", "targets",
             "unhealthy_connection_termination", "unhealthy_draining_interval",
         ],
         later [];
     COMPARISON = "comparison", ["algorithm", "percentage", "stop_when_worse"], later [];
     CONCURRENCY_LIMITS = "concurrency_limits", ["per_group", "per_target"], later [];
+    LOAD_PROBE = "load_probe", ["path", "per_request"], later [];
     HASH = "hash", ["balance_factor", "name", "on"], later [];
     OUTLIER_EJECTION = "outlier_ejection",
         ["consecutive_failures", "ejection_time", "maximum_ejected_percentage"],

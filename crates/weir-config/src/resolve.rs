@@ -17,6 +17,7 @@ mod header_rules;
 mod health_check;
 mod limits;
 mod load_balancer;
+mod load_probe;
 mod network;
 mod proxies;
 mod rule;

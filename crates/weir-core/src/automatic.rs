@@ -115,6 +115,7 @@ pub(crate) fn target_group(name: GroupName, targets: Vec<TargetSelector>) -> Tar
         algorithm: Algorithm::RoundRobin,
         comparison: None,
         hashing: None,
+        load_probe: None,
         deregistration_delay: Duration::from_secs(30),
         flows: crate::definition::FlowSettings::default(),
         target_tls: crate::tls::TargetTls::default(),

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 pub use bounds::shares;
 pub use hash::{Disruption, Maglev, Ring, Shape, Table};
-pub use prequal::probe_uses;
+pub use prequal::{Asked, probe_uses};
 pub use two_choices::Draws;
 
 use self::bounds::Bounds;
@@ -27,6 +27,7 @@ use crate::address::ClientAddr;
 use crate::comparison::Arm;
 use crate::definition::{Algorithm, Hashing, TargetGroup};
 use crate::head::Head;
+use crate::load_report::LoadReport;
 use crate::snapshot::{GroupIndex, Member};
 use crate::sticky::Fingerprint;
 use crate::target::{Target, TargetSerial};
@@ -114,7 +115,7 @@ enum Law {
     LeastOutstandingRequests,
     PeakEwma,
     PowerOfTwoChoices(Draws),
-    Prequal,
+    Prequal(prequal::Rates),
     Rendezvous(hash::Rendezvous),
     RoundRobin(round_robin::RoundRobin),
     WeightedRandom(weighted_random::WeightedRandom),
@@ -163,7 +164,7 @@ impl Picker {
             Algorithm::LeastOutstandingRequests => Law::LeastOutstandingRequests,
             Algorithm::PeakEwma => Law::PeakEwma,
             Algorithm::PowerOfTwoChoices(draws) => Law::PowerOfTwoChoices(draws),
-            Algorithm::Prequal => Law::Prequal,
+            Algorithm::Prequal => Law::Prequal(prequal::Rates::of(settings.load_probe.as_ref())),
             Algorithm::RoundRobin => Law::RoundRobin(round_robin::RoundRobin::build(members, &eligible)),
             Algorithm::WeightedRandom => Law::WeightedRandom(weighted_random::WeightedRandom::build(
                 members,
@@ -183,6 +184,17 @@ impl Picker {
     pub fn key(&self, head: &Head<'_>, client: ClientAddr, worker: &mut WorkerState) -> u64 {
         let Some(hashing) = &self.hashing else { return 0 };
         hashing.key(head, client).unwrap_or_else(|| worker.random.u64(..))
+    }
+
+    /// What it hashes of requests, if it does.
+    pub fn hashing(&self) -> Option<&Hashing> {
+        self.hashing.as_ref()
+    }
+
+    /// Whether a member has less under way than the bound on what is hashed to it, if there is one.
+    pub fn is_within_bounds(&self, members: &[Member], position: usize) -> bool {
+        let bounds = self.bounds.as_ref();
+        bounds.is_none_or(|bounds| bounds.has_room(members, position as u32, bounds.capacity(members)))
     }
 
     /// Positions of the members that may be picked.
@@ -220,19 +232,24 @@ impl Picker {
         let bounds = self.bounds.as_ref().map(|bounds| (bounds, bounds.capacity(members)));
         let within_bounds =
             |at: u32| bounds.is_none_or(|(bounds, capacity)| bounds.has_room(members, at, capacity));
-        let probed = matches!(self.law, Law::Prequal).then(|| {
+        let probed = if let Law::Prequal(rates) = self.law {
             let (pool, random) = worker.pool(group);
             // What was probed may have left since, or fallen ill.
             let is_eligible = |at: u32| self.eligible.binary_search(&at).is_ok();
-            let picked = pool.pick(members, context.now, |at| is_eligible(at) && accept(at, random));
-            pool.probe(members, &self.eligible, random, context.now);
+            let picked = pool.pick(members, rates, context.now, |at| is_eligible(at) && accept(at, random));
+            if !rates.asks {
+                pool.look(members, &self.eligible, rates, random, context.now);
+            }
             picked
-        });
+        } else {
+            None
+        };
         let (cursor, random) = worker.of_group(group);
         let at = match &self.law {
-            Law::Prequal => probed.flatten().or_else(|| {
-                let same = |_| 0.0;
-                two_choices::pick(&self.eligible, Draws::Distinct, random, same, accept)
+            Law::Prequal(rates) => probed.or_else(|| {
+                // Those who do not say what they have under way are still seen from here.
+                let load = |at: u32| if rates.asks { outstanding(&members[at as usize]) } else { 0.0 };
+                two_choices::pick(&self.eligible, Draws::Distinct, random, load, accept)
             }),
             Law::Hash(hash) => hash.pick(context.key, |at| within_bounds(at) && accept(at, random)),
             Law::Rendezvous(rendezvous) => {
@@ -261,6 +278,39 @@ impl Picker {
     }
 }
 
+impl Picker {
+    /// Draws targets that are to be asked for their load with a request, where they are asked: none more often than once.
+    pub fn draw_probes(
+        &self,
+        members: &[Member],
+        group: GroupIndex,
+        worker: &mut WorkerState,
+        drawn: &mut Vec<Asked>,
+    ) {
+        if let Law::Prequal(rates) = self.law
+            && rates.asks
+        {
+            let (pool, random) = worker.pool(group);
+            pool.draw(members, &self.eligible, rates, random, drawn);
+        }
+    }
+
+    /// Keeps what a target of the group has said of its load.
+    pub fn hear(
+        &self,
+        group: GroupIndex,
+        worker: &mut WorkerState,
+        asked: &Asked,
+        report: LoadReport,
+        now: Timestamp,
+    ) {
+        if let Law::Prequal(rates) = self.law {
+            let (pool, random) = worker.pool(group);
+            pool.hear(asked, report, (self.eligible.len(), rates), random, now);
+        }
+    }
+}
+
 /// What a member's load is as `algorithm` sees it: requests relative to its weight, or milliseconds until one more would be
 /// answered. `None` where load does not count.
 pub fn load(algorithm: Algorithm, member: &Member, now: Timestamp) -> Option<f64> {
@@ -275,6 +325,15 @@ pub fn load(algorithm: Algorithm, member: &Member, now: Timestamp) -> Option<f64
         | Algorithm::RoundRobin
         | Algorithm::WeightedRandom => None,
     }
+}
+
+/// What one more request would take at a member as `algorithm` estimates it by what weir counts. `None` where that does not count, and
+/// where nothing is known.
+pub fn estimate(algorithm: Algorithm, member: &Member, now: Timestamp) -> Option<Duration> {
+    let target = &member.target;
+    let estimate =
+        (algorithm == Algorithm::Prequal).then(|| target.latency.estimate(target.tally.in_flight() + 1, now));
+    estimate.filter(|estimate| !estimate.is_zero())
 }
 
 /// Requests that a member would have with one more, relative to its weight.

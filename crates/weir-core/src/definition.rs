@@ -27,6 +27,7 @@ use crate::comparison::Comparison;
 use crate::ejection::Ejection;
 use crate::health::HealthCheck;
 use crate::limits::{ConcurrencyLimits, RetryBudget};
+use crate::load_report::LoadProbe;
 use crate::logs::Logs;
 use crate::lookup::Lookup;
 use crate::name::{GroupName, LoadBalancerName};
@@ -93,6 +94,8 @@ pub struct TargetGroup {
     pub comparison: Option<Comparison>,
     /// What it hashes, where [`Algorithm::hashes`].
     pub hashing: Option<Hashing>,
+    /// How its targets are asked for their load, with [`Algorithm::Prequal`]; `None` goes by what weir counts.
+    pub load_probe: Option<LoadProbe>,
     /// Longest time a draining target keeps what it has: 0 s to 3600 s.
     pub deregistration_delay: Duration,
     /// How targets are spoken to over TLS, where they are.

@@ -5,13 +5,15 @@
 use std::sync::Arc;
 
 use crate::address::ClientAddr;
-use crate::balance::{PickContext, WorkerState};
+use crate::balance::{Asked, PickContext, WorkerState};
+use crate::comparison::Arm;
 use crate::decide::{Acted, Decision, Outcome, act, decide, forward};
 use crate::definition::{Algorithm, ProtocolVersion, ProxyVersion, TargetGroup, TargetProtocol};
 use crate::flow_key::FlowKey;
 use crate::head::Head;
 use crate::lease::Lease;
 use crate::limits::RetryBudget;
+use crate::load_report::LoadReport;
 use crate::quic::ServerId;
 use crate::route::Route;
 use crate::rule::Action;
@@ -19,7 +21,7 @@ use crate::snapshot::{Group, GroupIndex, Listener, ListenerIndex, Snapshot};
 use crate::sticky::{Affinity, Cookies, Sealing};
 use crate::table::Reader;
 use crate::target::{Target, TargetSerial};
-use crate::time::Moment;
+use crate::time::{Moment, Timestamp};
 use crate::tls::TargetTls;
 
 /// How to speak to the targets of a group.
@@ -37,6 +39,8 @@ pub struct Speech {
     pub preserves_client_ip: bool,
     /// Whether what targets take is noted, because the group picks by that.
     pub notes_latency: bool,
+    /// What they are asked for that tells their load, if they are asked.
+    pub load_probe: Option<Arc<str>>,
 }
 
 impl Speech {
@@ -49,6 +53,7 @@ impl Speech {
             proxy_protocol: settings.flows.proxy_protocol,
             preserves_client_ip: settings.flows.preserves_client_ip,
             notes_latency: settings.algorithms().any(Algorithm::asks_for_latency),
+            load_probe: settings.load_probe.as_ref().map(|probe| probe.path.as_ref().into()),
         }
     }
 }
@@ -130,6 +135,30 @@ impl Dispatcher {
     pub fn speech(&mut self, group: GroupIndex) -> Option<(Arc<Speech>, RetryBudget)> {
         let group = self.reader.read().group(group)?;
         Some((group.speech.clone(), group.settings.retries))
+    }
+
+    /// Draws targets of `group` that are to be asked for their load with a request of that arm, where they are asked.
+    pub fn draw_probes(&mut self, group: GroupIndex, arm: Option<Arm>, drawn: &mut Vec<Asked>) {
+        let Self { reader, state, .. } = self;
+        if let Some(group) = reader.read().group(group) {
+            group.draw_probes(arm, state, drawn);
+        }
+    }
+
+    /// Keeps what a target of `group` has said of its load; see [`LoadReport`].
+    pub fn hear(
+        &mut self,
+        group: GroupIndex,
+        arm: Option<Arm>,
+        asked: &Asked,
+        report: LoadReport,
+        now: Timestamp,
+    ) {
+        let Self { reader, state, .. } = self;
+        asked.target.reported.note(report, now);
+        if let Some(group) = reader.read().group(group) {
+            group.hear(arm, state, asked, report, now);
+        }
     }
 
     /// Whether a target that `listener` forwards to has that id.

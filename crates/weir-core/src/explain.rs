@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::ClientAddr;
-use crate::balance::{WorkerState, load, share_of_turns};
+use crate::balance::{WorkerState, estimate, load, share_of_turns};
 use crate::comparison::Arm;
 use crate::decide::{Acted, Decision, Outcome, act, decide};
-use crate::definition::ListenerKind;
+use crate::definition::{HashOn, ListenerKind};
 use crate::head::Head;
 use crate::rule::{Action, FixedResponse, Rule, Transforms};
 use crate::snapshot::{Group, GroupIndex, Listener, Member, Snapshot, Unavailable};
@@ -37,8 +37,19 @@ pub struct Explanation<'a> {
     pub affinity: Option<Affinity>,
     /// The arm that it is in, where its group compares algorithms.
     pub arm: Option<Arm>,
+    /// What its target is picked by, where that is hashed.
+    pub hashed: Option<Hashed<'a>>,
     /// What becomes of it.
     pub fate: Fate<'a>,
+}
+
+/// What a target is picked by that is hashed.
+#[derive(Clone, Copy, Debug)]
+pub struct Hashed<'a> {
+    /// What is hashed.
+    pub on: &'a HashOn,
+    /// Whether the request has it; one that has not goes to any target.
+    pub is_there: bool,
 }
 
 /// A rule that was tried.
@@ -117,11 +128,15 @@ pub struct Candidate<'a> {
     pub is_eligible: bool,
     /// Whether it may have one more request.
     pub has_room: bool,
+    /// Whether it has no more under way than what is hashed to it may have.
+    pub is_within_bounds: bool,
     /// The part of its turns that it takes while it starts slowly: 0.1 to 1.
     pub share_of_turns: Option<f64>,
     /// Where the algorithm asks for it: requests in flight relative to its weight, with this one, or milliseconds until it would be
     /// answered. The least of all, or of two, is picked.
     pub load: Option<f64>,
+    /// Where probes decide: what one more request would take by what weir counts.
+    pub estimate: Option<Duration>,
 }
 
 /// Decides what is to be done with a request, as [`decide`] does for `worker`, and says why. Counts nothing.
@@ -152,6 +167,10 @@ pub fn explain<'a>(
         ListenerKind::Application { default_action, .. } => Some(default_action),
         _ => None,
     };
+    let fate = fate(outcome, snapshot);
+    let hashing = fate.group().and_then(|group| group.hashing(arm));
+    let hashed =
+        hashing.map(|hashing| Hashed { on: &hashing.on, is_there: hashing.key(head, client).is_some() });
     Explanation {
         untried: rules.len() - tried.len(),
         tried,
@@ -164,7 +183,8 @@ pub fn explain<'a>(
         transforms,
         affinity,
         arm,
-        fate: fate(outcome, snapshot),
+        hashed,
+        fate,
     }
 }
 
@@ -196,8 +216,10 @@ pub fn candidates(group: &Group, arm: Option<Arm>, now: Timestamp) -> impl Itera
             member,
             is_eligible: group.is_eligible(at),
             has_room: group.has_room(member),
+            is_within_bounds: group.is_within_bounds(arm, at),
             share_of_turns: age.map(|age| share_of_turns(age, settings.slow_start)),
             load: load(algorithm, member, now),
+            estimate: estimate(algorithm, member, now),
         }
     })
 }

@@ -17,6 +17,12 @@ impl Lease {
         Self(target)
     }
 
+    /// A lease that counts nowhere, for what weir itself asks of a target: on a likeness of it, whose tally nobody reads.
+    pub fn uncounted(target: &Target) -> Self {
+        let Target { serial, addr, id, group, .. } = target;
+        Self::new(Arc::new(Target::new(*serial, *addr, id.clone(), group.clone())))
+    }
+
     /// Ends a lease that was only taken to see who would be picked: it does not count as picked.
     pub fn withdraw(self) -> Arc<Target> {
         self.0.tally.forget_pick();

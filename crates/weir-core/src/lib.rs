@@ -28,6 +28,7 @@ pub mod label_rules;
 pub mod latency;
 pub mod lease;
 pub mod limits;
+pub mod load_report;
 pub mod logs;
 pub mod lookup;
 pub mod name;

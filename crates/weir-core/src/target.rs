@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::address::TargetAddr;
 use crate::latency::Latency;
+use crate::load_report::Reported;
 use crate::name::GroupName;
 use crate::sticky::Fingerprint;
 use crate::tally::Tally;
@@ -54,6 +55,8 @@ pub struct Target {
     pub tally: Tally,
     /// How long it takes, where its group picks by that.
     pub latency: Latency,
+    /// What it says of its load, where it is asked.
+    pub reported: Reported,
     /// This process's number for the target.
     pub serial: TargetSerial,
     /// Where it takes traffic.
@@ -77,6 +80,7 @@ impl Target {
         Self {
             tally: Tally::default(),
             latency: Latency::default(),
+            reported: Reported::default(),
             serial,
             addr,
             id,

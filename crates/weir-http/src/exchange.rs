@@ -1,6 +1,7 @@
 //! The exchange: a request to the target that was picked, to another when that one fails, and the answer back.
 
 mod arms;
+mod load_probes;
 
 use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
@@ -22,6 +23,7 @@ use weir_net::worker::Worker;
 use weir_telemetry::Telemetry;
 
 use self::arms::Arms;
+use self::load_probes::LoadProbes;
 use crate::codec::h1::target::Unanswered;
 use crate::codec::request::Request;
 use crate::codec::response::Response;
@@ -45,6 +47,7 @@ pub struct Exchange {
     /// By group index.
     budgets: RefCell<Vec<Rc<Budget>>>,
     arms: Arms,
+    load_probes: LoadProbes,
 }
 
 /// The target that a request waits for.
@@ -81,7 +84,9 @@ impl Exchange {
                 tidied.tidy();
             }
         });
-        Rc::new(Self { worker, dispatcher, targets, budgets: RefCell::default(), arms: Arms::new(telemetry) })
+        let load_probes = LoadProbes::new(dispatcher.clone(), targets.clone(), worker.clock);
+        let (budgets, arms) = (RefCell::default(), Arms::new(telemetry));
+        Rc::new(Self { worker, dispatcher, targets, budgets, arms, load_probes })
     }
 
     /// Closes idle connections to targets that have left.
@@ -119,6 +124,9 @@ impl Exchange {
         }
         if let Some(arm) = arm {
             self.compare(group, arm, record);
+        }
+        if speech.load_probe.is_some() {
+            self.load_probes.ask(group, arm, &speech);
         }
         let budget = self.budget(group);
         let _request = Counted::new(&budget, |budget| &budget.requests);

@@ -11,6 +11,7 @@ pub mod error;
 pub mod exchange;
 pub mod forwarded;
 mod handshake;
+mod load_report;
 pub mod record;
 pub mod stickiness;
 mod targets;

@@ -10,12 +10,14 @@ mod dispatch;
 mod events;
 mod laboratory;
 mod picks;
+mod probes;
 mod queue;
 mod request;
 mod server;
 mod site;
 
 use slab::Slab;
+use weir_core::balance::Asked;
 
 pub(crate) use self::control::plain_definitions;
 pub use self::picks::Picks;
@@ -118,6 +120,10 @@ enum Happening {
     /// A server's speed swings, or a cold start goes on.
     Swings(u32),
     Warms(u32),
+    /// A probe arrives at its server.
+    Probed(u32),
+    /// What a server says of its load arrives.
+    Reported(u32),
     /// What weir's control does by the clock.
     Control(control::Chore),
     /// What dispatchers know is looked at again.
@@ -150,6 +156,8 @@ struct Attempt {
     work: u64,
     sent: u64,
     waited: u64,
+    /// Jobs that its server had when it came, itself counted.
+    met: u32,
     dispatcher: u32,
     is_retry: bool,
     held: Held,
@@ -169,6 +177,9 @@ pub struct Simulator<'s, O> {
     requests_most: u64,
     requests: Slab<Request>,
     attempts: Slab<Attempt>,
+    probes: Slab<probes::Probe>,
+    /// Kept empty, for its room.
+    drawn: Vec<Asked>,
     sites: Vec<Site>,
     in_flight: Vec<u32>,
     dispatch: Dispatch,
@@ -210,6 +221,8 @@ impl<'s, O: Observer> Simulator<'s, O> {
             requests_most: u64::MAX,
             requests: Slab::new(),
             attempts: Slab::new(),
+            probes: Slab::new(),
+            drawn: Vec::new(),
             in_flight: vec![0; sites.len()],
             dispatch: Dispatch::new(scenario, policy, seed),
             sites,
@@ -320,6 +333,8 @@ impl<'s, O: Observer> Simulator<'s, O> {
             Happening::Event(number) => self.take_place(number),
             Happening::Swings(server) => self.swing(server),
             Happening::Warms(server) => self.warm(server),
+            Happening::Probed(probe) => self.probed(probe),
+            Happening::Reported(probe) => self.reported(probe),
             Happening::Control(chore) => {
                 let is_up = |server: u32| self.sites.get(server as usize).is_some_and(Site::is_up);
                 if let Some(at) = self.dispatch.do_chore(chore, self.now, &is_up)

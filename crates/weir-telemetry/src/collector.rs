@@ -246,6 +246,17 @@ fn collect_targets(snapshot: &Snapshot, families: &mut Families) {
             families.counter(names::TARGET_PICKS_UNHEALTHY, &labels, target.tally.picked_unhealthy());
             families.counter(names::TARGET_FAILURES, &labels, target.tally.failed());
             families.gauge(names::TARGET_IN_FLIGHT, &labels, u64::from(target.tally.in_flight()));
+            if group.settings.load_probe.is_some() {
+                let (answered, unanswered) = (target.reported.answered(), target.reported.unanswered());
+                for (result, count) in [("answered", answered), ("unanswered", unanswered)] {
+                    let [group, target] = labels.clone();
+                    families.counter(
+                        names::TARGET_LOAD_PROBES,
+                        &[group, target, ("result", result.to_owned())],
+                        count,
+                    );
+                }
+            }
         }
         collect_group(group, &name, families);
         for (health, count) in by_health {

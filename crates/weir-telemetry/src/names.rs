@@ -55,6 +55,7 @@ names! {
     TARGET_CONNECTION_ERRORS = "weir_target_connection_errors_total", "Connections to targets that could not be opened, by listener and step: dial, port (none of weir's own was left) or tls.";
     TARGET_FAILURES = "weir_target_failures_total", "Attempts on a target that ended without an answer, by group and target.";
     TARGET_IN_FLIGHT = "weir_target_in_flight", "Requests or flows in flight, by group and target.";
+    TARGET_LOAD_PROBES = "weir_target_load_probes_total", "Times that a target was asked for its load, by group, target and result: answered, or unanswered, which has answers that weir does not understand.";
     TARGET_GROUP_UNHEALTHY = "weir_target_group_unhealthy", "Whether a target group has fewer healthy targets than it must have, 1 or 0, by group and what follows: dns or routing.";
     TARGET_PICKS = "weir_target_picks_total", "Requests or flows that a target was picked for, by group and target.";
     TARGET_PICKS_UNHEALTHY = "weir_target_picks_unhealthy_total", "Those of them while too few of the group's targets were healthy, so that every registered one was used, by group and target.";

@@ -198,6 +198,7 @@ impl<'n> Instances<'n> {
             protocol_version: ProtocolVersion::Http1,
             comparison: None,
             hashing: None,
+            load_probe: None,
             algorithm: if back.is_http() {
                 Algorithm::LeastOutstandingRequests
             } else {

@@ -10,7 +10,7 @@ use weir_core::tls::TargetTls;
 
 use super::{
     Groups, Named, comparison, ejection, flows, group_health, hashing, health_check, limits, list,
-    stickiness, target,
+    load_probe, stickiness, target,
 };
 use crate::config::Discovery;
 use crate::keys;
@@ -117,6 +117,8 @@ fn settings(fields: Fields<'_>, known: Known, reader: &mut Reader<'_>) -> Option
     let algorithm = known.algorithm;
     let flows = flows::read(fields, spoken, algorithm.unwrap_or(Algorithm::RoundRobin), reader);
     let hashing = hashing::read(fields, spoken, known.picked_by(Algorithm::hashes), reader);
+    let is_prequal = |algorithm: Algorithm| algorithm == Algorithm::Prequal;
+    let load_probe = load_probe::read(fields, spoken, known.picked_by(is_prequal), reader);
     let deregistration_delay = fields.get("deregistration_delay");
     let deregistration_delay =
         deregistration_delay.and_then(|node| reader.duration(node, Duration::ZERO..=3600 * SECOND));
@@ -141,6 +143,7 @@ fn settings(fields: Fields<'_>, known: Known, reader: &mut Reader<'_>) -> Option
         algorithm: algorithm.unwrap_or(Algorithm::RoundRobin),
         comparison: known.comparison,
         hashing,
+        load_probe,
         deregistration_delay: deregistration_delay.unwrap_or(DEREGISTRATION_DELAY),
         hold: hold.unwrap_or_default(),
         slow_start,

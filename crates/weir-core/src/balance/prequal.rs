@@ -2,17 +2,27 @@
 //! the fastest is picked, or else the least loaded.
 //!
 //! Source: Wydrowski et al., "Load is not what you should balance: Introducing Prequal", NSDI 2024. There probes are asked of the
-//! targets, beside the requests. Here a probe is a look at what all workers of this weir count, which costs the target nothing, and
-//! does not see what others send it. Weights do not count.
+//! targets, beside the requests; so they are here where a group says what to ask for. Else a probe is a look at what all workers
+//! of this weir count, which costs the target nothing, and does not see what others send it. Weights do not count.
 
+mod rates;
+mod seen;
+
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::rates::probe_uses;
+
+pub(super) use self::rates::Rates;
+use self::rates::{PROBES_PER_REMOVAL, WHOLE};
+use self::seen::Seen;
+use crate::load_report::LoadReport;
 use crate::snapshot::Member;
-use crate::target::TargetSerial;
+use crate::target::{Target, TargetSerial};
 use crate::time::Timestamp;
 
-/// Probes with each request.
-const PROBES_PER_REQUEST: usize = 3;
+/// Probes with one request at most.
+const PROBES_MAX: usize = 5;
 
 /// Probes that a pool keeps.
 const POOL_MAX: usize = 16;
@@ -20,17 +30,17 @@ const POOL_MAX: usize = 16;
 /// A probe is forgotten at this age.
 const AGE_MAX: Duration = Duration::from_secs(1);
 
-/// Probes that are taken out of the pool with each request, beside those that are old or used up.
-const REMOVED_PER_REQUEST: usize = 1;
-
-/// How much faster than it must a pool is to be used up.
-const EXCESS: f64 = 1.0;
-
 /// Targets with more under way than this part of the probes that were seen lately are hot. Source: `2^-0.25`.
 const COLD_PART: f64 = 0.84;
 
-/// Probes that the part is of.
-const SEEN: usize = 64;
+/// A target that is to be asked for its load.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The target.
+    pub target: Arc<Target>,
+    /// Its position among the members, as long as it has not changed.
+    at: u32,
+}
 
 /// What one worker knows of the targets of a group.
 #[derive(Clone, Debug)]
@@ -38,18 +48,11 @@ pub(super) struct Pool {
     /// In the order they were made.
     probes: Vec<Probe>,
     seen: Seen,
+    /// Hundredths of probes that are due, and of those that a removal is due for.
+    probes_due: u16,
+    removals_due: u16,
     /// Whether the worst is taken out next, and not the oldest.
     is_worst_next: bool,
-}
-
-/// What was under way at targets when they were probed: the last so many.
-#[derive(Clone, Debug)]
-struct Seen {
-    /// As they came; the next one takes the place of the oldest.
-    ring: [u32; SEEN],
-    count: usize,
-    /// The same, in order.
-    sorted: Vec<u32>,
 }
 
 /// What was seen of a target.
@@ -67,13 +70,15 @@ struct Probe {
 impl Pool {
     /// Nothing is known yet.
     pub(super) fn new() -> Self {
-        Self { probes: Vec::with_capacity(POOL_MAX), seen: Seen::new(), is_worst_next: false }
+        let probes = Vec::with_capacity(POOL_MAX);
+        Self { probes, seen: Seen::new(), probes_due: 0, removals_due: 0, is_worst_next: false }
     }
 
     /// Picks by what is known; `None` when that is too little, or `accept` takes nobody of it.
     pub(super) fn pick(
         &mut self,
         members: &[Member],
+        rates: Rates,
         now: Timestamp,
         mut accept: impl FnMut(u32) -> bool,
     ) -> Option<u32> {
@@ -88,43 +93,89 @@ impl Pool {
         picked.uses_left -= 1;
         let at = picked.at;
         self.probes.retain(|probe| probe.uses_left > 0);
-        for _ in 0..REMOVED_PER_REQUEST {
+        self.removals_due += rates.per_hundred;
+        while self.removals_due >= WHOLE * PROBES_PER_REMOVAL {
+            self.removals_due -= WHOLE * PROBES_PER_REMOVAL;
             self.remove_one(hot_above);
         }
         Some(at)
     }
 
     /// Looks at some of the `eligible`, for requests to come.
-    pub(super) fn probe(
+    pub(super) fn look(
         &mut self,
         members: &[Member],
         eligible: &[u32],
+        rates: Rates,
         random: &mut fastrand::Rng,
         now: Timestamp,
     ) {
-        let size = POOL_MAX.min(eligible.len() / 2).max(2);
-        let uses = uses(size as f64 / eligible.len() as f64);
-        let mut drawn = [usize::MAX; PROBES_PER_REQUEST];
-        for number in 0..PROBES_PER_REQUEST.min(eligible.len()) {
-            let draw = loop {
-                let draw = random.usize(0..eligible.len());
-                if !drawn.contains(&draw) {
-                    break draw;
-                }
-            };
-            drawn[number] = draw;
-            let at = eligible[draw];
+        let mut lots = Lots::default();
+        for _ in 0..self.due(eligible, rates) {
+            let at = lots.draw(eligible, random);
             let target = &members[at as usize].target;
             let in_flight = target.tally.in_flight();
             let latency = target.latency.estimate(in_flight + 1, now);
-            // Half a use is one of every other probe.
-            let uses_left = uses as u32 + u32::from(random.f64() < uses.fract());
-            if self.probes.len() >= size {
-                self.probes.remove(0);
-            }
-            self.probes.push(Probe { serial: target.serial, at, in_flight, latency, made: now, uses_left });
-            self.seen.push(in_flight);
+            let probe = Probe { serial: target.serial, at, in_flight, latency, made: now, uses_left: 0 };
+            self.keep(probe, eligible.len(), rates, random);
         }
+    }
+
+    /// Draws some of the `eligible` that are to be asked, for requests to come.
+    pub(super) fn draw(
+        &mut self,
+        members: &[Member],
+        eligible: &[u32],
+        rates: Rates,
+        random: &mut fastrand::Rng,
+        drawn: &mut Vec<Asked>,
+    ) {
+        let mut lots = Lots::default();
+        let due = self.due(eligible, rates);
+        drawn.extend((0..due).map(|_| {
+            let at = lots.draw(eligible, random);
+            Asked { target: members[at as usize].target.clone(), at }
+        }));
+    }
+
+    /// Keeps what one of so many targets has said.
+    pub(super) fn hear(
+        &mut self,
+        Asked { target, at }: &Asked,
+        report: LoadReport,
+        (targets, rates): (usize, Rates),
+        random: &mut fastrand::Rng,
+        now: Timestamp,
+    ) {
+        // Who does not say what a request takes is known by what requests of this weir have taken; and who fails, whatever it says.
+        let estimate = target.latency.estimate(report.in_flight.saturating_add(1), now);
+        let has_failed = target.tally.failures_in_a_row() > 0;
+        let latency =
+            report.latency.map_or(estimate, |said| if has_failed { said.max(estimate) } else { said });
+        let (serial, in_flight) = (target.serial, report.in_flight);
+        let probe = Probe { serial, at: *at, in_flight, latency, made: now, uses_left: 0 };
+        self.keep(probe, targets, rates, random);
+    }
+
+    /// How many of the `eligible` are to be probed with this request.
+    fn due(&mut self, eligible: &[u32], rates: Rates) -> usize {
+        self.probes_due += rates.per_hundred;
+        let due = self.probes_due / WHOLE;
+        self.probes_due %= WHOLE;
+        (due as usize).min(PROBES_MAX).min(eligible.len())
+    }
+
+    /// Keeps a probe of one of so many targets, for as many uses as it is good for.
+    fn keep(&mut self, probe: Probe, targets: usize, rates: Rates, random: &mut fastrand::Rng) {
+        let size = POOL_MAX.min(targets / 2).max(2);
+        let uses = rates.uses(size as f64 / targets as f64);
+        // Half a use is one of every other probe.
+        let uses_left = uses as u32 + u32::from(random.f64() < uses.fract());
+        if self.probes.len() >= size {
+            self.probes.remove(0);
+        }
+        self.seen.push(probe.in_flight);
+        self.probes.push(Probe { uses_left, ..probe });
     }
 
     /// Takes out the oldest or the worst, in turn: the hot one with most under way, or else the slowest.
@@ -136,32 +187,6 @@ impl Pool {
         let removed = if self.is_worst_next { worst.map_or(0, |(at, _)| at) } else { 0 };
         self.is_worst_next = !self.is_worst_next;
         self.probes.remove(removed);
-    }
-}
-
-impl Seen {
-    fn new() -> Self {
-        Self { ring: [0; SEEN], count: 0, sorted: Vec::with_capacity(SEEN) }
-    }
-
-    fn push(&mut self, in_flight: u32) {
-        let place = &mut self.ring[self.count % SEEN];
-        self.count += 1;
-        if self.sorted.len() == SEEN {
-            if *place == in_flight {
-                return;
-            }
-            let oldest = self.sorted.partition_point(|seen| seen < place);
-            self.sorted.remove(oldest);
-        }
-        *place = in_flight;
-        self.sorted.insert(self.sorted.partition_point(|seen| *seen < in_flight), in_flight);
-    }
-
-    /// What that part of it is not above; zero when nothing was seen.
-    fn quantile(&self, part: f64) -> u32 {
-        let last = self.sorted.len().saturating_sub(1);
-        self.sorted.get((last as f64 * part) as usize).copied().unwrap_or(0)
     }
 }
 
@@ -181,15 +206,26 @@ impl Probe {
     }
 }
 
-/// How often a probe may be used, when a pool holds such a part of the targets.
-fn uses(part: f64) -> f64 {
-    probe_uses(part, PROBES_PER_REQUEST as f64, REMOVED_PER_REQUEST as f64)
+/// Lots that are drawn for one request, and differ.
+#[derive(Default)]
+struct Lots {
+    drawn: [u32; PROBES_MAX],
+    count: usize,
 }
 
-/// How often a probe may be used, when a pool holds such a part of the targets, and with each request so many probes are made and so
-/// many removed. Source: the paper's equation 1.
-pub fn probe_uses(part: f64, probes: f64, removed: f64) -> f64 {
-    ((1.0 + EXCESS) / ((1.0 - part) * probes - removed)).max(1.0)
+impl Lots {
+    /// Another one of the `eligible`, of which there are more than were drawn.
+    fn draw(&mut self, eligible: &[u32], random: &mut fastrand::Rng) -> u32 {
+        let at = loop {
+            let at = eligible[random.usize(0..eligible.len())];
+            if !self.drawn[..self.count].contains(&at) {
+                break at;
+            }
+        };
+        self.drawn[self.count] = at;
+        self.count += 1;
+        at
+    }
 }
 
 #[cfg(test)]
@@ -197,18 +233,11 @@ mod tests {
     use super::*;
     use crate::snapshot::testing::members;
 
+    use super::seen::SEEN;
+
     const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
     const MS: Duration = Duration::from_millis(1);
-
-    #[test]
-    fn a_probe_is_used_as_often_as_is_published() {
-        // `spec/algorithms.md`, item 23: a pool of 16 of 100 targets.
-        for (probes, removed, expected) in [(3.0, 1.0, 1.316), (1.0, 0.25, 3.39), (0.5, 0.25, 11.76)] {
-            let uses = probe_uses(0.16, probes, removed);
-            assert!((uses / expected - 1.0).abs() < 0.001, "{uses}");
-        }
-        assert!((uses(0.5) - 4.0).abs() < 1e-9, "half of the targets at most are in a pool");
-    }
+    const LOOKS: Rates = Rates { per_hundred: 300, asks: false };
 
     fn pool(probes: &[(u32, u32, u64)]) -> Pool {
         let probe = |&(at, in_flight, millis): &(u32, u32, u64)| Probe {
@@ -233,18 +262,18 @@ mod tests {
     #[test]
     fn the_fastest_cold_one_is_picked_and_among_hot_ones_the_least_loaded() {
         let mut known = pool(&[(0, 1, 30), (1, 2, 20), (2, 3, 40), (3, 2, 50), (4, 9, 1)]);
-        assert_eq!(known.pick(&five(), NOW, |_| true), Some(1), "the fast one has too much under way");
+        assert_eq!(known.pick(&five(), LOOKS, NOW, |_| true), Some(1), "the fast one has too much under way");
         let mut known = pool(&[(0, 7, 10), (1, 5, 90), (2, 6, 1)]);
         known.seen = Seen::new();
         (0..SEEN).for_each(|_| known.seen.push(1));
-        assert_eq!(known.pick(&five(), NOW, |_| true), Some(1));
+        assert_eq!(known.pick(&five(), LOOKS, NOW, |_| true), Some(1));
     }
 
     #[test]
     fn a_pick_counts_in_its_probe_until_that_is_used_up() {
         let mut known = pool(&[(0, 0, 10), (1, 0, 20), (2, 0, 30), (3, 0, 40), (4, 0, 50)]);
         known.probes[0].uses_left = 1;
-        assert_eq!(known.pick(&five(), NOW, |_| true), Some(0));
+        assert_eq!(known.pick(&five(), LOOKS, NOW, |_| true), Some(0));
         assert!(known.probes.iter().all(|probe| probe.at != 0), "used up");
     }
 
@@ -253,7 +282,7 @@ mod tests {
         let mut known = pool(&[(0, 0, 10), (1, 0, 20), (2, 0, 30)]);
         known.probes[0].made = Timestamp::from_nanos(NOW.as_nanos() - 1_100_000_000);
         known.probes[1].serial = TargetSerial(77);
-        assert_eq!(known.pick(&five(), NOW, |_| true), None, "one is too few");
+        assert_eq!(known.pick(&five(), LOOKS, NOW, |_| true), None, "one is too few");
     }
 
     #[test]
@@ -271,10 +300,39 @@ mod tests {
         members[2].target.latency.note(7 * MS, 1, false, NOW);
         let (mut known, mut random) = (Pool::new(), fastrand::Rng::with_seed(1));
         for _ in 0..20 {
-            known.probe(&members, &[0, 1, 2, 3, 4], &mut random, NOW);
+            known.look(&members, &[0, 1, 2, 3, 4], LOOKS, &mut random, NOW);
             assert_eq!(known.probes.len(), 2);
             assert_ne!(known.probes[0].at, known.probes[1].at);
             assert!(known.probes.iter().all(|probe| (probe.latency == 7 * MS) == (probe.at == 2)));
         }
+    }
+
+    #[test]
+    fn half_a_probe_with_each_request_is_one_with_every_other() {
+        let (members, mut known) = (five(), Pool::new());
+        let rates = Rates { per_hundred: 50, asks: true };
+        let mut random = fastrand::Rng::with_seed(1);
+        let counts = [0; 6].map(|_| {
+            let mut drawn = Vec::new();
+            known.draw(&members, &[0, 1, 2, 3, 4], rates, &mut random, &mut drawn);
+            drawn.len()
+        });
+        assert_eq!(counts, [0, 1, 0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn what_a_target_says_of_itself_is_believed_and_what_it_leaves_out_is_estimated() {
+        let (members, mut known) = (five(), Pool::new());
+        members[1].target.latency.note(7 * MS, 1, false, NOW);
+        let (rates, mut random) = (Rates { per_hundred: 500, asks: true }, fastrand::Rng::with_seed(1));
+        let mut drawn = Vec::new();
+        known.draw(&members, &[0, 1], rates, &mut random, &mut drawn);
+        drawn.sort_by_key(|asked| asked.at);
+        for (asked, latency) in drawn.iter().zip([Some(40 * MS), None]) {
+            let report = LoadReport { in_flight: 0, latency };
+            known.hear(asked, report, (2, rates), &mut random, NOW);
+        }
+        assert_eq!(known.probes.iter().map(|probe| probe.latency).collect::<Vec<_>>(), [40 * MS, 7 * MS]);
+        assert_eq!(known.pick(&members, rates, NOW, |_| true), Some(1));
     }
 }

@@ -1,5 +1,7 @@
 //! What requests and flows are hashed on, where that decides on their target.
 
+use std::fmt;
+
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::address::ClientAddr;
@@ -30,6 +32,18 @@ pub enum HashOn {
     Path,
     /// The client's address, without its port.
     Source,
+}
+
+impl fmt::Display for HashOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cookie(name) => write!(f, "cookie {name}"),
+            Self::Flow => f.write_str("flow"),
+            Self::Header(name) => write!(f, "header {name}"),
+            Self::Path => f.write_str("path"),
+            Self::Source => f.write_str("client's address"),
+        }
+    }
 }
 
 impl Hashing {

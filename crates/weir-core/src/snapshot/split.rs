@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use super::Group;
 use crate::address::ClientAddr;
-use crate::balance::Picker;
+use crate::balance::{Asked, Picker, WorkerState};
 use crate::comparison::{self, Arm, Side, Trial};
-use crate::definition::Algorithm;
+use crate::definition::{Algorithm, Hashing};
+use crate::load_report::LoadReport;
+use crate::time::Timestamp;
 
 /// The other arm of a group, and who is in it.
 #[derive(Clone, Debug)]
@@ -88,9 +90,36 @@ impl Group {
         }
     }
 
+    /// Draws targets that are to be asked for their load with a request of that arm; see [`Picker::draw_probes`].
+    pub fn draw_probes(&self, arm: Option<Arm>, worker: &mut WorkerState, drawn: &mut Vec<Asked>) {
+        self.picker_of(arm).draw_probes(&self.members, self.index, worker, drawn);
+    }
+
+    /// Keeps what one of its targets has said of its load.
+    pub fn hear(
+        &self,
+        arm: Option<Arm>,
+        worker: &mut WorkerState,
+        asked: &Asked,
+        report: LoadReport,
+        now: Timestamp,
+    ) {
+        self.picker_of(arm).hear(self.index, worker, asked, report, now);
+    }
+
     /// What requests of that arm are picked by; those that are in none, where that is `None`.
     pub fn algorithm(&self, arm: Option<Arm>) -> Algorithm {
         self.picker_of(arm).algorithm
+    }
+
+    /// What is hashed of requests of that arm, if anything is.
+    pub fn hashing(&self, arm: Option<Arm>) -> Option<&Hashing> {
+        self.picker_of(arm).hashing()
+    }
+
+    /// Whether a member has less under way than what is hashed to it may have; see [`Picker::is_within_bounds`].
+    pub fn is_within_bounds(&self, arm: Option<Arm>, position: usize) -> bool {
+        self.picker_of(arm).is_within_bounds(&self.members, position)
     }
 
     /// The picker by that algorithm; its first one if there is none.

@@ -51,6 +51,7 @@ pub(crate) fn settings(name: &str, algorithm: Algorithm) -> TargetGroup {
         algorithm,
         comparison: None,
         hashing: None,
+        load_probe: None,
         deregistration_delay: Duration::from_secs(30),
         flows: crate::definition::FlowSettings::default(),
         target_tls: crate::tls::TargetTls::default(),

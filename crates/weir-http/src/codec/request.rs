@@ -1,6 +1,7 @@
 //! A request as listeners see it.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use super::Connection;
 use super::edits::{Edits, HeaderText, Preset};
 use super::fields::{Known, Span};
 use super::h1::desync::Oddities;
-use super::h1::request_head::Framing;
-use super::head::Head;
+use super::h1::request_head::{self, Framing};
+use super::head::{Head, borrow_list};
 use super::host::is_host;
 use super::phase::ConnectionState;
 use super::request_body::RequestBody;
@@ -96,6 +97,22 @@ impl Origin {
         Rc::new(Self { id, client, listener, handshake, settings, forwarded, secured, responses, host_told })
     }
 
+    /// Where requests of weir's own come from: no client has sent them, and targets are told of none.
+    pub(crate) fn own() -> Rc<Self> {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Rc::new(Self {
+            id: ConnectionId::default(),
+            client: ClientAddr(nowhere),
+            listener: ListenAddr(nowhere),
+            handshake: None,
+            settings: HttpSettings::default(),
+            forwarded: Rc::default(),
+            secured: None,
+            responses: None,
+            host_told: RefCell::default(),
+        })
+    }
+
     /// Sets on a response what the listener sets on every one.
     pub(super) fn dress(&self, response: &mut Response) {
         if let Some(preset) = &self.responses {
@@ -130,6 +147,32 @@ fn responses(rules: &HeaderRules) -> Option<Rc<Preset>> {
 impl Request {
     pub(crate) fn new(parts: Parts) -> Self {
         Self(Box::new(parts))
+    }
+
+    /// A `GET` of weir's own; `None` for a path that no request can have.
+    pub(crate) fn own(path: &str, host: &str, origin: &Rc<Origin>, idle_timeout: Duration) -> Option<Self> {
+        let mut bytes =
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: weir\r\n\r\n").into_bytes();
+        let mut fields = borrow_list();
+        let line = request_head::parse(&mut bytes, &mut fields).ok()??;
+        let head = Head::new(&bytes, fields);
+        Some(Self::new(Parts {
+            method: line.method,
+            raw_target: line.target,
+            normal_path: None,
+            rewritten_url: None,
+            target: Target::parse(head.whole(), line.target),
+            version: line.version,
+            oddities: line.oddities,
+            has_invalid_names: false,
+            is_trusted: true,
+            body: RequestBody::empty(),
+            upgrade: None,
+            head,
+            edits: Edits::default(),
+            origin: origin.clone(),
+            connection: Rc::new(ConnectionState::new(idle_timeout)),
+        }))
     }
 
     /// What it is made of.

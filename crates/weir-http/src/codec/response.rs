@@ -144,6 +144,11 @@ impl Response {
         self.0.source
     }
 
+    /// The first value of a field that the target has sent, by its name in lower case.
+    pub(crate) fn field(&self, name: &str) -> Option<&[u8]> {
+        self.0.head.as_ref()?.fields().named(name).next()
+    }
+
     /// The line by which the target sets a cookie of this name, if it does. Source: RFC 6265 section 5.2.
     pub(crate) fn cookie(&self, name: &str) -> Option<&[u8]> {
         let mut lines = self.0.head.iter().flat_map(|head| head.fields().named("set-cookie"));

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_core::address::TargetAddr;
-use weir_core::balance::PickContext;
+use weir_core::balance::{Asked, PickContext};
 use weir_core::decide::Outcome;
 use weir_core::definition::{Algorithm, Definitions, TargetGroup, TargetSelector};
 use weir_core::dispatcher::Dispatcher;
 use weir_core::health::UnhealthyReason;
 use weir_core::lease::Lease;
+use weir_core::load_report::LoadReport;
 use weir_core::reconcile::{Event, State, reconcile};
 use weir_core::snapshot::{GroupIndex, Unavailable};
 use weir_core::table::{self, Writer};
@@ -135,6 +136,16 @@ impl Weir {
             Outcome::Unavailable { why, .. } => Err(why),
             _ => Err(Unavailable::NoTarget),
         }
+    }
+
+    /// Draws targets that are to be asked for their load, by that worker.
+    pub(super) fn draw_probes(&mut self, worker: usize, drawn: &mut Vec<Asked>) {
+        self.workers[worker].draw_probes(self.group, None, drawn);
+    }
+
+    /// Tells that worker what a target has said.
+    pub(super) fn hear(&mut self, worker: usize, asked: &Asked, report: LoadReport, now: u64) {
+        self.workers[worker].hear(self.group, None, asked, report, Timestamp::from_nanos(now));
     }
 
     /// Every target, with the number of its server.

@@ -31,6 +31,9 @@ impl<O: Observer> Simulator<'_, O> {
             self.queue.announce(self.now + delay, Happening::Hedges { request: at, serial });
         }
         self.send(at, work, Sending::First);
+        if self.dispatch.asks() {
+            self.ask_for_load(dispatcher);
+        }
     }
 
     /// A server is picked, and the request sent there.
@@ -61,6 +64,7 @@ impl<O: Observer> Simulator<'_, O> {
             work: self.sites[server as usize].cost(work, request.key),
             sent: self.now,
             waited: 0,
+            met: 0,
             dispatcher,
             is_retry,
             held: picked.held,
@@ -87,6 +91,7 @@ impl<O: Observer> Simulator<'_, O> {
             // It says so: 503.
             Err(()) => self.answer(at, Ending::ServerError, 0),
             Ok((is_served, announcement)) => {
+                self.attempts[at as usize].met = site.server.jobs() as u32;
                 if is_served {
                     self.served(at);
                 }
@@ -114,6 +119,11 @@ impl<O: Observer> Simulator<'_, O> {
             self.served(next);
         }
         self.announce(server, announcement);
+        if self.dispatch.asks() {
+            let Attempt { sent, met, .. } = self.attempts[attempt as usize];
+            let took = self.now - sent - self.scenario.network;
+            self.sites[server as usize].note(took, met, self.now);
+        }
         self.answer(attempt, Ending::Answered, 0);
     }
 

@@ -1,5 +1,11 @@
 //! A server with what happens to it: swings, faults, a cold start, a cache.
 
+use std::time::Duration;
+
+use weir_core::latency::Latency;
+use weir_core::load_report::LoadReport;
+use weir_core::time::Timestamp;
+
 use super::cache::Cache;
 use super::server::{Discipline, Pace, Server};
 use crate::random::{Purpose, Stream};
@@ -22,6 +28,8 @@ pub(crate) struct Site {
     is_swung: bool,
     /// Steps of the cold start that are left.
     cold_steps: u32,
+    /// What it says that requests take, where it is asked: by weir's own estimate.
+    latency: Latency,
 }
 
 impl Site {
@@ -36,7 +44,20 @@ impl Site {
             swinging: Stream::new(seed, Purpose::Faults, u64::from(number) + 1),
             is_swung: false,
             cold_steps: 0,
+            latency: Latency::default(),
         }
+    }
+
+    /// Notes what a request took here that met so many, itself counted.
+    pub(crate) fn note(&mut self, took: u64, met: u32, now: u64) {
+        self.latency.note(Duration::from_nanos(took), met, false, Timestamp::from_nanos(now));
+    }
+
+    /// What it says of its load.
+    pub(crate) fn report(&self, now: u64) -> LoadReport {
+        let in_flight = self.server.jobs() as u32;
+        let latency = self.latency.estimate(in_flight + 1, Timestamp::from_nanos(now));
+        LoadReport { in_flight, latency: Some(latency) }
     }
 
     pub(crate) fn is_up(&self) -> bool {

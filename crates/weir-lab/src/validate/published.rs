@@ -2,6 +2,7 @@
 
 use weir_core::balance::Draws;
 use weir_core::definition::Algorithm;
+use weir_core::load_report::LoadProbe;
 
 use super::queues::SEED;
 use super::{Depth, Expected, Got, Item, Row, Source};
@@ -27,6 +28,7 @@ pub(super) fn add(depth: Depth, items: &mut Vec<Item>) {
     items.push(Item::new(30, "Prequal, figure 7", 6.0, prequal));
     items.push(Item::new(30, "Prequal, figure 6", 6.0, ramp));
     if depth == Depth::Whole {
+        items.push(Item::new(30, "Prequal, figure 8", 10.0, probe_rates));
         items.push(Item::new(29, "wrk2's stall", 20.0, stall).alone());
     }
 }
@@ -150,9 +152,15 @@ fn testbed(load: f64) -> Scenario {
 }
 
 fn watch(load: f64, policy: Policy) -> Watch {
+    watch_asking(load, policy, 300)
+}
+
+/// With so many probes to a hundred requests, where servers are asked.
+fn watch_asking(load: f64, policy: Policy, per_hundred: u16) -> Watch {
     let mut scenario = testbed(load);
-    // Prequal asks the servers, which count for all; what others know is their own.
-    scenario.dispatchers.count_apart = policy == LEAST;
+    // Of the servers' answers alone dispatchers know what others have under way.
+    scenario.dispatchers.count_apart = matches!(policy, LEAST | PREQUAL);
+    scenario.group.load_probe = Some(LoadProbe { path: "/load".into(), per_hundred });
     simulate(&scenario, policy, SEED, Watch::new(20 * SECOND, 5 * SECOND))
 }
 
@@ -219,6 +227,21 @@ fn ramp() -> Vec<Row> {
     rows
 }
 
+/// How often servers are asked: fewer probes than requests are worse, more are hardly better.
+fn probe_rates() -> Vec<Row> {
+    const RATES: [u16; 4] = [25, 50, 100, 300];
+    let p99 = RATES.map(|rate| watch_asking(0.9, PREQUAL, rate).millis(0.99));
+    let got = RATES.iter().zip(p99).map(|(rate, p99)| format!("{} {p99:.0}", f64::from(*rate) / 100.0));
+    let [quarter, half, one, three] = p99;
+    let has_knee = quarter > half && half > one && one > three && quarter - one > 3.0 * (one - three);
+    vec![shape(
+        "p99 in ms at 0.9, by probes with each request",
+        "falls until 1, and hardly beyond",
+        &got.collect::<Vec<_>>().join(", "),
+        has_knee,
+    )]
+}
+
 fn shape(what: &str, expected: &str, got: &str, is_so: bool) -> Row {
     Row {
         item: 30,
@@ -226,6 +249,6 @@ fn shape(what: &str, expected: &str, got: &str, is_so: bool) -> Row {
         expected: Expected::That(expected.to_owned()),
         got: Got::Words(got.to_owned(), is_so),
         count: 0,
-        source: Source::Published("Prequal, figures 6 and 7"),
+        source: Source::Published("Prequal, figures 6 to 8"),
     }
 }

@@ -167,7 +167,8 @@ fn readable(explained: &Value) -> String {
     }
     let targets = list(&explained["targets"]);
     if !targets.is_empty() {
-        lines.push(format!("\nby {}:", text(&explained["algorithm"])));
+        let hash = explained["hash"].as_str().map(|hash| format!(" of its {hash}")).unwrap_or_default();
+        lines.push(format!("\nby {}{hash}:", text(&explained["algorithm"])));
         lines.push(candidates(targets, &explained["picked"]).trim_end().to_owned());
     }
     lines.push(format!("\n=> {}", text(&explained["outcome"])));
@@ -182,21 +183,12 @@ fn candidates(targets: &[Value], picked: &Value) -> String {
             Some(reason) => format!("{} ({reason})", text(&target["state"])),
             None => text(&target["state"]),
         };
-        let may = match (target["is_eligible"] == true, target["has_room"] == true) {
-            (true, true) => "yes",
-            (true, false) => "full",
-            (false, _) => "no",
-        };
-        let score = match (target["load"].as_f64(), target["share_of_turns"].as_f64()) {
-            (Some(load), _) => format!("load {load:.2}"),
-            (None, Some(share)) => format!("starts slowly: {:.0} % of its turns", share * 100.0),
-            (None, None) if target["share"].as_f64().is_some_and(|share| share < 1.0) => {
-                format!(
-                    "{:.0} % of its weight: fails more than its peers",
-                    target["share"].as_f64().unwrap_or(1.0) * 100.0
-                )
-            }
-            (None, None) => "-".to_owned(),
+        let is = |what: &str| target[what] == true;
+        let may = match (is("is_eligible"), is("has_room"), is("is_within_bounds")) {
+            (false, _, _) => "no",
+            (true, false, _) => "full",
+            (true, true, false) => "above its bound",
+            (true, true, true) => "yes",
         };
         rows.push(vec![
             text(&target["id"]),
@@ -205,9 +197,38 @@ fn candidates(targets: &[Value], picked: &Value) -> String {
             may.to_owned(),
             text(&target["weight"]),
             text(&target["in_flight"]),
-            score,
+            score(target),
             if target["id"] == *picked { "<- picked".to_owned() } else { String::new() },
         ]);
     }
     table(&rows)
+}
+
+/// What the algorithm goes by, of a target.
+fn score(target: &Value) -> String {
+    let number = |what: &str| target[what].as_f64();
+    let millis = |seconds: f64| format!("{:.1} ms", seconds * 1e3);
+    if let Some(load) = number("load") {
+        return format!("load {load:.2}");
+    }
+    if let Some(report) = target["load_report"].as_object() {
+        let Some(in_flight) = report["in_flight"].as_u64() else {
+            return format!("does not say: {} probes unanswered", text(&report["unanswered"]));
+        };
+        let would_take = report["latency_seconds"].as_f64().map(|seconds| format!(", {}", millis(seconds)));
+        let age = report["age_seconds"].as_f64().map(millis).unwrap_or_default();
+        return format!("says {in_flight} under way{}, {age} ago", would_take.unwrap_or_default());
+    }
+    if let Some(estimate) = number("estimate_seconds") {
+        return format!("would take {}", millis(estimate));
+    }
+    if let Some(share) = number("share_of_turns") {
+        return format!("starts slowly: {:.0} % of its turns", share * 100.0);
+    }
+    match number("share") {
+        Some(share) if share < 1.0 => {
+            format!("{:.0} % of its weight: fails more than its peers", share * 100.0)
+        }
+        _ => "-".to_owned(),
+    }
 }
