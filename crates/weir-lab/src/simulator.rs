@@ -143,8 +143,8 @@ struct Request {
     key: u64,
     dispatcher: u32,
     attempts: u32,
-    /// Attempts that have not ended.
-    under_way: u32,
+    /// Attempts that have not ended: one, and one of its hedge.
+    under_way: [Option<u32>; 2],
     failed: dispatch::Failed,
 }
 

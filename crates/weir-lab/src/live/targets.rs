@@ -17,6 +17,8 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use weir_core::load_report::LoadReport;
+
 use crate::random::{Purpose, Stream};
 use crate::scenario::{Event, Scenario, ServerKind};
 use crate::simulator::{Announcement, Job, Site};
@@ -127,10 +129,19 @@ struct Shop {
     site: RefCell<Site>,
     faults: Rc<RefCell<Stream>>,
     begin: watch::Sender<bool>,
-    waiting: RefCell<Slab<oneshot::Sender<bool>>>,
+    waiting: RefCell<Slab<Waiting>>,
     next: Cell<Announcement>,
     has_changed: Notify,
     opened: Instant,
+}
+
+/// A request that is not done.
+struct Waiting {
+    /// Who is to hear when it is.
+    done: oneshot::Sender<bool>,
+    came: u64,
+    /// How many were there when it came, itself counted.
+    met: u32,
 }
 
 impl Shop {
@@ -173,9 +184,10 @@ impl Shop {
     fn enter(&self, work: u64, key: u64) -> Result<oneshot::Receiver<bool>, ()> {
         let mut site = self.site.borrow_mut();
         let (sender, done) = oneshot::channel();
-        let number = self.waiting.borrow_mut().insert(sender) as u32;
+        let (came, met) = (self.now(), site.server.jobs() as u32 + 1);
+        let number = self.waiting.borrow_mut().insert(Waiting { done: sender, came, met }) as u32;
         let work = site.cost(work, key);
-        match site.server.enter(Job { number, work }, self.now()) {
+        match site.server.enter(Job { number, work }, came) {
             Ok((_, announcement)) => {
                 self.announce(announcement);
                 Ok(done)
@@ -185,6 +197,13 @@ impl Shop {
                 Err(())
             }
         }
+    }
+
+    /// What it says of its load, as a header line.
+    fn load(&self) -> String {
+        let LoadReport { in_flight, latency } = self.site.borrow().report(self.now());
+        let millis = latency.unwrap_or_default().as_secs_f64() * 1e3;
+        format!("endpoint-load-metrics: TEXT named_metrics.in_flight={in_flight},named_metrics.latency_ms={millis}\r\n")
     }
 
     fn change_pace(&self) {
@@ -220,8 +239,9 @@ async fn work(shop: Rc<Shop>) {
         let left = shop.site.borrow_mut().server.leave(announcement, at);
         shop.next.set(None);
         if let Some((number, _, next)) = left {
-            let done = shop.waiting.borrow_mut().try_remove(number as usize);
-            if let Some(done) = done {
+            let waiting = shop.waiting.borrow_mut().try_remove(number as usize);
+            if let Some(Waiting { done, came, met }) = waiting {
+                shop.site.borrow_mut().note(at.saturating_sub(came), met, at);
                 // Whoever has given up does not listen any more.
                 let _ = done.send(true);
             }
@@ -300,16 +320,16 @@ async fn converse(shop: Rc<Shop>, mut stream: TcpStream) -> io::Result<()> {
         if asked.begins {
             shop.begin.send_replace(true);
         }
-        let status = match asked {
-            // A health check asks for no work.
-            Asked { work: None, .. } => 200,
+        let (status, load) = match asked {
+            // A health check asks for no work, and neither does whoever wants to know the load.
+            Asked { work: None, .. } => (200, shop.load()),
             Asked { work: Some(work), key, .. } => match shop.serve(work, key).await {
-                Some(status) => status,
+                Some(status) => (status, String::new()),
                 None => return Ok(()),
             },
         };
         let number = shop.number;
-        let answer = format!("HTTP/1.1 {status} Done\r\ncontent-length: 0\r\nx-lab-target: {number}\r\n\r\n");
+        let answer = format!("HTTP/1.1 {status} Done\r\ncontent-length: 0\r\nx-lab-target: {number}\r\n{load}\r\n");
         stream.write_all(answer.as_bytes()).await?;
     }
 }

@@ -323,7 +323,7 @@ impl Dispatch {
     /// An attempt has ended: what is held for it counts until `end` is dropped.
     pub(super) fn ended(&mut self, end: &End) {
         if let Some(dispatcher) = end.retry_of {
-            self.counts[dispatcher as usize].retries -= 1;
+            self.retry_ends(dispatcher);
         }
         match (&mut self.picking, &end.held) {
             (Picking::Laboratory(laboratory), _) => laboratory.ended(end),
@@ -360,6 +360,10 @@ impl Dispatch {
 
     pub(super) fn retries(&mut self, dispatcher: u32) {
         self.counts[dispatcher as usize].retries += 1;
+    }
+
+    pub(super) fn retry_ends(&mut self, dispatcher: u32) {
+        self.counts[dispatcher as usize].retries -= 1;
     }
 
     /// Has a request wait until somebody has room; whether there is a place for it.

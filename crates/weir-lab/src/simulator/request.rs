@@ -4,7 +4,7 @@ use weir_core::target::TargetSerial;
 
 use super::dispatch::{self, Ending, Nobody, Sending, Waiting, Wanted};
 use super::server::{Announcement, Job};
-use super::{Attempt, Ended, Happening, Observer, Outcome, Request, Simulator};
+use super::{Attempt, Ended, Happening, Held, Observer, Outcome, Request, Simulator};
 
 /// How often weir sends a request whose targets do not take it. Source: `weir-http/src/exchange.rs`.
 const ATTEMPTS_MAX: u32 = 4;
@@ -20,7 +20,7 @@ impl<O: Observer> Simulator<'_, O> {
         let work = self.scenario.work.draw(&mut self.works, number);
         let serial = number as u32;
         let failed = dispatch::Failed::default();
-        let (came, attempts, under_way) = (self.now, 0, 0);
+        let (came, attempts, under_way) = (self.now, 0, [None; 2]);
         let request = Request { number, serial, work, came, key, dispatcher, attempts, under_way, failed };
         let at = self.requests.insert(request) as u32;
         self.dispatch.begins(dispatcher);
@@ -47,11 +47,10 @@ impl<O: Observer> Simulator<'_, O> {
             {
                 return;
             }
-            Err(_) if request.under_way > 0 => return,
+            Err(_) if request.is_under_way() => return,
             Err(_) => return self.end(at, Outcome::Refused, None),
         };
         request.attempts += 1;
-        request.under_way += 1;
         let (server, dispatcher, is_retry) = (picked.server, request.dispatcher, sending == Sending::Retry);
         if is_retry {
             self.dispatch.retries(dispatcher);
@@ -70,6 +69,7 @@ impl<O: Observer> Simulator<'_, O> {
             held: picked.held,
         };
         let attempt = self.attempts.insert(attempt) as u32;
+        self.requests[at as usize].begin(attempt);
         match self.scenario.network {
             0 => self.reach(attempt),
             network => self.queue.announce(self.now + network, Happening::Reaches(attempt)),
@@ -158,11 +158,11 @@ impl<O: Observer> Simulator<'_, O> {
         });
         if dispatcher.is_some() {
             let request = &mut self.requests[attempt.request as usize];
-            request.under_way -= 1;
+            request.over(at);
             if ending == Ending::Answered || !self.try_again(attempt.request, target, ending) {
                 let came_from = Some((attempt.server, attempt.waited));
                 let request = &self.requests[attempt.request as usize];
-                if ending == Ending::Answered || request.under_way == 0 {
+                if ending == Ending::Answered || !request.is_under_way() {
                     self.end(attempt.request, ending.into(), came_from);
                 }
             }
@@ -202,6 +202,7 @@ impl<O: Observer> Simulator<'_, O> {
     pub(super) fn give_up(&mut self, at: u32, serial: u32) {
         if self.requests.get(at as usize).is_some_and(|request| request.serial == serial) {
             self.end(at, Outcome::TimedOut, None);
+            self.let_in_the_next();
         }
     }
 
@@ -213,9 +214,16 @@ impl<O: Observer> Simulator<'_, O> {
         }
     }
 
-    /// A request ends; what is still under way for it goes on for nobody.
+    /// A request ends; what is still under way for it goes on for nobody, and its dispatcher knows nothing of it any more.
     pub(super) fn end(&mut self, at: u32, outcome: Outcome, server: Option<(u32, u64)>) {
         let request = self.requests.remove(at as usize);
+        for attempt in request.under_way.into_iter().flatten() {
+            let attempt = &mut self.attempts[attempt as usize];
+            attempt.held = Held::Nothing;
+            if std::mem::take(&mut attempt.is_retry) {
+                self.dispatch.retry_ends(attempt.dispatcher);
+            }
+        }
         self.dispatch.ends(request.dispatcher);
         self.observer.ended(&Ended {
             number: request.number,
@@ -227,5 +235,20 @@ impl<O: Observer> Simulator<'_, O> {
             attempts: request.attempts,
         });
         self.think();
+    }
+}
+
+impl Request {
+    fn is_under_way(&self) -> bool {
+        self.under_way.iter().any(Option::is_some)
+    }
+
+    fn begin(&mut self, attempt: u32) {
+        let free = self.under_way.iter_mut().find(|place| place.is_none());
+        *free.expect("a request is sent once, and hedged once") = Some(attempt);
+    }
+
+    fn over(&mut self, attempt: u32) {
+        self.under_way.iter_mut().filter(|place| **place == Some(attempt)).for_each(|place| *place = None);
     }
 }

@@ -213,7 +213,10 @@ fn score(target: &Value) -> String {
     }
     if let Some(report) = target["load_report"].as_object() {
         let Some(in_flight) = report["in_flight"].as_u64() else {
-            return format!("does not say: {} probes unanswered", text(&report["unanswered"]));
+            return match text(&report["unanswered"]).as_str() {
+                "0" => "has not been asked yet".to_owned(),
+                unanswered => format!("does not say: {unanswered} probes unanswered"),
+            };
         };
         let would_take = report["latency_seconds"].as_f64().map(|seconds| format!(", {}", millis(seconds)));
         let age = report["age_seconds"].as_f64().map(millis).unwrap_or_default();
