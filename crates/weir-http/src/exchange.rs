@@ -1,9 +1,10 @@
 //! The exchange: a request to the target that was picked, to another when that one fails, and the answer back.
 
 mod arms;
+mod budget;
 mod load_probes;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use weir_net::worker::Worker;
 use weir_telemetry::Telemetry;
 
 use self::arms::Arms;
+use self::budget::{Budget, Counted};
 use self::load_probes::LoadProbes;
 use crate::codec::h1::target::Unanswered;
 use crate::codec::request::Request;
@@ -63,13 +65,6 @@ pub struct Wanted<'a> {
     pub failed: &'a [TargetSerial],
     /// The arm that the request is in, where the group compares algorithms.
     pub arm: Option<Arm>,
-}
-
-/// Requests and retries of one group under way in this worker.
-#[derive(Debug, Default)]
-struct Budget {
-    requests: Cell<u32>,
-    retries: Cell<u32>,
 }
 
 impl Exchange {
@@ -125,9 +120,7 @@ impl Exchange {
         if let Some(arm) = arm {
             self.compare(group, arm, record);
         }
-        if speech.load_probe.is_some() {
-            self.load_probes.ask(group, arm, &speech);
-        }
+        self.load_probes.ask(group, arm, &speech);
         let budget = self.budget(group);
         let _request = Counted::new(&budget, |budget| &budget.requests);
         let mut _retry = None;
@@ -378,25 +371,5 @@ impl Exchange {
             budgets.resize_with(at + 1, Rc::default);
         }
         budgets[at].clone()
-    }
-}
-
-/// One more in a count, until dropped.
-struct Counted {
-    budget: Rc<Budget>,
-    count: fn(&Budget) -> &Cell<u32>,
-}
-
-impl Counted {
-    fn new(budget: &Rc<Budget>, count: fn(&Budget) -> &Cell<u32>) -> Self {
-        count(budget).set(count(budget).get() + 1);
-        Self { budget: budget.clone(), count }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let count = (self.count)(&self.budget);
-        count.set(count.get() - 1);
     }
 }

@@ -49,8 +49,11 @@ impl LoadProbes {
         Self { dispatcher, targets, clock, origin: Origin::own(), under_way: Rc::default() }
     }
 
-    /// Asks the targets whose turn comes with a request of `group`.
+    /// Asks the targets whose turn comes with a request of `group`, where targets are asked.
     pub(super) fn ask(&self, group: GroupIndex, arm: Option<Arm>, speech: &Arc<Speech>) {
+        if speech.load_probe.is_none() {
+            return;
+        }
         let mut drawn = Vec::new();
         self.dispatcher.borrow_mut().draw_probes(group, arm, &mut drawn);
         for asked in drawn {

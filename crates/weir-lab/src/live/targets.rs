@@ -203,7 +203,9 @@ impl Shop {
     fn load(&self) -> String {
         let LoadReport { in_flight, latency } = self.site.borrow().report(self.now());
         let millis = latency.unwrap_or_default().as_secs_f64() * 1e3;
-        format!("endpoint-load-metrics: TEXT named_metrics.in_flight={in_flight},named_metrics.latency_ms={millis}\r\n")
+        format!(
+            "endpoint-load-metrics: TEXT named_metrics.in_flight={in_flight},named_metrics.latency_ms={millis}\r\n"
+        )
     }
 
     fn change_pace(&self) {
@@ -329,7 +331,8 @@ async fn converse(shop: Rc<Shop>, mut stream: TcpStream) -> io::Result<()> {
             },
         };
         let number = shop.number;
-        let answer = format!("HTTP/1.1 {status} Done\r\ncontent-length: 0\r\nx-lab-target: {number}\r\n{load}\r\n");
+        let answer =
+            format!("HTTP/1.1 {status} Done\r\ncontent-length: 0\r\nx-lab-target: {number}\r\n{load}\r\n");
         stream.write_all(answer.as_bytes()).await?;
     }
 }
