@@ -77,6 +77,17 @@ fn a_network_load_balancer_is_within_aws_s_ranges() {
     ] {
         is_refused(&yaml("protocol: tcp", listener), expected);
     }
+    for (names, expected) in [
+        ("[]", "alpn_policy: 0 protocols are named"),
+        ("[postgresql, imap, postgresql]", "alpn_policy[2]: \"postgresql\" is named twice"),
+        ("[\"\"]", "alpn_policy[0]: a value is missing"),
+        ("[\"my protocol\"]", "alpn_policy[0]: \"my protocol\" is not the name of a protocol"),
+        (&format!("[{}]", "x".repeat(256)), "is not the name of a protocol"),
+        (&format!("[{}]", (0..17).map(|n| format!("p{n}")).collect::<Vec<_>>().join(", ")), "17 protocols"),
+    ] {
+        let listener = format!("protocol: tls, {TLS} alpn_policy: {names}, {forward}");
+        is_refused(&yaml("protocol: tcp", &listener), expected);
+    }
     let balancer = |key: &str| {
         let text = yaml("protocol: tcp", forward);
         text.replace("type: network,", &format!("type: network, {key},"))

@@ -1,5 +1,6 @@
 //! Network listeners.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use weir_core::definition::{AlpnPolicy, ListenerKind, NetworkListener, NetworkProtocol, TargetProtocol};
@@ -10,6 +11,7 @@ use super::load_balancer::speaks;
 use super::{Groups, action, tls};
 use crate::keys;
 use crate::read::{Fields, Reader};
+use crate::tree::{Node, Value};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -21,14 +23,7 @@ pub(super) fn read(
 ) -> Option<ListenerKind<GroupName>> {
     let protocol = speaks(fields, &["tcp", "udp", "tcp_udp", "tls", "quic", "tcp_quic"], reader);
     let tls = tls::read(fields, protocol, "tls", reader).filter(|_| protocol == Some("tls"));
-    let policies = [
-        ("None", AlpnPolicy::None),
-        ("HTTP1Only", AlpnPolicy::Http1Only),
-        ("HTTP2Only", AlpnPolicy::Http2Only),
-        ("HTTP2Optional", AlpnPolicy::Http2Optional),
-        ("HTTP2Preferred", AlpnPolicy::Http2Preferred),
-    ];
-    let alpn_policy = fields.get("alpn_policy").and_then(|node| reader.choice(node, &policies));
+    let alpn_policy = fields.get("alpn_policy").and_then(|node| alpn_policy(node, reader));
     let (protocol, targets) = match protocol {
         Some("udp") => (NetworkProtocol::Udp, &[TargetProtocol::Udp, TargetProtocol::TcpUdp][..]),
         Some("tls") => (NetworkProtocol::Tls, &[TargetProtocol::Tcp, TargetProtocol::Tls][..]),
@@ -57,6 +52,50 @@ pub(super) fn read(
         listener.udp_idle_timeout = reader.duration(node, SECOND..=6000 * SECOND)?;
     }
     Some(ListenerKind::Network(listener))
+}
+
+/// One of AWS's policies, or a list of the protocols themselves.
+fn alpn_policy(node: &Node, reader: &mut Reader<'_>) -> Option<AlpnPolicy> {
+    let policies = [
+        ("None", AlpnPolicy::None),
+        ("HTTP1Only", AlpnPolicy::Http1Only),
+        ("HTTP2Only", AlpnPolicy::Http2Only),
+        ("HTTP2Optional", AlpnPolicy::Http2Optional),
+        ("HTTP2Preferred", AlpnPolicy::Http2Preferred),
+    ];
+    // differs: AWS knows no others.
+    let Value::Sequence(names) = &node.value else { return reader.choice(node, &policies) };
+    if names.is_empty() || names.len() > AlpnPolicy::PROTOCOLS_MAX {
+        let cause = format!("{} protocols are named", names.len());
+        let remedy = format!("name 1 to {}", AlpnPolicy::PROTOCOLS_MAX);
+        reader.problem(node, &cause, Some(&remedy));
+        return None;
+    }
+    let mut protocols: Vec<Arc<str>> = Vec::new();
+    for node in names {
+        let name = protocol_name(node, reader)?;
+        if protocols.iter().any(|known| **known == *name) {
+            reader.problem(node, &format!("{name:?} is named twice"), Some("take one out"));
+            return None;
+        }
+        protocols.push(name.into());
+    }
+    Some(AlpnPolicy::Protocols(protocols.into()))
+}
+
+/// What a client asks for by ALPN. Logs have it between quotes and spaces.
+fn protocol_name<'n>(node: &'n Node, reader: &mut Reader<'_>) -> Option<&'n str> {
+    let name = reader.text(node)?;
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
+    if is_plain && name.len() <= AlpnPolicy::PROTOCOL_BYTES_MAX {
+        return Some(name);
+    }
+    let remedy = format!(
+        "write 1 to {} visible characters of ASCII, without quotes and backslashes: `postgresql`",
+        AlpnPolicy::PROTOCOL_BYTES_MAX
+    );
+    reader.problem(node, &format!("{name:?} is not the name of a protocol"), Some(&remedy));
+    None
 }
 
 /// What takes the flows.
