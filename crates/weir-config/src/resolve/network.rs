@@ -1,10 +1,15 @@
 //! Network listeners.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_core::definition::{AlpnPolicy, ListenerKind, NetworkListener, NetworkProtocol, TargetProtocol};
+use weir_core::address::TargetAddr;
+use weir_core::definition::{
+    AlpnPolicy, ListenerKind, NetworkListener, NetworkProtocol, TargetProtocol, TargetSelector,
+};
 use weir_core::name::GroupName;
+use weir_core::quic::ServerId;
 use weir_core::rule::Forward;
 
 use super::load_balancer::speaks;
@@ -36,6 +41,9 @@ pub(super) fn read(
     let mut listener = NetworkListener::new(protocol, forward(fields, targets, groups, reader)?);
     listener.tls = tls;
     listener.alpn_policy = alpn_policy.unwrap_or_default();
+    if protocol.has_quic() {
+        check_server_ids(fields, &listener, groups, reader);
+    }
     if protocol == NetworkProtocol::Tls {
         check_stickiness(fields, &listener, groups, reader);
     }
@@ -113,6 +121,33 @@ fn forward(
         }
     }
     action::forward(action.require(reader, "forward", "db")?, targets, groups, reader)
+}
+
+/// Two targets that a listener forwards to have ids of their own, also in two groups. A target that is in both may have one.
+fn check_server_ids(
+    fields: Fields<'_>,
+    listener: &NetworkListener<GroupName>,
+    groups: &Groups<'_>,
+    reader: &mut Reader<'_>,
+) {
+    let mut seen: BTreeMap<ServerId, (&GroupName, TargetAddr)> = BTreeMap::new();
+    for (name, _) in &listener.forward.groups {
+        let targets =
+            groups.resolved.iter().filter(|group| group.name == *name).flat_map(|group| &group.targets);
+        for target in targets {
+            let TargetSelector::Address { addr, server_id: Some(id), .. } = target else { continue };
+            let (other, first) = *seen.entry(*id).or_insert((name, *addr));
+            // Two within a group are told of with the group.
+            if first != *addr && other != name {
+                let cause = format!(
+                    "the target groups {:?} and {:?} have two targets with the `quic_server_id` {id}",
+                    other.as_str(),
+                    name.as_str()
+                );
+                reader.problem(fields.node(), &cause, Some("give each one of its own"));
+            }
+        }
+    }
 }
 
 /// Clients that speak TLS stick neither to a group nor to a target.
