@@ -77,6 +77,17 @@ fn a_network_load_balancer_is_within_aws_s_ranges() {
     ] {
         is_refused(&yaml("protocol: tcp", listener), expected);
     }
+    for (names, expected) in [
+        ("[]", "alpn_policy: 0 protocols are named"),
+        ("[postgresql, imap, postgresql]", "alpn_policy[2]: \"postgresql\" is named twice"),
+        ("[\"\"]", "alpn_policy[0]: a value is missing"),
+        ("[\"my protocol\"]", "alpn_policy[0]: \"my protocol\" is not the name of a protocol"),
+        (&format!("[{}]", "x".repeat(256)), "is not the name of a protocol"),
+        (&format!("[{}]", (0..17).map(|n| format!("p{n}")).collect::<Vec<_>>().join(", ")), "17 protocols"),
+    ] {
+        let listener = format!("protocol: tls, {TLS} alpn_policy: {names}, {forward}");
+        is_refused(&yaml("protocol: tcp", &listener), expected);
+    }
     let balancer = |key: &str| {
         let text = yaml("protocol: tcp", forward);
         text.replace("type: network,", &format!("type: network, {key},"))
@@ -88,6 +99,8 @@ fn a_network_load_balancer_is_within_aws_s_ranges() {
         "default_action: { forward: a }", "default_action: { forward: b }"
     );
     is_refused(&twice, "another listener has this address already");
+    let beside = twice.replacen("127.0.0.1:53", "0.0.0.0:53", 1);
+    is_refused(&beside, "0.0.0.0:53 and 127.0.0.1:53 overlap; the other listener is on line 3");
 }
 
 // Conformance: B1.11, B3.6, B3.7, B3.8, B7.1, B7.4, B7.5
@@ -245,4 +258,20 @@ fn a_classic_load_balancer_is_within_aws_s_ranges() {
     assert_eq!(group.deregistration_delay, Duration::from_secs(300));
     assert_eq!((group.health_check.thresholds.healthy, group.health_check.thresholds.unhealthy), (10, 2));
     assert_eq!((group.health_check.interval.as_secs(), group.health_check.timeout.as_secs()), (30, 5));
+}
+
+#[test]
+fn targets_of_two_groups_of_one_listener_have_ids_of_their_own() {
+    let one = "{ address: 127.0.0.1, port: 1, quic_server_id: \"0x0000000000000001\" }";
+    let parse = |other: &str| {
+        let groups =
+            [("video", one), ("next", other)].map(|(name, target)| group_of(name, "protocol: quic", target));
+        let listener = "protocol: quic, default_action: { forward: { target_groups: [{ name: video }, { name: next }] } }";
+        weir_config::parse(&network_listener(&groups, listener), Path::new("weir.yaml"))
+    };
+    let told = parse(&one.replace("port: 1", "port: 2")).unwrap_err().to_string();
+    let expected = "the target groups \"video\" and \"next\" have two targets with the `quic_server_id` 0x0000000000000001";
+    assert!(told.contains(expected), "{told}");
+    parse(&one.replace("01\"", "02\"")).unwrap();
+    parse(one).unwrap_or_else(|told| panic!("a target may be in both: {told}"));
 }

@@ -106,6 +106,28 @@ fn the_alpn_policy_decides_what_is_agreed_and_refuses_nobody() {
     }
 }
 
+#[test]
+fn protocols_that_are_named_are_agreed_on_with_clients_and_targets() {
+    let (database, echo) = (Alpn::named("postgresql"), FakeTarget::echoing("db"));
+    let inner = weir(&[plain(&echo)], "alpn_policy: [postgresql],");
+    let target = format!("{{ address: 127.0.0.1, port: {} }}", inner.listener(0).port());
+    let folder = Folder::new();
+    Pair::new(&["shop.example"]).write(&folder, "shop");
+    let listener = "protocol: tls, alpn_policy: [tds/8.0, postgresql, h2], certificates: { certificate: shop.pem, key: shop.key }, default_action: { forward: db }";
+    let yaml = network_listener(&[group_of("db", "protocol: tls", &target)], listener)
+        .replace("type: network,", "type: network, access_log: { path: flows.log },");
+    let outer = Weir::start_in(folder, &yaml, |_| {});
+    outer.wait_until_healthy();
+    assert_eq!(
+        agreed(&outer, &[Alpn::Http2, database.clone()]),
+        Some(database),
+        "the listener's order decides"
+    );
+    let line = fields(&lines(&outer.folder.path().join("flows.log"), 1)[0]);
+    assert_eq!([line[18].as_str(), &line[19]], ["postgresql"; 2], "{line:?}");
+    assert_eq!(agreed(&outer, &[Alpn::named("imap")]), None);
+}
+
 // Conformance: B9.3, B9.6
 #[test]
 fn targets_that_speak_tls_are_spoken_to_with_it_in_the_protocol_of_the_client() {

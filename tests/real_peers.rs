@@ -95,6 +95,34 @@ fn postgresql_s_own_tls_is_that_of_its_client() {
     assert!(back == rows, "{} bytes came back, of {}", back.len(), rows.len());
 }
 
+#[test]
+fn postgresql_that_speaks_no_tls_serves_clients_that_begin_with_it() {
+    let postgres = Postgres::start(None);
+    let ask = |alpn_policy: &str| {
+        let folder = Folder::new();
+        Pair::new(&["127.0.0.1"]).write(&folder, "db");
+        let settings = format!(
+            "sslmode=verify-full sslnegotiation=direct sslrootcert={}",
+            folder.path().join("db.pem").display()
+        );
+        let listener = format!(
+            "protocol: tls, {alpn_policy} certificates: {{ certificate: db.pem, key: db.key }}, default_action: {{ forward: db }}"
+        );
+        let group = group_of("db", "protocol: tcp", &postgres.yaml());
+        let weir = Weir::start_in(folder, &network_listener(&[group], &listener), |_| {});
+        weir.wait_until_healthy();
+        Postgres::ask_by_psycopg(
+            weir.listener(0).port(),
+            &settings,
+            "select count(*) from generate_series(1, 1000)",
+        )
+    };
+    assert_eq!(ask("alpn_policy: [postgresql],"), Ok("1000".to_owned()));
+    // This is why the listener has to name the protocol.
+    let refused = ask("").unwrap_err();
+    assert!(refused.contains("ALPN"), "{refused}");
+}
+
 /// A weir with two listeners, of TCP and of both transports, each before an iperf3 of its own.
 struct Measured {
     weir: Weir,

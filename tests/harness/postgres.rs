@@ -79,6 +79,32 @@ impl Postgres {
         Self::client("psql", port, settings, &arguments).trim_end().to_owned()
     }
 
+    /// Has psycopg, whose libpq is newer than 17, connect to a port of loopback and run a command: the first value that comes back, or
+    /// why there is none.
+    ///
+    /// # Errors
+    /// When it fails.
+    ///
+    /// # Panics
+    /// When it is not installed.
+    pub fn ask_by_psycopg(port: u16, settings: &str, command: &str) -> Result<String, String> {
+        const SCRIPT: &str = "import psycopg, sys
+assert psycopg.pq.version() >= 170000
+with psycopg.connect(sys.argv[1]) as connection:
+    print(connection.execute(sys.argv[2]).fetchone()[0])";
+        let test = std::env::current_exe().expect("a program knows its own place");
+        let target = test.ancestors().nth(3).expect("tests lie in a folder below the target folder");
+        let python = target.join("psycopg/bin/python").display().to_string();
+        let place =
+            format!("host=127.0.0.1 port={port} user={ROLE} dbname=postgres connect_timeout=60 {settings}");
+        let Said { status, out, err } = program(
+            &python,
+            "python3-venv; `cargo xtask test` installs it",
+            &["-c", SCRIPT, &place, command],
+        );
+        if status == 0 { Ok(out.trim_end().to_owned()) } else { Err(err) }
+    }
+
     /// Makes the folder of the database, which must belong to who runs the server.
     fn make_database(&self) {
         let data = self.data();

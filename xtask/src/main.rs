@@ -58,6 +58,7 @@ fn test() -> Result<(), Failed> {
     needs::clients()?;
     needs::moto()?;
     needs::canaille()?;
+    needs::psycopg()?;
     cargo(&["build", "--locked", "--package", "weir", "--bins"])?;
     step::cargo_read(&["test", "--locked", "--workspace"], |line| promises.note(line))?;
     promises.are_kept()

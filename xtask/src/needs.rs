@@ -13,6 +13,9 @@ const MOTO: &str = "moto[server]==5.2.5";
 /// What pip installs for the tests of logins: the version that they are written for.
 const CANAILLE: &str = "canaille[front,oidc]==0.3.6";
 
+/// What pip installs for the tests of newer clients of Postgres: a libpq that begins with TLS.
+const PSYCOPG: &str = "psycopg[binary]==3.3.9";
+
 /// A Docker engine and docker-compose, for the tests with real containers. Without one those are left out, except in continuous
 /// integration, where that would hide what they promise.
 pub(crate) fn engine() -> Result<(), Failed> {
@@ -58,6 +61,11 @@ pub(crate) fn moto() -> Result<(), Failed> {
 /// Canaille, an identity provider, likewise. Without it the tests of logins fail, and say what to do.
 pub(crate) fn canaille() -> Result<(), Failed> {
     python("canaille", "import canaille.oidc, joserfc", CANAILLE, "the tests of logins")
+}
+
+/// Psycopg, a client of Postgres with a libpq of its own, likewise. Without it the tests of such clients fail, and say what to do.
+pub(crate) fn psycopg() -> Result<(), Failed> {
+    python("psycopg", "import psycopg", PSYCOPG, "the tests of newer clients of PostgreSQL")
 }
 
 /// A Python environment of that name in the target folder, in which `check` succeeds once pip has installed `package`.

@@ -269,9 +269,17 @@ fn check_places(
             if place.overlaps(*other) {
                 let (first, second) =
                     if first.position.line < node.position.line { (first, node) } else { (node, first) };
-                let cause =
-                    format!("another listener has this address already, on line {}", first.position.line);
-                reader.problem(second, &cause, Some("choose another port"));
+                let line = first.position.line;
+                let (cause, remedy) = if place == other {
+                    (
+                        format!("another listener has this address already, on line {line}"),
+                        "choose another port",
+                    )
+                } else {
+                    let cause = format!("{other} and {place} overlap; the other listener is on line {line}");
+                    (cause, "choose another port, or write an address in place of every one")
+                };
+                reader.problem(second, &cause, Some(remedy));
             }
         }
     }

@@ -29,25 +29,26 @@ use weir_tls::{
 /// What clients of application listeners may speak, the preferred first; without HTTP/2 only the second.
 const APPLICATION_ALPN: [Alpn; 2] = [Alpn::Http2, Alpn::Http1];
 
-/// Nothing to agree on.
-const NO_ALPN: AlpnOffer = AlpnOffer { protocols: &[], is_required: false };
-
 fn alpn<G>(kind: &ListenerKind<G>, http2: bool) -> AlpnOffer {
     use Alpn::{Http1, Http2, Http10};
-    let network = match kind {
+    let policy = match kind {
         ListenerKind::Application { .. } => {
-            return AlpnOffer { protocols: &APPLICATION_ALPN[usize::from(!http2)..], is_required: true };
+            return AlpnOffer {
+                protocols: APPLICATION_ALPN[usize::from(!http2)..].into(),
+                is_required: true,
+            };
         }
         // Older than ALPN.
-        ListenerKind::Classic(_) => return NO_ALPN,
-        ListenerKind::Network(network) => network,
+        ListenerKind::Classic(_) => &AlpnPolicy::None,
+        ListenerKind::Network(network) => &network.alpn_policy,
     };
-    let protocols: &[Alpn] = match network.alpn_policy {
-        AlpnPolicy::Http1Only => &[Http1, Http10],
-        AlpnPolicy::Http2Only => &[Http2],
-        AlpnPolicy::Http2Optional => &[Http1, Http10, Http2],
-        AlpnPolicy::Http2Preferred => &[Http2, Http1, Http10],
-        AlpnPolicy::None => &[],
+    let protocols = match policy {
+        AlpnPolicy::Http1Only => [Http1, Http10].into(),
+        AlpnPolicy::Http2Only => [Http2].into(),
+        AlpnPolicy::Http2Optional => [Http1, Http10, Http2].into(),
+        AlpnPolicy::Http2Preferred => [Http2, Http1, Http10].into(),
+        AlpnPolicy::None => [].into(),
+        AlpnPolicy::Protocols(names) => names.iter().map(|name| Alpn::named(name)).collect(),
     };
     AlpnOffer { protocols, is_required: false }
 }
@@ -208,7 +209,7 @@ impl Certificates {
         };
         let listeners = wanted.listeners.iter();
         let load = |(index, Secured { tls, alpn }): (&ListenerIndex, &Secured)| {
-            load(tls, *alpn, &tickets, files).map(|settings| (*index, settings))
+            load(tls, alpn, &tickets, files).map(|settings| (*index, settings))
         };
         Ok((listeners.map(load).collect::<Result<_, _>>()?, secrets))
     }
@@ -279,7 +280,7 @@ pub fn unusable_files(definitions: &Definitions) -> Vec<LoadError> {
     problems.extend(client_secrets(definitions).into_iter().filter_map(|file| unusable(None, &[file])));
     let listeners = definitions.load_balancers.iter().flat_map(|load_balancer| &load_balancer.listeners);
     let tickets = Tickets::random();
-    let load = |tls: &Arc<Tls>| load(tls, NO_ALPN, &tickets, &mut files).err();
+    let load = |tls: &Arc<Tls>| load(tls, &AlpnOffer::default(), &tickets, &mut files).err();
     problems.extend(listeners.filter_map(|listener| listener.kind.tls()).filter_map(load));
     problems
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::definition::{Definitions, TargetGroup, TargetSelector};
+use crate::definition::{Definitions, ListenerKind, TargetGroup, TargetSelector};
 use crate::label_rules::Tasks;
 use crate::name::GroupName;
 use crate::quic::ServerId;
@@ -49,6 +49,17 @@ pub enum UnfitError {
     },
 }
 
+impl UnfitError {
+    /// The group that is not fitted: a task is told of one thing in each.
+    fn group(&self) -> &GroupName {
+        match self {
+            Self::PortUnpublished { group, .. }
+            | Self::ServerIdMissing(group)
+            | Self::ServerIdTaken { group, .. } => group,
+        }
+    }
+}
+
 /// What to do about a port that is not there.
 fn remedy(needed: Transports) -> &'static str {
     if needed == Transports::BOTH {
@@ -61,17 +72,47 @@ fn remedy(needed: Transports) -> &'static str {
 /// Every such task, in the order of groups and selectors. Groups that take no datagrams are not looked at.
 pub fn unfit(definitions: &Definitions, tasks: &Tasks) -> Vec<Unfit> {
     let groups = definitions.target_groups.iter().filter(|group| group.protocol.has_udp());
-    groups.flat_map(|group| of_group(group, tasks)).collect()
+    let mut unfit: Vec<Unfit> = groups.flat_map(|group| of_groups(&[group], tasks)).collect();
+    // Ids are unique in all groups together that a listener forwards to.
+    for groups in together(definitions) {
+        for found in of_groups(&groups, tasks) {
+            let is_same = |known: &Unfit| {
+                (known.source, &known.owner, known.error.group())
+                    == (found.source, &found.owner, found.error.group())
+            };
+            if !unfit.iter().any(is_same) {
+                unfit.push(found);
+            }
+        }
+    }
+    unfit
 }
 
-fn of_group(group: &TargetGroup, tasks: &Tasks) -> Vec<Unfit> {
-    let needed = group.protocol.transports();
+/// The groups of each listener of QUIC.
+fn together(definitions: &Definitions) -> impl Iterator<Item = Vec<&TargetGroup>> {
+    let listeners = definitions.load_balancers.iter().flat_map(|load_balancer| &load_balancer.listeners);
+    let networks = listeners.filter_map(|listener| match &listener.kind {
+        ListenerKind::Network(network) if network.protocol.has_quic() => Some(network),
+        _ => None,
+    });
+    let group = |name: &GroupName| definitions.target_groups.iter().find(|group| group.name == *name);
+    networks.map(move |network| network.forward.groups.iter().filter_map(|(name, _)| group(name)).collect())
+}
+
+/// The tasks that do not fit one of these groups, which have their servers' ids in common.
+fn of_groups(groups: &[&TargetGroup], tasks: &Tasks) -> Vec<Unfit> {
     let mut servers: BTreeMap<ServerId, String> = BTreeMap::new();
-    for selector in &group.targets {
+    for selector in groups.iter().flat_map(|group| &group.targets) {
         if let TargetSelector::Address { addr, server_id: Some(id), .. } = selector {
             servers.entry(*id).or_insert_with(|| addr.to_string());
         }
     }
+    groups.iter().flat_map(|group| of_group(group, tasks, &mut servers)).collect()
+}
+
+/// The tasks that do not fit one group. Those whose ids are their own join `servers`.
+fn of_group(group: &TargetGroup, tasks: &Tasks, servers: &mut BTreeMap<ServerId, String>) -> Vec<Unfit> {
+    let needed = group.protocol.transports();
     let mut unfit = Vec::new();
     for (source, task) in selected(group, tasks) {
         let why = if task.task.port(task.container_port, needed).is_none() {
@@ -80,6 +121,8 @@ fn of_group(group: &TargetGroup, tasks: &Tasks) -> Vec<Unfit> {
             None
         } else if let Some(id) = task.task.labels.server_id {
             match servers.get(&id) {
+                // It may be a target of several groups.
+                Some(by) if *by == task.task.provenance.origin => None,
                 Some(by) => Some(UnfitError::ServerIdTaken { group: group.name.clone(), id, by: by.clone() }),
                 None => {
                     servers.insert(id, task.task.provenance.origin.clone());

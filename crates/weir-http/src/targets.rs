@@ -20,7 +20,6 @@ use weir_core::target::{Target, TargetSerial};
 use weir_core::time::Timestamp;
 use weir_net::clock::Clock;
 use weir_net::departures::Departures;
-use weir_net::dial::FirstWord;
 use weir_tls::{Alpn, Socket, TargetSide};
 
 use self::opening::{Opener, Opening};
@@ -267,7 +266,7 @@ async fn dial(
     host: &str,
     tls: TargetSide,
 ) -> Result<Socket, RequestError> {
-    let stream = weir_net::dial::dial(addr, FirstWord::Anybodys).await.map_err(RequestError::DialFailed)?;
+    let stream = weir_net::dial::dial(addr).await.map_err(RequestError::DialFailed)?;
     if speech.protocol != TargetProtocol::Https {
         return Ok(Socket::Plain(stream));
     }

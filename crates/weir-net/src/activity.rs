@@ -35,11 +35,11 @@ impl Activity {
     /// Completes once nothing has happened for `limit`.
     pub async fn idle_for(&self, limit: Duration) {
         loop {
-            let due = Timestamp::from_nanos(self.last.load(Relaxed)).after(limit);
-            if due <= self.clock.now() {
+            let last = self.last.load(Relaxed);
+            tokio::time::sleep_until(self.clock.instant(Timestamp::from_nanos(last).after(limit))).await;
+            if self.last.load(Relaxed) == last {
                 return;
             }
-            tokio::time::sleep_until(self.clock.instant(due)).await;
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv, sockopt};
+use rustix::net::{SendFlags, send, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -41,26 +41,6 @@ impl DialError {
     }
 }
 
-/// Who has the first word on a new connection to a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FirstWord {
-    /// Weir sends something as soon as the connection is there. That acknowledges the handshake, too, which saves a packet. Once
-    /// it is sent, [`acknowledge_at_once`] has to be called.
-    Ours,
-    /// It may be the target's.
-    Anybodys,
-}
-
-impl FirstWord {
-    /// Of a flow: weir's, as soon as its client has said something.
-    pub fn for_client(client: &TcpStream) -> Self {
-        match recv(client, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Ok((1.., _)) => Self::Ours,
-            _ => Self::Anybodys,
-        }
-    }
-}
-
 /// Has the kernel acknowledge at once again what a target sends. A connection whose handshake the first word has acknowledged
 /// is taken for a dialogue, where answers acknowledge: a target that waits for its first piece to be acknowledged before it sends
 /// the second would wait 40 ms.
@@ -71,13 +51,24 @@ pub fn acknowledge_at_once(target: &TcpStream) {
 
 /// Connects to a target, without delay for small writes.
 ///
+/// # Errors
+/// [`DialError`], by step.
+pub async fn dial(addr: TargetAddr) -> Result<TcpStream, DialError> {
+    Ok(dial_saying(addr, &[]).await?.0)
+}
+
+/// Connects to a target, and sends it `first_word` where the connection is there at once; how much of it was sent. The rest is to be
+/// sent next, and once there is none, [`acknowledge_at_once`] has to be called.
+///
+/// The first word acknowledges the handshake, too, which saves a packet. Without one this is [`dial`].
+///
 /// On loopback, dialling a dead port of the ephemeral range can connect the dialling socket to itself (a TCP
 /// simultaneous open); the connection would echo requests and block the port for the next task. Such a connection is
 /// reset and reported as nobody listening.
 ///
 /// # Errors
 /// [`DialError`], by step.
-pub async fn dial(addr: TargetAddr, first_word: FirstWord) -> Result<TcpStream, DialError> {
+pub async fn dial_saying(addr: TargetAddr, first_word: &[u8]) -> Result<(TcpStream, usize), DialError> {
     let socket = Socket::new(Domain::for_address(addr.0), Type::STREAM.nonblocking(), Some(Protocol::TCP));
     connect(socket.map_err(DialError::Failed)?, addr, first_word).await
 }
@@ -90,16 +81,55 @@ pub async fn dial(addr: TargetAddr, first_word: FirstWord) -> Result<TcpStream, 
 pub async fn dial_as(
     client: ClientAddr,
     addr: TargetAddr,
-    first_word: FirstWord,
-) -> Result<TcpStream, DialError> {
+    first_word: &[u8],
+) -> Result<(TcpStream, usize), DialError> {
     match transparent::bound_to(client.0, addr.0, Type::STREAM).map_err(DialError::Failed)? {
         Some(socket) => connect(socket, addr, first_word).await,
-        None => dial(addr, first_word).await,
+        None => dial_saying(addr, first_word).await,
     }
 }
 
-async fn connect(socket: Socket, addr: TargetAddr, first_word: FirstWord) -> Result<TcpStream, DialError> {
-    let stream = begin(socket, addr, first_word).map_err(DialError::Failed)?;
+async fn connect(
+    socket: Socket,
+    addr: TargetAddr,
+    first_word: &[u8],
+) -> Result<(TcpStream, usize), DialError> {
+    let (stream, sent) = begin(socket, addr, first_word).map_err(DialError::Failed)?;
+    // What has taken something is connected.
+    if sent == 0 {
+        until_connected(&stream).await?;
+    }
+    if addr.ip().is_loopback() && is_self_connected(stream.local_addr().map_err(DialError::Failed)?, addr) {
+        // A reset leaves no TIME_WAIT behind that would keep the port from its next owner.
+        stream.set_zero_linger().map_err(DialError::Failed)?;
+        return Err(DialError::SelfConnected);
+    }
+    Ok((stream, sent))
+}
+
+/// Begins to connect; how much of the first word was sent.
+fn begin(socket: Socket, addr: TargetAddr, first_word: &[u8]) -> io::Result<(TcpStream, usize)> {
+    socket.set_tcp_nodelay(true)?;
+    if !first_word.is_empty() {
+        sockopt::set_tcp_quickack(&socket, false)?;
+    }
+    if let Err(error) = socket.connect(&addr.0.into())
+        && error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error())
+    {
+        return Err(error);
+    }
+    if first_word.is_empty() {
+        return Ok((TcpStream::from_std(socket.into())?, 0));
+    }
+    // On loopback the connection is there by now, though the kernel calls it in progress: then nothing has to wake the task.
+    let sent = match send(&socket, first_word, SendFlags::NOSIGNAL) {
+        Err(Errno::AGAIN) => 0,
+        sent => sent?,
+    };
+    Ok((TcpStream::from_std(socket.into())?, sent))
+}
+
+async fn until_connected(stream: &TcpStream) -> Result<(), DialError> {
     let connected = timeout(DIAL_TIMEOUT, stream.ready(Interest::WRITABLE | Interest::ERROR)).await;
     let ready = connected.map_err(|_| DialError::TimedOut)?.map_err(DialError::Failed)?;
     // The kernel is asked only when it has something to say.
@@ -108,23 +138,7 @@ async fn connect(socket: Socket, addr: TargetAddr, first_word: FirstWord) -> Res
     {
         return Err(DialError::Failed(error));
     }
-    if addr.ip().is_loopback() && is_self_connected(stream.local_addr().map_err(DialError::Failed)?, addr) {
-        // A reset leaves no TIME_WAIT behind that would keep the port from its next owner.
-        stream.set_zero_linger().map_err(DialError::Failed)?;
-        return Err(DialError::SelfConnected);
-    }
-    Ok(stream)
-}
-
-fn begin(socket: Socket, addr: TargetAddr, first_word: FirstWord) -> io::Result<TcpStream> {
-    socket.set_tcp_nodelay(true)?;
-    if first_word == FirstWord::Ours {
-        sockopt::set_tcp_quickack(&socket, false)?;
-    }
-    match socket.connect(&addr.0.into()) {
-        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
-        _ => TcpStream::from_std(socket.into()),
-    }
+    Ok(())
 }
 
 fn is_self_connected(local: SocketAddr, addr: TargetAddr) -> bool {
@@ -133,6 +147,9 @@ fn is_self_connected(local: SocketAddr, addr: TargetAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[tokio::test]
@@ -140,10 +157,28 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = TargetAddr(listener.local_addr().unwrap());
         drop(listener);
-        assert!(matches!(
-            dial(addr, FirstWord::Ours).await,
-            Err(DialError::Failed(_) | DialError::SelfConnected)
-        ));
+        for first_word in [&b""[..], b"hello"] {
+            assert!(matches!(
+                dial_saying(addr, first_word).await,
+                Err(DialError::Failed(_) | DialError::SelfConnected)
+            ));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_word_is_sent_with_the_connection_and_the_target_is_acknowledged_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = TargetAddr(listener.local_addr().unwrap());
+        let (target, sent) = dial_saying(addr, b"question").await.unwrap();
+        assert_eq!(sent, 8);
+        acknowledge_at_once(&target);
+        let mut far = listener.accept().await.unwrap().0;
+        let mut question = [0; 8];
+        far.read_exact(&mut question).await.unwrap();
+        far.write_all(b"answer").await.unwrap();
+        target.readable().await.unwrap();
+        assert_eq!(&question, b"question");
+        assert!(sockopt::tcp_quickack(&target).unwrap());
     }
 
     #[test]
@@ -164,7 +199,8 @@ mod tests {
         let low: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
         for n in 0..4_000 {
             let addr = TargetAddr(([127, 9, 8, 7], low + 1 + (n % 7)).into());
-            assert!(dial(addr, FirstWord::Anybodys).await.is_err());
+            let first_word: &[u8] = if n % 2 == 0 { b"" } else { b"to nobody" };
+            assert!(dial_saying(addr, first_word).await.is_err());
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod datagrams;
 pub mod departures;
 pub mod dial;
 pub mod drain;
+pub mod first_word;
 pub mod handover;
 pub mod inherited;
 pub mod pipes;

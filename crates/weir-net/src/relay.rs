@@ -10,7 +10,6 @@ use tokio::net::TcpStream;
 use crate::activity::Activity;
 use crate::buffers::Buffers;
 use crate::clock::Clock;
-use crate::dial::FirstWord;
 use crate::pipes::Pipes;
 
 mod direction;
@@ -93,8 +92,6 @@ pub struct Relay<'a, C, T> {
     pub client: C,
     /// The target's connection.
     pub target: T,
-    /// Who has the first word to the target, where it is relayed without encryption.
-    pub first_word: FirstWord,
     /// Where buffers are borrowed while bytes are in them.
     pub buffers: &'a Buffers,
     /// Where pipes are borrowed while bytes are in them, for directions that have proved bulky.
@@ -111,10 +108,9 @@ impl<C: RelaySide, T: RelaySide> Relay<'_, C, T> {
     /// The end of one direction is passed on as a half-close while the other goes on. A failure is passed on as a
     /// reset, so that neither peer takes a cut stream for a whole one.
     pub async fn run(self, cut: impl Future<Output = ()>) -> RelaySummary {
-        let Self { mut client, mut target, first_word, buffers, pipes, clock, idle_timeout } = self;
+        let Self { mut client, mut target, buffers, pipes, clock, idle_timeout } = self;
         let (activity, ended) = (Activity::new(clock), Cell::new(0));
-        let between = |reader_failed, writer_failed, first_word| Direction {
-            first_word,
+        let between = |reader_failed, writer_failed| Direction {
             activity: &activity,
             buffers,
             pipes,
@@ -123,8 +119,8 @@ impl<C: RelaySide, T: RelaySide> Relay<'_, C, T> {
             ended: &ended,
             passed: Cell::new(0),
         };
-        let up = between(RelayEnd::ClientFailed, RelayEnd::TargetFailed, first_word);
-        let down = between(RelayEnd::TargetFailed, RelayEnd::ClientFailed, FirstWord::Anybodys);
+        let up = between(RelayEnd::ClientFailed, RelayEnd::TargetFailed);
+        let down = between(RelayEnd::TargetFailed, RelayEnd::ClientFailed);
         let end = {
             let both = async {
                 if let (Some(client), Some(target)) = (client.as_tcp(), target.as_tcp()) {

@@ -16,7 +16,8 @@ use weir_core::snapshot::{Listener, ListenerIndex};
 use weir_core::target::Target;
 use weir_core::time::Timestamp;
 use weir_net::accept::Accepted;
-use weir_net::dial::{DialError, FirstWord, acknowledge_at_once, dial, dial_as};
+use weir_net::dial::{DialError, acknowledge_at_once, dial_as, dial_saying};
+use weir_net::first_word;
 use weir_net::proxy_header;
 use weir_net::relay::{Relay, RelaySummary};
 use weir_net::worker::Worker;
@@ -74,7 +75,6 @@ struct Open {
     client: Socket,
     target: Socket,
     placed: Placed,
-    first_word: FirstWord,
 }
 
 impl<'a> Flow<'a> {
@@ -140,13 +140,13 @@ impl Flows {
         match self.open(stream, &mut flow).await {
             Ok(open) => {
                 flow.connected = Some(self.worker.clock.now());
-                let Open { client, target: server, placed, first_word } = open;
-                let summary = self.relay((client, server), first_word, &placed, &listener).await;
+                let Open { client, target: server, placed } = open;
+                let summary = self.relay((client, server), &placed, &listener).await;
                 target = placed.lease.target().clone();
                 flow.target = Some(&target);
                 flow.end = summary.end.as_str();
-                (flow.from_client_bytes, flow.from_target_bytes) =
-                    (summary.from_client_bytes, summary.from_target_bytes);
+                flow.from_client_bytes += summary.from_client_bytes;
+                flow.from_target_bytes = summary.from_target_bytes;
                 // The lease ends with the flow's line.
                 self.ended(flow);
             }
@@ -162,9 +162,9 @@ impl Flows {
     /// A client's connection, and one to the target that takes the flow.
     async fn open(&self, stream: TcpStream, flow: &mut Flow<'_>) -> Result<Open, FlowError> {
         flow.local = local_addr(&stream, flow.listener);
-        let client = self.shake_hands(stream, flow).await?;
-        match self.connect(&client, flow).await {
-            Ok((target, placed, first_word)) => Ok(Open { client, target, placed, first_word }),
+        let mut client = self.shake_hands(stream, flow).await?;
+        match self.connect(&mut client, flow).await {
+            Ok((target, placed)) => Ok(Open { client, target, placed }),
             Err(error) => {
                 // A reset tells the client at once; an orderly close could pass for an empty answer.
                 let _ = client.tcp().set_zero_linger();
@@ -194,36 +194,28 @@ impl Flows {
     }
 
     /// Leases a target and connects to it; to another when that fails.
-    async fn connect(
-        &self,
-        client: &Socket,
-        flow: &mut Flow<'_>,
-    ) -> Result<(Socket, Placed, FirstWord), FlowError> {
+    async fn connect(&self, client: &mut Socket, flow: &mut Flow<'_>) -> Result<(Socket, Placed), FlowError> {
         let key = FlowKey { protocol: Protocol::Tcp, client: flow.client, listener: flow.local };
         let mut placing = self.place(flow.listener, &key)?;
         let speech = self.dispatcher.borrow_mut().speech(placing.group());
         let (speech, _) = speech.ok_or(FlowError::NoTarget)?;
+        let (first_word, said_bytes) = first_word(client, &speech, flow)?;
         loop {
-            let lease = placing.lease(abandoned(client.tcp())).await?;
+            let lease = placing.lease(abandoned(client.tcp(), said_bytes > 0)).await?;
             let addr = lease.target().addr;
-            let (mut first_word, began) = (first_word(client, &speech), self.worker.clock.now());
+            let began = speech.notes_latency.then(|| self.worker.clock.now());
             let dialled = if speech.preserves_client_ip {
-                dial_as(flow.client, addr, first_word).await
+                dial_as(flow.client, addr, &first_word).await
             } else {
-                dial(addr, first_word).await
+                dial_saying(addr, &first_word).await
             };
             let connected = match dialled {
-                Ok(stream) => {
-                    let prepared = self.prepare_target(stream, &speech, flow).await;
-                    if let (Ok(target), true) = (&prepared, begins(&speech)) {
-                        acknowledge_at_once(target.tcp());
-                        first_word = FirstWord::Anybodys;
-                    }
-                    prepared
+                Ok((stream, sent)) => {
+                    self.prepare_target(stream, first_word.split_at(sent), &speech, flow).await
                 }
                 Err(error) => Err(FlowError::DialFailed(error)),
             };
-            if speech.notes_latency {
+            if let Some(began) = began {
                 let now = self.worker.clock.now();
                 let (target, has_failed) = (lease.target(), connected.is_err());
                 target.latency.note(now.since(began), target.tally.in_flight(), has_failed, now);
@@ -231,25 +223,27 @@ impl Flows {
             match connected {
                 Ok(target) => {
                     lease.target().tally.note_success();
-                    return Ok((target, placing.placed(lease), first_word));
+                    flow.from_client_bytes = said_bytes;
+                    return Ok((target, placing.placed(lease)));
                 }
                 Err(error) => placing.failed(&lease, error)?,
             }
         }
     }
 
-    /// A target's connection, on which it has been told of the client and with TLS, where its group wants that. It is asked
-    /// for the host that the client has asked for, and to speak what the client speaks.
+    /// A target's connection, on which it has the rest of the first word, too, and with TLS, where its group wants that. It is
+    /// asked for the host that the client has asked for, and to speak what the client speaks.
     async fn prepare_target(
         &self,
         mut stream: TcpStream,
+        (sent, rest): (&[u8], &[u8]),
         speech: &Speech,
         flow: &mut Flow<'_>,
     ) -> Result<Socket, FlowError> {
-        if let Some(version) = speech.proxy_protocol {
-            let header = proxy_header::of_client(version, flow.client, flow.local.0);
-            let written = stream.write_all(&header).await;
-            written.map_err(|error| FlowError::DialFailed(DialError::Failed(error)))?;
+        let written = stream.write_all(rest).await;
+        written.map_err(|error| FlowError::DialFailed(DialError::Failed(error)))?;
+        if !(sent.is_empty() && rest.is_empty()) {
+            acknowledge_at_once(&stream);
         }
         if speech.protocol != TargetProtocol::Tls {
             return Ok(Socket::Plain(stream));
@@ -257,7 +251,7 @@ impl Flows {
         let handshake = flow.secured.as_ref().map(|secured| &secured.handshake);
         let name = handshake.and_then(|handshake| handshake.server_name.as_deref());
         let name = name.filter(|_| speech.tls.asks_for_host);
-        let alpn: Vec<Alpn> = handshake.and_then(|handshake| handshake.alpn).into_iter().collect();
+        let alpn: Vec<Alpn> = handshake.and_then(|handshake| handshake.alpn.clone()).into_iter().collect();
         let keys = speech.tls.public_keys.as_deref();
         match Box::pin(self.target_side.connect_to_holder(stream, name, &alpn, keys)).await {
             Ok((stream, alpn)) => {
@@ -270,23 +264,15 @@ impl Flows {
         }
     }
 
-    async fn relay(
-        &self,
-        sides: (Socket, Socket),
-        first_word: FirstWord,
-        placed: &Placed,
-        listener: &Listener,
-    ) -> RelaySummary {
+    async fn relay(&self, sides: (Socket, Socket), placed: &Placed, listener: &Listener) -> RelaySummary {
         let Worker { buffers, pipes, clock, .. } = &self.worker;
         let (clock, idle_timeout, cut) = (*clock, listener.idle_timeout, self.called_off(placed));
         match sides {
             // Without TLS on either side bytes need not be looked at.
             (Socket::Plain(client), Socket::Plain(target)) => {
-                Relay { client, target, first_word, buffers, pipes, clock, idle_timeout }.run(cut).await
+                Relay { client, target, buffers, pipes, clock, idle_timeout }.run(cut).await
             }
-            (client, target) => {
-                Relay { client, target, first_word, buffers, pipes, clock, idle_timeout }.run(cut).await
-            }
+            (client, target) => Relay { client, target, buffers, pipes, clock, idle_timeout }.run(cut).await,
         }
     }
 
@@ -312,24 +298,24 @@ impl Flows {
     }
 }
 
-/// Who speaks first to a target: weir has something to begin with, or what the client has said already.
-fn first_word(client: &Socket, speech: &Speech) -> FirstWord {
-    match client {
-        _ if begins(speech) => FirstWord::Ours,
-        Socket::Plain(client) => FirstWord::for_client(client),
-        Socket::Client(_) | Socket::Target(_) => FirstWord::Anybodys,
-    }
-}
-
-/// Whether a connection to a target begins with a header or a handshake of weir's.
-fn begins(speech: &Speech) -> bool {
-    speech.proxy_protocol.is_some() || speech.protocol == TargetProtocol::Tls
+/// What a target hears at once: the header that tells it of the client, and what the client has said already; how many bytes of it
+/// are the client's. Where one of the two speaks TLS, the client's bytes come later.
+fn first_word(client: &mut Socket, speech: &Speech, flow: &Flow<'_>) -> Result<(Vec<u8>, u64), FlowError> {
+    let header = |version| proxy_header::of_client(version, flow.client, flow.local.0);
+    let mut word = speech.proxy_protocol.map(header).unwrap_or_default();
+    let said_bytes = match client {
+        Socket::Plain(client) if speech.protocol != TargetProtocol::Tls => {
+            first_word::take(client, &mut word).map_err(|_| FlowError::ClientLeft)?
+        }
+        Socket::Plain(_) | Socket::Client(_) | Socket::Target(_) => 0,
+    };
+    Ok((word, said_bytes as u64))
 }
 
 /// Completes when the client has gone: reset, or closed without having sent anything. One that has sent something and
 /// then closed its side may well wait for the answer.
-async fn abandoned(client: &TcpStream) {
-    if let Ok(1..) = client.peek(&mut [0]).await {
+async fn abandoned(client: &TcpStream, has_spoken: bool) {
+    if has_spoken || matches!(client.peek(&mut [0]).await, Ok(1..)) {
         // Only an error ends the readiness to hear of one.
         let _ = client.ready(Interest::ERROR).await;
     }

@@ -37,8 +37,8 @@ pub(crate) fn network(flow: &Flow<'_>, line: &mut Vec<u8>) {
         suite = handshake.map_or("-", |shaken| shaken.suite),
         version = or_none(handshake.map(|shaken| shaken.version.as_str().to_ascii_lowercase().replace('.', ""))),
         domain = handshake.and_then(|shaken| shaken.server_name.as_deref()).unwrap_or("-"),
-        alpn = handshake.and_then(|shaken| shaken.alpn).map_or("-", Alpn::as_str),
-        target_alpn = secured.and_then(|secured| secured.target_alpn).map_or("-", Alpn::as_str),
+        alpn = handshake.and_then(|shaken| shaken.alpn.as_ref()).map_or("-", Alpn::as_str),
+        target_alpn = secured.and_then(|secured| secured.target_alpn.as_ref()).map_or("-", Alpn::as_str),
         preferences = handshake.and_then(|shaken| shaken.alpn_preferences.as_deref()).unwrap_or("-"),
         created = seconds(now.checked_sub(duration).unwrap_or(now)),
     )

@@ -11,7 +11,7 @@ use crate::client_certificate::ClientCertificate;
 use crate::provider::{suite_of, version_of};
 
 /// A protocol that a client and a server agree on while they shake hands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Alpn {
     /// HTTP/1.0.
     Http10,
@@ -19,29 +19,39 @@ pub enum Alpn {
     Http1,
     /// HTTP/2.
     Http2,
+    /// Another, by its identifier: `postgresql`.
+    Other(Arc<str>),
 }
 
 impl Alpn {
+    /// The one of this identifier.
+    pub fn named(identifier: &str) -> Self {
+        let known = [Self::Http10, Self::Http1, Self::Http2];
+        let known = known.into_iter().find(|alpn| alpn.as_str() == identifier);
+        known.unwrap_or_else(|| Self::Other(identifier.into()))
+    }
+
     /// Its identifier: `h2`.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Http10 => "http/1.0",
             Self::Http1 => "http/1.1",
             Self::Http2 => "h2",
+            Self::Other(identifier) => identifier,
         }
     }
 
+    /// What was agreed on: one of those that weir has offered, which are texts.
     pub(crate) fn of(identifier: Option<&[u8]>) -> Option<Self> {
-        let all = [Self::Http10, Self::Http1, Self::Http2];
-        all.into_iter().find(|alpn| Some(alpn.as_str().as_bytes()) == identifier)
+        std::str::from_utf8(identifier?).ok().map(Self::named)
     }
 }
 
-/// What a listener may agree to speak with its clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a listener may agree to speak with its clients; by default nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AlpnOffer {
     /// In the order that decides.
-    pub protocols: &'static [Alpn],
+    pub protocols: Arc<[Alpn]>,
     /// Whether a client that asks for others only is refused, or served without any.
     pub is_required: bool,
 }

@@ -93,7 +93,7 @@ impl LoadProblem {
 /// The first file that cannot be used.
 pub fn load(
     tls: &Tls,
-    alpn: AlpnOffer,
+    alpn: &AlpnOffer,
     tickets: &Arc<Tickets>,
     files: &mut Files,
 ) -> Result<ServerSettings, LoadError> {

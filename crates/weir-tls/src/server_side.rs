@@ -127,7 +127,7 @@ impl ServerSettings {
         certificates: Vec<Certified>,
         policy: SslPolicy,
         mutual: Mutual,
-        alpn: AlpnOffer,
+        alpn: &AlpnOffer,
         tickets: &Arc<Tickets>,
     ) -> Self {
         let provider = provider(policy);

@@ -68,6 +68,10 @@ impl TargetSide {
         let set = usize::from(alpn.contains(&Alpn::Http1)) + 2 * usize::from(alpn.contains(&Alpn::Http2));
         let connector = match keys {
             Some(keys) => TlsConnector::from(Arc::new(holder::config(alpn, keys))),
+            // Protocols of users' own are without number: nothing is kept for them, and no session is resumed.
+            None if alpn.iter().any(|alpn| matches!(alpn, Alpn::Other(_))) => {
+                TlsConnector::from(Arc::new(config(alpn, &Arc::new(default_provider()))))
+            }
             None => self.0[set].clone(),
         };
         let shaken = timeout(HANDSHAKE_DEADLINE, connector.connect(name, stream)).await;

@@ -241,8 +241,8 @@ pub(crate) fn plain(certificates: Vec<CertificateFiles>) -> Tls {
 }
 
 pub(crate) fn loaded(tls: &Tls, tickets: &Arc<Tickets>) -> ServerSettings {
-    let alpn = AlpnOffer { protocols: &[Alpn::Http2, Alpn::Http1], is_required: true };
-    load(tls, alpn, tickets, &mut Files::new()).unwrap()
+    let alpn = AlpnOffer { protocols: [Alpn::Http2, Alpn::Http1].into(), is_required: true };
+    load(tls, &alpn, tickets, &mut Files::new()).unwrap()
 }
 
 /// A listener that serves by `tls`, with tickets of its own.

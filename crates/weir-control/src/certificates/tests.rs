@@ -109,7 +109,9 @@ pub(crate) fn self_signed() -> weir_tls::ServerSide {
     let folder = Folder::new();
     folder.pair("target", 2050);
     let tls = definitions(&folder, &[&["target"]]).load_balancers[0].listeners[0].kind.tls().unwrap().clone();
-    weir_tls::ServerSide::new(load(&tls, NO_ALPN, &Tickets::random(), &mut Files::new()).unwrap())
+    weir_tls::ServerSide::new(
+        load(&tls, &AlpnOffer::default(), &Tickets::random(), &mut Files::new()).unwrap(),
+    )
 }
 
 /// Certificates of listeners, with the state that numbers them.
@@ -267,7 +269,7 @@ fn the_end_is_warned_of_from_thirty_days_before() {
     let folder = Folder::new();
     folder.pair("shop", 2050);
     let tls = definitions(&folder, &[&["shop"]]).load_balancers[0].listeners[0].kind.tls().unwrap().clone();
-    let settings = load(&tls, NO_ALPN, &Tickets::random(), &mut Files::new()).unwrap();
+    let settings = load(&tls, &AlpnOffer::default(), &Tickets::random(), &mut Files::new()).unwrap();
     let certificate = settings.certificates().next().unwrap();
     let end = certificate.not_after;
     assert_eq!(expiry_warning(certificate, end - 31 * DAY), None);

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use weir_core::address::TargetAddr;
 use weir_core::definition::ProtocolVersion;
 use weir_core::health::{Probe, UnhealthyReason, Verdict};
-use weir_net::dial::{DialError, FirstWord, dial};
+use weir_net::dial::{DialError, dial};
 use weir_net::proxy_header;
 use weir_tls::Alpn;
 
@@ -41,7 +41,7 @@ pub(super) async fn ask(plan: &Plan) -> Checked {
 /// Asks, and notes the status that came.
 async fn judge(plan: &Plan, seen: &mut Option<u16>) -> Verdict {
     let deadline = Instant::now() + plan.check.timeout;
-    let mut stream = match timeout_at(deadline, dial(plan.addr, FirstWord::Anybodys)).await {
+    let mut stream = match timeout_at(deadline, dial(plan.addr)).await {
         Ok(Ok(stream)) => stream,
         Err(_) | Ok(Err(DialError::TimedOut)) => return Err(UnhealthyReason::ConnectTimeout),
         Ok(Err(DialError::Failed(error))) if error.kind() == ErrorKind::ConnectionRefused => {

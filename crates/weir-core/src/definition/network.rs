@@ -41,8 +41,8 @@ pub enum NetworkProtocol {
 /// What clients and targets may agree to speak over TLS, by ALPN.
 ///
 /// Source: Network Load Balancer, "ALPN policies". The listener's order decides. Who has nothing in common with it goes on
-/// without.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// without. differs: AWS knows no names but those of HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AlpnPolicy {
     /// HTTP/1.1, HTTP/1.0.
     Http1Only,
@@ -55,6 +55,16 @@ pub enum AlpnPolicy {
     /// Nothing is agreed on.
     #[default]
     None,
+    /// What the user has named: 1 to [`Self::PROTOCOLS_MAX`], each once, of 1 to [`Self::PROTOCOL_BYTES_MAX`] bytes.
+    Protocols(Arc<[Arc<str>]>),
+}
+
+impl AlpnPolicy {
+    /// Most protocols that a user may name. Arbitrary: clients know one or two.
+    pub const PROTOCOLS_MAX: usize = 16;
+
+    /// Most bytes of a protocol's name. Source: RFC 7301, section 3.1.
+    pub const PROTOCOL_BYTES_MAX: usize = 255;
 }
 
 impl<G> NetworkListener<G> {
@@ -77,7 +87,7 @@ impl<G> NetworkListener<G> {
         NetworkListener {
             protocol: self.protocol,
             tls: self.tls.clone(),
-            alpn_policy: self.alpn_policy,
+            alpn_policy: self.alpn_policy.clone(),
             forward: self.forward.map_groups(resolve),
             udp_idle_timeout: self.udp_idle_timeout,
         }

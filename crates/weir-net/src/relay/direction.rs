@@ -13,7 +13,6 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use crate::activity::Activity;
 use crate::buffers::{Buffer, Buffers};
-use crate::dial::{FirstWord, acknowledge_at_once};
 use crate::pipes::{Pipe, Pipes};
 use crate::relay::RelayEnd;
 
@@ -45,8 +44,6 @@ pub(super) struct Direction<'a> {
     /// What it means when reading fails, and writing.
     pub(super) reader_failed: RelayEnd,
     pub(super) writer_failed: RelayEnd,
-    /// Who has the first word to the writer.
-    pub(super) first_word: FirstWord,
     /// How many of the two directions have ended.
     pub(super) ended: &'a Cell<u8>,
     /// Bytes that the writer has taken.
@@ -70,9 +67,6 @@ impl Direction<'_> {
         mut from: ReadHalf<'_>,
         mut to: WriteHalf<'_>,
     ) -> Result<(), RelayEnd> {
-        if self.first_word == FirstWord::Ours && self.copy(&mut from, &mut to, 1).await? == Stretch::GoesOn {
-            acknowledge_at_once(to.as_ref());
-        }
         while self.copy(&mut from, &mut to, SPLICE_AFTER_BYTES).await? == Stretch::GoesOn
             && self.splice(from.as_ref(), to.as_ref()).await? == Stretch::GoesOn
         {}

@@ -10,7 +10,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::*;
 
-mod first_and_last;
+mod last;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -32,9 +32,7 @@ async fn start(
     let pipes = pipes.clone();
     let relay = async move {
         let (buffers, clock) = (Buffers::default(), Clock::start());
-        let first_word = FirstWord::Anybodys;
-        let relay =
-            Relay { client, target, first_word, buffers: &buffers, pipes: &pipes, clock, idle_timeout };
+        let relay = Relay { client, target, buffers: &buffers, pipes: &pipes, clock, idle_timeout };
         relay.run(std::future::pending()).await
     };
     (client_far, target_far, relay)
@@ -319,7 +317,6 @@ async fn a_bulky_flow_lets_others_have_their_turn() {
     let activity = Activity::new(Clock::start());
     let buffers = Buffers::default();
     let direction = Direction {
-        first_word: FirstWord::Anybodys,
         activity: &activity,
         buffers: &buffers,
         pipes: &pipes,

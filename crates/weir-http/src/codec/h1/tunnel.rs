@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use weir_core::lease::Lease;
-use weir_net::dial::FirstWord;
 use weir_net::relay::{Relay, RelaySide};
 use weir_net::worker::Worker;
 
@@ -54,15 +53,7 @@ impl Tunnel {
         drop((from_client, from_target));
         let departure = worker.departures.of(lease.target());
         let Worker { buffers, pipes, clock, .. } = worker;
-        let relay = Relay {
-            client,
-            target,
-            first_word: FirstWord::Anybodys,
-            buffers,
-            pipes,
-            clock: *clock,
-            idle_timeout,
-        };
+        let relay = Relay { client, target, buffers, pipes, clock: *clock, idle_timeout };
         let summary = relay.run(departure.happened()).await;
         if let Some(mut record) = record {
             record.sent(summary.from_target_bytes as usize);
