@@ -56,7 +56,13 @@ fn serve(targets: &[&FakeTarget]) -> Weir {
     Weir::start_healthy(&format!("workers: 1\n{text}"))
 }
 
-/// Asks until weir has heard from a target so often.
+/// Asks until weir has heard from each so often.
+fn until_all_are_heard(weir: &Weir, targets: &[Telling], times: u64) {
+    for telling in targets {
+        until_heard(weir, telling, times);
+    }
+}
+
 fn until_heard(weir: &Weir, telling: &Telling, times: u64) {
     let heard = || weir.member(telling.target.addr()).unwrap().target.reported.answered();
     let before = heard();
@@ -70,15 +76,17 @@ fn until_heard(weir: &Weir, telling: &Telling, times: u64) {
 fn whoever_says_that_it_has_much_to_do_is_left_alone_until_it_says_otherwise() {
     let targets = [0, 50, 0].map(Telling::new);
     let weir = serve(&targets.each_ref().map(|telling| &telling.target));
-    targets.iter().for_each(|telling| until_heard(&weir, telling, 3));
+    until_all_are_heard(&weir, &targets, 3);
     let before = targets[1].asked.load(Relaxed);
     (0..40).for_each(|_| assert_eq!(weir.get("/").status, 200));
     // Now and then nobody else is known.
     let busy = targets[1].asked.load(Relaxed) - before;
     assert!(busy <= 4, "{busy} of 40");
     let loads = [50, 0, 50];
-    targets.iter().zip(loads).for_each(|(telling, load)| telling.in_flight.store(load, Relaxed));
-    targets.iter().for_each(|telling| until_heard(&weir, telling, 3));
+    for (telling, load) in targets.iter().zip(loads) {
+        telling.in_flight.store(load, Relaxed);
+    }
+    until_all_are_heard(&weir, &targets, 3);
     let before = targets[1].asked.load(Relaxed);
     (0..60).for_each(|_| assert_eq!(weir.get("/").status, 200));
     let idle = targets[1].asked.load(Relaxed) - before;
@@ -89,7 +97,7 @@ fn whoever_says_that_it_has_much_to_do_is_left_alone_until_it_says_otherwise() {
 fn a_probe_is_a_request_of_weir_s_own_that_counts_nowhere() {
     let targets = [0, 0].map(Telling::new);
     let weir = serve(&targets.each_ref().map(|telling| &telling.target));
-    targets.iter().for_each(|telling| until_heard(&weir, telling, 2));
+    until_all_are_heard(&weir, &targets, 2);
     let probe = targets[0].probes().pop().unwrap();
     assert_eq!(probe.header("host"), targets[0].target.addr().to_string());
     assert_eq!(probe.header("user-agent"), "weir");
@@ -111,6 +119,7 @@ fn targets_that_say_nothing_are_balanced_by_what_weir_counts_and_are_told_of() {
         assert_eq!(weir.get("/").status, 200);
         targets.iter().all(|target| member(target).target.reported.unanswered() > 0)
     });
+    (0..40).for_each(|_| assert_eq!(weir.get("/").status, 200));
     for target in &targets {
         assert!(target.received().iter().any(|received| !is_probe(received)), "both get requests");
     }
@@ -134,7 +143,7 @@ fn a_target_that_speaks_http2_is_asked_on_the_connection_that_it_has() {
     let targets = [Http2Target::behaving(behaviour), Http2Target::behaving(behaviour)];
     let settings =
         format!("protocol_version: http2, {ASKED}, health_check: {{ protocol: http, matcher: 200-599 }}");
-    let list = targets.each_ref().map(|target| target.yaml()).join(", ");
+    let list = targets.each_ref().map(Http2Target::yaml).join(", ");
     let groups = [group_of("web", &settings, &list)];
     let weir = Weir::start_healthy(&application(
         &groups,
@@ -155,10 +164,9 @@ fn a_target_that_speaks_http2_is_asked_on_the_connection_that_it_has() {
 fn the_example_of_algorithms_asks_targets_and_keeps_sessions_as_its_comments_say() {
     let shop = [0, 0, 0].map(Telling::new);
     let carts = ["a", "b"].map(FakeTarget::answering);
-    let [x, y, z] = shop.each_ref().map(|telling| telling.target.clone());
-    let [a, b] = carts.clone();
-    let weir = Example::read("algorithms.yaml").with_targets(&[x, y, z, a, b]).serve();
-    shop.iter().for_each(|telling| until_heard(&weir, telling, 1));
+    let all: Vec<FakeTarget> = shop.iter().map(|telling| telling.target.clone()).chain(carts).collect();
+    let weir = Example::read("algorithms.yaml").with_targets(&all).serve();
+    until_all_are_heard(&weir, &shop, 1);
     let cart = |session: u32| {
         let head = format!("GET /cart/1 HTTP/1.1\r\nHost: a\r\nCookie: session={session}\r\n\r\n");
         weir.client().ask(head).body

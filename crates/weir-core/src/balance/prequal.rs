@@ -335,4 +335,19 @@ mod tests {
         assert_eq!(known.probes.iter().map(|probe| probe.latency).collect::<Vec<_>>(), [40 * MS, 7 * MS]);
         assert_eq!(known.pick(&members, rates, NOW, |_| true), Some(1));
     }
+
+    #[test]
+    fn who_has_just_failed_is_not_believed_that_it_is_fast() {
+        let (members, mut known) = (five(), Pool::new());
+        let failing = &members[0].target;
+        failing.latency.note(MS, 1, true, NOW);
+        failing.tally.count_server_error();
+        let (rates, mut random) = (Rates { per_hundred: 500, asks: true }, fastrand::Rng::with_seed(1));
+        for (at, millis) in [(0, 1), (1, 20)] {
+            let asked = Asked { target: members[at as usize].target.clone(), at };
+            let report = LoadReport { in_flight: 0, latency: Some(Duration::from_millis(millis)) };
+            known.hear(&asked, report, (2, rates), &mut random, NOW);
+        }
+        assert_eq!(known.pick(&members, rates, NOW, |_| true), Some(1));
+    }
 }
