@@ -18,11 +18,19 @@ const IDLE: Policy = Policy::Laboratory(LaboratoryPolicy::JoinIdleQueue);
 
 pub(super) fn add(depth: Depth, items: &mut Vec<Item>) {
     for load in loads(depth, &[0.5, 0.7, 0.8, 0.9, 0.95]) {
-        let requests = scaled(depth, if load > 0.8 { 24_000_000 } else { 16_000_000 });
+        let requests = match load {
+            ..0.75 => 4_000_000,
+            ..0.85 => scaled(depth, 16_000_000),
+            _ => 24_000_000,
+        };
         items.push(Item::new(8, "round robin", requests as f64 / 5e6, move || turns(load, requests)));
     }
     for load in loads(depth, &[0.5, 0.7, 0.8, 0.9]) {
-        let requests = if load > 0.8 { 40_000_000 } else { 12_000_000 };
+        let requests = match load {
+            ..0.75 => 4_000_000,
+            ..0.85 => 12_000_000,
+            _ => 40_000_000,
+        };
         items.push(Item::new(9, "two servers", requests as f64 / 2e6, move || two_servers(load, requests)));
     }
     for load in loads(depth, &[0.5, 0.7, 0.8, 0.9, 0.95]) {
@@ -35,7 +43,11 @@ pub(super) fn add(depth: Depth, items: &mut Vec<Item>) {
         [(0.5, 1.2673), (0.7, 1.6202), (0.8, 1.9585), (0.9, 2.6454), (0.95, 3.4610), (0.99, 5.9275)]
     {
         if depth == Depth::Whole || load <= 0.8 {
-            let requests = if load > 0.95 { 120_000_000 } else { scaled(depth, 12_000_000) };
+            let requests = match load {
+                ..0.75 => 3_000_000,
+                ..0.97 => scaled(depth, 12_000_000),
+                _ => 100_000_000,
+            };
             items.push(Item::new(11, "a hundred servers", requests as f64 / 4e6, move || {
                 hundred(load, expected, requests)
             }));
@@ -62,7 +74,7 @@ pub(super) fn add(depth: Depth, items: &mut Vec<Item>) {
         vec![apart(TURNS, 64, 4.18, scaled(depth, 8_000_000))]
     }));
     for load in loads(depth, &[0.5, 0.7, 0.8, 0.9]) {
-        let requests = scaled(depth, 8_000_000);
+        let requests = if load > 0.8 { 8_000_000 } else { 2_000_000 };
         items.push(Item::new(31, "ten servers", requests as f64 / 1e6, move || ten(load, requests)));
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn add(depth: Depth, items: &mut Vec<Item>) {
     }
     items.push(Item::new(2, "Little's law", 2.0, move || little(scaled(depth, 8_000_000))));
     for load in loads(depth, &[0.5, 0.7, 0.8, 0.9, 0.95]) {
-        let requests = scaled(depth, if load > 0.8 { 48_000_000 } else { 12_000_000 });
+        let requests = if load > 0.8 { 48_000_000 } else { 3_000_000 };
         items.push(Item::new(3, "M/M/c", requests as f64 / 6e6, move || mmc(load, requests)));
     }
     items.push(Item::new(4, "Erlang B", 1.0, || erlang_b(4_000_000)));
