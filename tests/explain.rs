@@ -73,6 +73,26 @@ fn traffic_goes_where_it_says() {
 }
 
 #[test]
+fn it_says_what_is_hashed_and_whether_the_request_has_it() {
+    let targets = ["a", "b", "c"].map(FakeTarget::answering);
+    let settings =
+        "load_balancing_algorithm: maglev, hash: { on: cookie, name: session, balance_factor: 125 }";
+    let groups = [group("carts", settings, &targets.each_ref())];
+    let weir = Weir::start_healthy(&application(&groups, "", "default_action: { forward: carts }"));
+    for session in 0..9 {
+        let said = live(&weir, &["GET", "/", "-H", &format!("Cookie: session={session}")]);
+        assert_eq!(said["hash"], "cookie session");
+        assert!(said["targets"].as_array().unwrap().iter().all(|target| target["is_within_bounds"] == true));
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: session={session}\r\n\r\n");
+        let by = weir.client().ask(head).body;
+        let picked = targets.iter().position(|target| said["picked"] == target.addr().to_string()).unwrap();
+        assert_eq!(by, ["a", "b", "c"][picked]);
+    }
+    let said = live(&weir, &["GET", "/"]);
+    assert_eq!(said["hash"], "cookie session, which the request does not have: any target");
+}
+
+#[test]
 fn it_knows_whom_a_client_sticks_to() {
     let targets = three();
     let weir = sticky(&targets, BY_LB_COOKIE);

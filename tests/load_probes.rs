@@ -7,7 +7,7 @@ use weir_tests::example::Example;
 use weir_tests::http2_target::Exchange;
 use weir_tests::target::{Received, respond};
 use weir_tests::yaml::{application, group, group_of};
-use weir_tests::{FakeTarget, Http2Client, Http2Target, Weir, run, wait_until};
+use weir_tests::{Binary, FakeTarget, Http2Client, Http2Target, Weir, run, wait_until};
 
 /// A target that says what it has under way, which is what a test says.
 struct Telling {
@@ -82,6 +82,10 @@ fn whoever_says_that_it_has_much_to_do_is_left_alone_until_it_says_otherwise() {
     // Now and then nobody else is known.
     let busy = targets[1].asked.load(Relaxed) - before;
     assert!(busy <= 4, "{busy} of 40");
+    let admin = format!("http://{}", weir.process().admin().unwrap());
+    let said = Binary::run(&["explain", "--admin", &admin, "GET", "/"]);
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.contains("50 under way, 55.0 ms") && said.contains("half of them at most"), "{said}");
     let loads = [50, 0, 50];
     for (telling, load) in targets.iter().zip(loads) {
         telling.in_flight.store(load, Relaxed);

@@ -181,13 +181,22 @@ fn target_row(target: &TargetView, picked: u64) -> Markup {
     }
 }
 
+/// How long what a target says of its load is worth something.
+const WORTH_SECONDS: f64 = 1.0;
+
 /// What a target says of its load, in a few words.
 fn says(report: &ReportView) -> String {
     match (report.in_flight, report.latency_seconds) {
         (None, _) if report.unanswered > 0 => "does not say".to_owned(),
         (None, _) => "not asked yet".to_owned(),
-        (Some(in_flight), None) => format!("says {in_flight}"),
-        (Some(in_flight), Some(latency)) => format!("says {in_flight}, {}", seconds(latency)),
+        (Some(in_flight), latency) => {
+            let said =
+                latency.map_or(in_flight.to_string(), |latency| format!("{in_flight}, {}", seconds(latency)));
+            match report.age_seconds {
+                Some(age) if age > WORTH_SECONDS => format!("said {said}, {}", ago(age)),
+                _ => format!("says {said}"),
+            }
+        }
     }
 }
 

@@ -115,7 +115,7 @@ fn path(fields: Fields<'_>, version: ProtocolVersion, reader: &mut Reader<'_>) -
         reader.problem(
             node,
             &cause,
-            Some("a path starts with `/`, has no spaces, and at most 1024 characters"),
+            Some("a path starts with `/`, has no spaces and no `#`, and at most 1024 characters"),
         );
     }
     text.to_owned()
@@ -123,7 +123,9 @@ fn path(fields: Fields<'_>, version: ProtocolVersion, reader: &mut Reader<'_>) -
 
 /// Whether a text can stand in a request line.
 pub(super) fn is_path(text: &str) -> bool {
-    text.starts_with('/') && text.len() <= PATH_BYTES_MAX && text.bytes().all(|b| b.is_ascii_graphic())
+    // What follows a `#` is never sent.
+    let may_be_sent = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+    text.starts_with('/') && text.len() <= PATH_BYTES_MAX && text.bytes().all(may_be_sent)
 }
 
 fn matcher(

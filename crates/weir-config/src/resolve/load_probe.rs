@@ -31,7 +31,7 @@ pub(super) fn read(
     let path = fields.require(reader, "path", "/load")?;
     let text = reader.text(path)?;
     if !is_path(text) {
-        let remedy = "a path starts with `/`, has no spaces, and at most 1024 characters";
+        let remedy = "a path starts with `/`, has no spaces and no `#`, and at most 1024 characters";
         reader.problem(path, &format!("{text:?} is not a path"), Some(remedy));
     }
     let per_request = rate.flatten().unwrap_or(PER_REQUEST);
@@ -66,6 +66,7 @@ mod tests {
             ("load_probe: { path: /load }", "round_robin does not ask"),
             ("load_balancing_algorithm: prequal, load_probe: {}", "path"),
             ("load_balancing_algorithm: prequal, load_probe: { path: load }", "is not a path"),
+            ("load_balancing_algorithm: prequal, load_probe: { path: '/load#now' }", "no `#`"),
             ("load_balancing_algorithm: prequal, load_probe: { path: /l, per_request: 0 }", "0.01 to 5"),
             ("load_balancing_algorithm: prequal, load_probe: { path: /l, per_request: 9 }", "0.01 to 5"),
             ("protocol: tcp, load_balancing_algorithm: prequal, load_probe: { path: /l }", "speak tcp"),

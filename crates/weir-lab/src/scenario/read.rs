@@ -271,6 +271,11 @@ fn group(fields: Fields<'_>, policies: Option<&[Policy]>, reader: &mut Reader<'_
         let remedy = "take it out, or compare maglev, rendezvous or ring_hash, too";
         reader.problem(hash, "none of the algorithms picks by a key", Some(remedy));
     }
+    let prequal = Policy::Weir(Algorithm::Prequal);
+    if let Some(probe) = node.get("load_probe").filter(|_| !has(&|policy| policy == prequal)) {
+        let remedy = "take it out, or compare prequal, too";
+        reader.problem(probe, "none of the algorithms asks servers for their load", Some(remedy));
+    }
     let weighted = Policy::Weir(Algorithm::WeightedRandom);
     let mitigation = node.get("load_balancing_anomaly_mitigation");
     if let Some(mitigation) = mitigation.filter(|_| !has(&|policy| policy == weighted)) {

@@ -170,6 +170,9 @@ fn readable(explained: &Value) -> String {
         let hash = explained["hash"].as_str().map(|hash| format!(" of its {hash}")).unwrap_or_default();
         lines.push(format!("\nby {}{hash}:", text(&explained["algorithm"])));
         lines.push(candidates(targets, &explained["picked"]).trim_end().to_owned());
+        if explained["algorithm"] == "prequal" {
+            lines.push("of half of them at most, and of 16, a worker knows these figures at a time; it picks among those".to_owned());
+        }
     }
     lines.push(format!("\n=> {}", text(&explained["outcome"])));
     lines.join("\n")
@@ -204,6 +207,9 @@ fn candidates(targets: &[Value], picked: &Value) -> String {
     table(&rows)
 }
 
+/// How long what a target says of its load is worth something.
+const WORTH_SECONDS: f64 = 1.0;
+
 /// What the algorithm goes by, of a target.
 fn score(target: &Value) -> String {
     let number = |what: &str| target[what].as_f64();
@@ -219,8 +225,11 @@ fn score(target: &Value) -> String {
             };
         };
         let would_take = report["latency_seconds"].as_f64().map(|seconds| format!(", {}", millis(seconds)));
-        let age = report["age_seconds"].as_f64().map(millis).unwrap_or_default();
-        return format!("says {in_flight} under way{}, {age} ago", would_take.unwrap_or_default());
+        let said = format!("{in_flight} under way{}", would_take.unwrap_or_default());
+        return match report["age_seconds"].as_f64().unwrap_or_default() {
+            age if age <= WORTH_SECONDS => format!("says {said}, {} ago", millis(age)),
+            age => format!("said {said}, {age:.0} s ago; {} probes unanswered", text(&report["unanswered"])),
+        };
     }
     if let Some(estimate) = number("estimate_seconds") {
         return format!("would take {}", millis(estimate));

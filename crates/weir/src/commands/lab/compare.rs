@@ -189,7 +189,8 @@ fn run_live(results: &mut Results, comparison: &Comparison) -> anyhow::Result<Op
     let of_case = |case: &Case| u64::from(case.scenario.seeds) * case.scenario.duration;
     let seconds = Duration::from_nanos(results.cases.iter().map(of_case).sum()).as_secs();
     let long = humantime::format_duration(Duration::from_secs(seconds.max(1)));
-    complain(&format!("live: {all} runs take {long} and a little more"));
+    let runs = if all == 1 { "1 run takes".to_owned() } else { format!("{all} runs take") };
+    complain(&format!("live: {runs} {long} and a little more"));
     let (progress, mut done) = (Progress::of(f64::from(all)), 0);
     for case in &mut results.cases {
         let nothing = |policy: &Policy| Series { policy: *policy, runs: Vec::new() };

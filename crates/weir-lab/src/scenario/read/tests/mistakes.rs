@@ -287,6 +287,11 @@ fn a_group_is_told_only_what_somebody_heeds() {
         "anomaly mitigation goes with weighted_random",
         "take it out, or compare weighted_random, too",
     );
+    refused(
+        "target_group: { load_probe: { path: /load } }",
+        "none of the algorithms asks servers for their load",
+        "take it out, or compare prequal, too",
+    );
     scenario("target_group: { slow_start: 30s }\nalgorithms: [least_outstanding_requests]");
     let told = parse(&scenario_text("target_group: { targets: [] }"), Path::new("f.yaml")).unwrap_err();
     assert!(told.to_string().contains("`targets` is not a key of a target group of a scenario"), "{told}");
