@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use rustix::net::SocketFlags;
-use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpStream};
 use weir_core::address::ClientAddr;
 
@@ -98,9 +97,6 @@ pub async fn accept(
                 accepted = listener.accept() => accepted,
                 () = &mut stop => {
                     is_stopped = true;
-                    if !is_shared() {
-                        let_nobody_in(&listener);
-                    }
                     continue;
                 }
             }
@@ -127,16 +123,6 @@ pub async fn accept(
             }
         }
     }
-}
-
-/// Has the kernel drop whatever would begin a connection: its client tries again after a second, with whoever listens by then. One
-/// that was let in after the last look at the queue would be reset with the socket, however soon that is closed: on a busy machine
-/// one in fifteen listeners that moved to another address lost one.
-fn let_nobody_in(listener: &TcpListener) {
-    const RETURN: u16 = 0x06;
-    let none_of_it = SockFilter::new(RETURN, 0, 0, 0);
-    // Where there are no filters the next look is as good as it was.
-    let _ = SockRef::from(listener).attach_filter(&[none_of_it]);
 }
 
 /// Accepts what waits in the queue at this moment. The kernel is asked, and not the runtime, which has not heard of what came since
@@ -170,8 +156,6 @@ fn note_shortage(is_short: &mut bool, cause: &str) {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
-
-    use socket2::{Domain, Socket, Type};
 
     use super::*;
 
@@ -218,22 +202,5 @@ mod tests {
         accept(listener, ConnectionLimit::new(9), std::future::ready(()), || false, note).await;
         let expected: Vec<SocketAddr> = clients.iter().map(|client| client.local_addr().unwrap()).collect();
         assert_eq!(*served.borrow(), expected);
-    }
-
-    #[tokio::test]
-    async fn whoever_comes_while_accepting_ends_is_let_in_by_whoever_listens_next() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        let first = std::net::TcpStream::connect(addr).unwrap();
-        let late = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
-        let served = RefCell::new(Vec::new());
-        let serve = |accepted: Accepted| {
-            let _ = late.connect(&addr.into());
-            served.borrow_mut().push(accepted.client.0);
-        };
-        accept(listener, ConnectionLimit::new(9), std::future::ready(()), || false, serve).await;
-        assert_eq!(*served.borrow(), [first.local_addr().unwrap()]);
-        let next = std::net::TcpListener::bind(addr).unwrap();
-        assert_eq!(next.accept().unwrap().1, late.local_addr().unwrap().as_socket().unwrap());
     }
 }
