@@ -99,6 +99,24 @@ fn a_listener_moves_from_one_address_to_every_one_and_back_and_loses_no_connecti
 }
 
 #[test]
+fn who_shakes_hands_while_a_listener_moves_is_let_in() {
+    let port = free_port();
+    let here = |status| format!("workers: 1\n{}", answering(port, status));
+    let everywhere = |status| here(status).replace("127.0.0.1:", "0.0.0.0:");
+    let weir = Weir::start(&everywhere(201));
+    for (text, status) in [(here(202), 202), (everywhere(203), 203), (here(204), 204)] {
+        let mut half_open = Client::connect_halfway(loopback(port));
+        weir.reload(&text).unwrap();
+        assert_eq!(
+            Client::connect(loopback(port)).get("/").status,
+            status,
+            "the only worker has done what it was told"
+        );
+        assert_eq!(half_open.get("/").status, status);
+    }
+}
+
+#[test]
 fn a_load_balancer_gets_another_name_and_loses_no_connection() {
     let port = free_port();
     let weir = Weir::start(&answering(port, 201));
@@ -124,6 +142,25 @@ fn no_datagram_is_lost_when_a_load_balancer_gets_another_name() {
     for _ in 0..50 {
         UdpClient::of(loopback(port)).ask("after");
         lasting.ask("after");
+    }
+}
+
+#[test]
+fn no_datagram_is_lost_when_a_listener_moves_from_one_address_to_every_one_and_back() {
+    let (target, port) = (UdpTarget::named("a"), free_port());
+    let listener = "protocol: udp, default_action: { forward: dns }";
+    let group = group_of("dns", "protocol: udp", &target.yaml());
+    let text = network_listener(&[group], listener).replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    let weir = Weir::start(&text);
+    weir.wait_for_health(target.addr(), Health::Healthy);
+    let lasting = UdpClient::of(loopback(port));
+    lasting.ask("before");
+    for text in [text.replace("bind: \"127.0.0.1", "bind: \"0.0.0.0"), text] {
+        weir.reload(&text).unwrap();
+        for _ in 0..50 {
+            UdpClient::of(loopback(port)).ask("after");
+            lasting.ask("after");
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use rustix::net::sockopt::set_socket_linger;
+use rustix::net::sockopt::{set_socket_linger, set_tcp_quickack};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 use crate::{DEADLINE, wait_until};
@@ -66,6 +66,20 @@ impl Client {
         set_socket_linger(&socket, Some(Duration::ZERO)).expect("a socket can be told how to end");
         // Until that program runs, its process still has what this one had open.
         wait_until(&format!("{own} is free"), || bind(&socket, &own).is_ok());
+        connect(&socket, &addr).unwrap_or_else(|error| panic!("connecting to {addr}: {error}"));
+        Self::over(socket.into())
+    }
+
+    /// Connects to `addr`, and acknowledges that the connection is there only with the first bytes it sends, or after 200 ms: until
+    /// then whoever listens is still shaking hands.
+    ///
+    /// # Panics
+    /// When nobody listens there.
+    pub fn connect_halfway(addr: SocketAddr) -> Self {
+        let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .expect("there is a descriptor left");
+        set_tcp_quickack(&socket, false).expect("acknowledgements can be put off");
         connect(&socket, &addr).unwrap_or_else(|error| panic!("connecting to {addr}: {error}"));
         Self::over(socket.into())
     }

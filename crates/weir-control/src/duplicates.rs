@@ -53,13 +53,13 @@ impl Duplicates {
         *self.held() = Held { is_retired: true, ..Held::default() };
     }
 
-    /// Sockets for `count` workers. What another listener of this weir has at the very address is shared with it, so that nothing
-    /// that comes meanwhile is lost.
+    /// Sockets for `count` workers. What listeners of this weir that go, the `holders`, have at addresses that `addr` covers is
+    /// shared with them, so that nothing that comes meanwhile is lost.
     pub(crate) fn bind(
         &self,
         addr: ListenAddr,
         transports: Transports,
-        place: Place,
+        holders: &[ListenerIndex],
         count: usize,
     ) -> Result<Bound, BindError> {
         let mut held = self.held();
@@ -67,12 +67,10 @@ impl Duplicates {
             (addr, Vec::new())
         } else if addr.port() == 0 {
             bind(addr, transports, count)?
-        } else if let Place::Of(listener) = place {
-            (addr, held.share(listener, addr, transports, count)?)
-        } else if place == Place::BesideOurs {
-            (addr, bind_beside(addr, transports, count)?)
-        } else {
+        } else if holders.is_empty() {
             (addr, held.inherited.take(addr, transports, count)?)
+        } else {
+            (addr, held.share(holders, addr, transports, count)?)
         };
         let copies = sockets.iter().map(Sockets::try_clone).collect::<io::Result<_>>();
         let copies = copies.map_err(|source| BindError::Failed { addr, source })?;
@@ -96,49 +94,35 @@ impl Duplicates {
 }
 
 impl Held {
-    /// The sockets that a listener has, and new ones for a transport that it does not have.
+    /// The sockets that listeners have at addresses that `addr` covers, and new ones for a transport that none has at `addr` itself.
     fn share(
         &self,
-        listener: ListenerIndex,
+        holders: &[ListenerIndex],
         addr: ListenAddr,
         transports: Transports,
         count: usize,
     ) -> Result<Vec<Sockets>, BindError> {
-        let failed = |source| BindError::Failed { addr, source };
-        let open = self.open.get(&listener).map_or(&[][..], Vec::as_slice);
-        let mut all: Vec<Sockets> =
-            open.iter().map(Sockets::try_clone).collect::<io::Result<_>>().map_err(failed)?;
+        let mut all = Vec::new();
         all.resize_with(count, Sockets::default);
-        for sockets in &mut all {
-            if !transports.tcp {
-                sockets.tcp.clear();
-            }
-            if !transports.udp {
-                sockets.udp.clear();
+        for copies in holders.iter().filter_map(|listener| self.open.get(listener)) {
+            for (sockets, copies) in all.iter_mut().zip(copies) {
+                sockets.extend(copies.try_clone().map_err(|source| BindError::Failed { addr, source })?);
             }
         }
-        let missing = Transports {
-            tcp: transports.tcp && all.iter().all(|sockets| sockets.tcp.is_empty()),
-            udp: transports.udp && all.iter().all(|sockets| sockets.udp.is_empty()),
-        };
-        let (_, new) = bind(addr, missing, count)?;
-        for (sockets, new) in all.iter_mut().zip(new) {
-            sockets.tcp.extend(new.tcp);
-            sockets.udp.extend(new.udp);
+        let held = Sockets::transports(&all, |_| true);
+        for sockets in &mut all {
+            sockets.retain_covered(addr, transports);
+        }
+        let missing = transports.without(Sockets::transports(&all, |local| local == addr));
+        let unheld = missing.without(held);
+        let (_, new) = bind(addr, unheld, count)?;
+        let beside = bind_beside(addr, missing.without(unheld), count)?;
+        for ((sockets, new), beside) in all.iter_mut().zip(new).zip(beside) {
+            sockets.extend(new);
+            sockets.extend(beside);
         }
         Ok(all)
     }
-}
-
-/// Who listens where a listener is to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Nobody of this weir's.
-    New,
-    /// A listener of this weir's that goes, at an address that overlaps.
-    BesideOurs,
-    /// A listener of this weir's that goes, at this very address.
-    Of(ListenerIndex),
 }
 
 /// The sockets of one listener, and copies of them.

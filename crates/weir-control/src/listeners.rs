@@ -13,7 +13,7 @@ use weir_core::snapshot::ListenerIndex;
 use weir_core::task::Transports;
 use weir_net::bind::{BindError, Sockets};
 
-use crate::duplicates::{Bound, Duplicates, Place};
+use crate::duplicates::{Bound, Duplicates};
 
 /// What a worker is told to do about a listener.
 #[derive(Debug)]
@@ -52,9 +52,9 @@ impl Listeners {
 
     /// Binds every listener of `definitions` that is not open. A listener with port 0 gets its real port written in.
     ///
-    /// A listener that moves to another load balancer at the same address takes the very sockets. One that moves from one address
-    /// to every one or back needs the old ones closed first, so its port is bound again beside them. What another weir has handed
-    /// over is not bound, but taken.
+    /// A listener that moves to another load balancer at the same address takes the very sockets; one that moves from one address to
+    /// every one takes those of the one along, beside new ones, since closing them would reset whoever is about to connect. One
+    /// that moves back keeps just those. What another weir has handed over is not bound, but taken.
     ///
     /// # Errors
     /// [`BindError`]; nothing has changed then.
@@ -70,7 +70,7 @@ impl Listeners {
                 let (protocol, count) = (listener.kind.protocol(), self.workers.len());
                 let transports = Transports { tcp: listener.kind.has_tcp(), udp: listener.kind.has_udp() };
                 let index = if listener.bind.port() == 0 {
-                    let bound = self.duplicates.bind(listener.bind, transports, Place::New, count)?;
+                    let bound = self.duplicates.bind(listener.bind, transports, &[], count)?;
                     listener.bind = bound.addr;
                     let index = state.listener_index(&load_balancer.name, listener.bind, protocol);
                     new.push((index, bound));
@@ -78,8 +78,8 @@ impl Listeners {
                 } else {
                     let index = state.listener_index(&load_balancer.name, listener.bind, protocol);
                     if !self.open.contains_key(&index) {
-                        let place = self.place(listener.bind);
-                        new.push((index, self.duplicates.bind(listener.bind, transports, place, count)?));
+                        let holders = self.holders(listener.bind);
+                        new.push((index, self.duplicates.bind(listener.bind, transports, &holders, count)?));
                     }
                     index
                 };
@@ -91,11 +91,10 @@ impl Listeners {
         Ok(Prepared { new, gone })
     }
 
-    /// Who listens at an address, or at one that overlaps.
-    fn place(&self, addr: ListenAddr) -> Place {
-        let same = self.open.iter().find(|(_, open)| **open == addr).map(|(index, _)| Place::Of(*index));
-        let beside = || self.open.values().any(|open| open.overlaps(addr)).then_some(Place::BesideOurs);
-        same.or_else(beside).unwrap_or(Place::New)
+    /// Who listens at an address, or at ones that overlap.
+    fn holders(&self, addr: ListenAddr) -> Vec<ListenerIndex> {
+        let overlapping = self.open.iter().filter(|(_, open)| open.overlaps(addr));
+        overlapping.map(|(index, _)| *index).collect()
     }
 
     /// Hands the new sockets to the workers and closes the ones that are gone; the addresses of both.

@@ -42,11 +42,13 @@ impl ListenAddr {
     /// Whether two listeners would take the same connections: one port, and one address or every one of a family. Port 0 is
     /// any free port.
     pub fn overlaps(self, other: Self) -> bool {
-        let is_every_one =
-            |one: Self, other: Self| one.ip().is_unspecified() && one.0.is_ipv4() == other.0.is_ipv4();
-        let is_one = self.ip() == other.ip();
-        let (port, other_port) = (self.port(), other.port());
-        port != 0 && port == other_port && (is_one || is_every_one(self, other) || is_every_one(other, self))
+        self.covers(other) || other.covers(self)
+    }
+
+    /// Whether a listener here may take every connection to `other`: one port, and the same address or every one of its family.
+    pub fn covers(self, other: Self) -> bool {
+        let is_every_one = self.ip().is_unspecified() && self.0.is_ipv4() == other.0.is_ipv4();
+        self.port() != 0 && self.port() == other.port() && (is_every_one || self.ip() == other.ip())
     }
 }
 
@@ -70,5 +72,7 @@ mod tests {
         assert!(overlap("[::]:80", "[::1]:80") && !overlap("0.0.0.0:80", "[::1]:80"));
         assert!(!overlap("127.0.0.1:80", "127.0.0.2:80") && !overlap("0.0.0.0:80", "127.0.0.1:81"));
         assert!(!overlap("127.0.0.1:0", "127.0.0.1:0"), "each gets a port of its own");
+        let [every, one] = ["0.0.0.0:80", "127.0.0.1:80"].map(|addr| ListenAddr(addr.parse().unwrap()));
+        assert!(every.covers(one) && one.covers(one) && !one.covers(every));
     }
 }

@@ -210,12 +210,20 @@ impl Task {
 }
 
 impl Transports {
+    /// None.
+    pub const NONE: Self = Self { tcp: false, udp: false };
     /// TCP and UDP, at one port.
     pub const BOTH: Self = Self { tcp: true, udp: true };
     /// TCP alone.
     pub const TCP: Self = Self { tcp: true, udp: false };
     /// UDP alone.
     pub const UDP: Self = Self { tcp: false, udp: true };
+
+    /// Those of these that are not among `others`.
+    #[must_use]
+    pub fn without(self, others: Self) -> Self {
+        Self { tcp: self.tcp && !others.tcp, udp: self.udp && !others.udp }
+    }
 
     /// Whether these are `needed` ones, and maybe more.
     pub fn include(self, needed: Self) -> bool {

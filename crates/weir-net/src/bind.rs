@@ -47,7 +47,7 @@ pub enum BindError {
 }
 
 /// The sockets of one listener in one worker: one of each wanted transport, unless they were inherited from a weir that
-/// had another number of workers.
+/// had another number of workers, or the listener has moved to every address and has those of the one before, too.
 #[derive(Debug, Default)]
 pub struct Sockets {
     /// Where connections come.
@@ -66,6 +66,29 @@ impl Sockets {
             tcp: self.tcp.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?,
             udp: self.udp.iter().map(UdpSocket::try_clone).collect::<io::Result<_>>()?,
         })
+    }
+
+    /// Adds the sockets of another.
+    pub fn extend(&mut self, others: Self) {
+        self.tcp.extend(others.tcp);
+        self.udp.extend(others.udp);
+    }
+
+    /// Keeps those of `transports` that listen at addresses which `addr` covers.
+    pub fn retain_covered(&mut self, addr: ListenAddr, transports: Transports) {
+        let is_covered =
+            |local: io::Result<SocketAddr>| local.is_ok_and(|local| addr.covers(ListenAddr(local)));
+        self.tcp.retain(|socket| transports.tcp && is_covered(socket.local_addr()));
+        self.udp.retain(|socket| transports.udp && is_covered(socket.local_addr()));
+    }
+
+    /// Which transports there are among some, at addresses for which `is_wanted` is true.
+    pub fn transports(some: &[Self], is_wanted: impl Fn(ListenAddr) -> bool) -> Transports {
+        let counts = |local: io::Result<SocketAddr>| local.is_ok_and(|local| is_wanted(ListenAddr(local)));
+        Transports {
+            tcp: some.iter().flat_map(|one| &one.tcp).any(|socket| counts(socket.local_addr())),
+            udp: some.iter().flat_map(|one| &one.udp).any(|socket| counts(socket.local_addr())),
+        }
     }
 }
 

@@ -39,8 +39,8 @@ impl Inherited {
         Ok(inherited)
     }
 
-    /// Sockets at an address for `count` workers: those that were handed over, and new ones for a transport of which
-    /// there is none. The address has a port.
+    /// Sockets at an address for `count` workers: those that were handed over, with those at addresses that it covers, and new ones
+    /// for a transport of which there is none. The address has a port.
     ///
     /// Every socket goes to some worker, for closing one would reset the connections that wait in it. Workers beyond the
     /// number of sockets accept from the sockets of others. They do not get datagrams: those of one flow have to come to
@@ -59,19 +59,24 @@ impl Inherited {
             tcp: transports.tcp && !self.tcp.contains_key(&addr.0),
             udp: transports.udp && !self.udp.contains_key(&addr.0),
         };
-        if let Some(other) = self.addrs().find(|other| *other != addr && other.overlaps(addr)) {
+        if missing != Transports::NONE
+            && let Some(other) = self.addrs().find(|other| *other != addr && other.overlaps(addr))
+        {
             return Err(BindError::Overlaps { addr, other });
         }
         let (_, mut all) = bind(addr, missing, count)?;
-        if transports.tcp && !missing.tcp {
-            let sockets = self.tcp.remove(&addr.0).unwrap_or_default();
-            let shared = share_out(sockets, &mut all);
-            shared.map_err(|source| BindError::Failed { addr, source })?;
+        let is_covered = |local: &SocketAddr| addr.covers(ListenAddr(*local));
+        if transports.tcp {
+            for (_, sockets) in self.tcp.extract_if(.., |local, _| is_covered(local)) {
+                let shared = share_out(sockets, &mut all);
+                shared.map_err(|source| BindError::Failed { addr, source })?;
+            }
         }
-        if transports.udp && !missing.udp {
-            let sockets = self.udp.remove(&addr.0).unwrap_or_default();
-            for (number, socket) in sockets.into_iter().enumerate() {
-                all[number % count].udp.push(socket);
+        if transports.udp {
+            for (_, sockets) in self.udp.extract_if(.., |local, _| is_covered(local)) {
+                for (number, socket) in sockets.into_iter().enumerate() {
+                    all[number % count].udp.push(socket);
+                }
             }
         }
         Ok(all)

@@ -34,6 +34,10 @@ use weir_telemetry::{ListenerShard, Telemetry};
 /// How often access-log lines are handed over, however few they are.
 const LOG_FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 
+/// How long a listener whose place another has taken lets in who was shaking hands with it: when its sockets close, the kernel
+/// resets them. A second is when whoever has lost a packet sends it again (RFC 6298, section 2).
+const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
+
 /// Longest time that a worker takes to end, unless another weir has taken its place: what is under way then is cut.
 pub(crate) const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -55,6 +59,7 @@ struct Door {
     listener: ListenerIndex,
     dispatcher: Rc<RefCell<Dispatcher>>,
     shard: Arc<ListenerShard>,
+    drain: Drain,
 }
 
 /// Something that serves the connections of one listener in one worker.
@@ -128,6 +133,7 @@ impl Serving {
             listener: index,
             dispatcher: self.dispatcher.clone(),
             shard: self.telemetry.listener_shard(&listener),
+            drain: self.worker.drain.clone(),
         });
         let (tasks, limit) = (self.worker.tasks.clone(), self.worker.limit.clone());
         let succession = self.succession.clone();
@@ -136,7 +142,7 @@ impl Serving {
         spawn_local(async move {
             let housekeeping = spawn_local(server.clone().keep_house()).abort_handle();
             let connections = tcp.into_iter().map(|socket| {
-                accept(socket, limit.clone(), closing.begun(), &is_shared, |accepted| {
+                accept(socket, limit.clone(), door.closed(closing.begun()), &is_shared, |accepted| {
                     server.clone().begin(accepted, door.clone(), tasks.begin());
                 })
             });
@@ -193,6 +199,16 @@ impl Serving {
 }
 
 impl Door {
+    /// Completes when nobody is to be let in any more: `closing` completes, and where another listener has the place of this one,
+    /// whoever was shaking hands then has had time to come in.
+    async fn closed(&self, closing: impl Future<Output = ()>) {
+        closing.await;
+        if self.dispatcher.borrow_mut().listener(self.listener).is_some() {
+            // A process that ends waits for nobody.
+            let _ = tokio::time::timeout(HANDSHAKE_GRACE, self.drain.begun()).await;
+        }
+    }
+
     /// The connection in the name of its client; `None` where a proxy does not say who that is.
     async fn enter(&self, mut accepted: Accepted) -> Option<Accepted> {
         let listener = self.dispatcher.borrow_mut().listener(self.listener);
