@@ -70,9 +70,18 @@ impl Departures {
 
     /// Tells everyone what has happened to their target. Cost: a look at every target that connections lead to.
     pub fn announce(&self) {
+        self.wake(Awaited::has_happened);
+    }
+
+    /// Has everyone look again, whatever has happened to their target.
+    pub fn wake_all(&self) {
+        self.wake(|_| true);
+    }
+
+    fn wake(&self, is_concerned: impl Fn(&Awaited) -> bool) {
         self.targets.borrow_mut().retain(|_, awaited| {
             let Some(awaited) = awaited.upgrade() else { return false };
-            if awaited.has_happened() {
+            if is_concerned(&awaited) {
                 for (_, waker) in &mut *awaited.wakers.borrow_mut() {
                     waker.take().inspect(Waker::wake_by_ref);
                 }

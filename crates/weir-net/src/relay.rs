@@ -1,7 +1,8 @@
 //! The relay: bytes both ways between two sockets until both have ended.
 
-use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -56,13 +57,10 @@ impl RelayEnd {
 }
 
 /// A connection that can be relayed.
-pub trait RelaySide {
-    /// Its two directions.
-    fn halves(&mut self) -> (impl AsyncRead + Unpin, impl AsyncWrite + Unpin);
-
+pub trait RelaySide: AsyncRead + AsyncWrite + Unpin {
     /// The socket, where its bytes are just those that are relayed, without encryption or frames: between two of them
     /// bytes need not leave the kernel.
-    fn as_tcp(&mut self) -> Option<&mut TcpStream> {
+    fn as_tcp(&self) -> Option<&TcpStream> {
         None
     }
 
@@ -71,11 +69,7 @@ pub trait RelaySide {
 }
 
 impl RelaySide for TcpStream {
-    fn halves(&mut self) -> (impl AsyncRead + Unpin, impl AsyncWrite + Unpin) {
-        self.split()
-    }
-
-    fn as_tcp(&mut self) -> Option<&mut TcpStream> {
+    fn as_tcp(&self) -> Option<&TcpStream> {
         Some(self)
     }
 
@@ -107,50 +101,35 @@ impl<C: RelaySide, T: RelaySide> Relay<'_, C, T> {
     ///
     /// The end of one direction is passed on as a half-close while the other goes on. A failure is passed on as a
     /// reset, so that neither peer takes a cut stream for a whole one.
-    pub async fn run(self, cut: impl Future<Output = ()>) -> RelaySummary {
-        let Self { mut client, mut target, buffers, pipes, clock, idle_timeout } = self;
-        let (activity, ended) = (Activity::new(clock), Cell::new(0));
-        let between = |reader_failed, writer_failed| Direction {
-            activity: &activity,
-            buffers,
-            pipes,
-            reader_failed,
-            writer_failed,
-            ended: &ended,
-            passed: Cell::new(0),
-        };
-        let up = between(RelayEnd::ClientFailed, RelayEnd::TargetFailed);
-        let down = between(RelayEnd::TargetFailed, RelayEnd::ClientFailed);
+    pub async fn run(mut self, cut: impl Future<Output = ()>) -> RelaySummary {
+        let Self { client, target, buffers, pipes, clock, idle_timeout } = &mut self;
+        let activity = Activity::new(*clock);
+        let mut up = Direction::new(buffers, pipes, RelayEnd::ClientFailed, RelayEnd::TargetFailed);
+        let mut down = Direction::new(buffers, pipes, RelayEnd::TargetFailed, RelayEnd::ClientFailed);
         let end = {
-            let both = async {
-                if let (Some(client), Some(target)) = (client.as_tcp(), target.as_tcp()) {
-                    let ((from_client, to_client), (from_target, to_target)) =
-                        (client.split(), target.split());
-                    tokio::try_join!(
-                        up.pass_all(from_client, to_target),
-                        down.pass_all(from_target, to_client)
-                    )
-                } else {
-                    let ((from_client, to_client), (from_target, to_target)) =
-                        (client.halves(), target.halves());
-                    tokio::try_join!(
-                        up.copy_all(from_client, to_target),
-                        down.copy_all(from_target, to_client)
-                    )
+            let (mut idle, mut cut) = (pin!(activity.idle_for(*idle_timeout)), pin!(cut));
+            poll_fn(|cx| {
+                let up_ended = up.poll(client, target, down.has_ended(), cx)?;
+                let down_ended = down.poll(target, client, up.has_ended(), cx)?;
+                if up_ended.is_ready() && down_ended.is_ready() {
+                    return Poll::Ready(Ok(RelayEnd::Closed));
                 }
-            };
-            tokio::select! {
-                biased;
-                done = both => done.map_or_else(|end| end, |_| RelayEnd::Closed),
-                () = activity.idle_for(idle_timeout) => RelayEnd::Idle,
-                () = cut => RelayEnd::Cut,
-            }
+                if up.has_moved() | down.has_moved() {
+                    activity.touch();
+                }
+                if idle.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Ok(RelayEnd::Idle));
+                }
+                cut.as_mut().poll(cx).map(|()| Ok(RelayEnd::Cut))
+            })
+            .await
+            .unwrap_or_else(|failed| failed)
         };
         if end != RelayEnd::Closed {
-            client.reset_at_end();
-            target.reset_at_end();
+            self.client.reset_at_end();
+            self.target.reset_at_end();
         }
-        RelaySummary { from_client_bytes: up.passed.get(), from_target_bytes: down.passed.get(), end }
+        RelaySummary { from_client_bytes: up.passed_bytes(), from_target_bytes: down.passed_bytes(), end }
     }
 }
 

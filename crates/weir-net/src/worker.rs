@@ -28,8 +28,6 @@ pub struct Worker {
     pub pipes: Pipes,
     /// How connections learn that their target has left.
     pub departures: Departures,
-    /// How flows learn that their target's flows are to end.
-    pub flow_ends: Departures,
     /// Changes with every published snapshot.
     pub publications: Publications,
     /// Whether the process is ending.
@@ -50,7 +48,6 @@ impl Worker {
             buffers: Buffers::default(),
             pipes: Pipes::default(),
             departures: Departures::new(Awaiting::Departure),
-            flow_ends: Departures::new(Awaiting::FlowsEnd),
             waiting_room: WaitingRoom::new(publications.clone()),
             publications,
             drain,

@@ -1,12 +1,11 @@
 //! A flow, from the client's connection to its summary.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use weir_core::address::{ClientAddr, ListenAddr};
 use weir_core::definition::{ListenerKind, TargetProtocol};
 use weir_core::dispatcher::{Dispatcher, Speech};
@@ -16,6 +15,7 @@ use weir_core::snapshot::{Listener, ListenerIndex};
 use weir_core::target::Target;
 use weir_core::time::Timestamp;
 use weir_net::accept::Accepted;
+use weir_net::departures::{Awaiting, Departures};
 use weir_net::dial::{DialError, acknowledge_at_once, dial_as, dial_saying};
 use weir_net::first_word;
 use weir_net::proxy_header;
@@ -35,8 +35,10 @@ pub struct Flows {
     pub(crate) worker: Worker,
     pub(crate) dispatcher: Rc<RefCell<Dispatcher>>,
     pub(crate) shard: Arc<ListenerShard>,
-    /// A reload has made something else of the listener.
-    pub(crate) changed: Notify,
+    /// How flows learn that those of their target are to end.
+    pub(crate) flow_ends: Departures,
+    /// How often a reload has made something else of the listener.
+    pub(crate) listener_changes: Cell<u64>,
     tls: weir_tls::Listeners,
     target_side: TargetSide,
     log: Option<(LogBuffer, LogFormat)>,
@@ -117,7 +119,8 @@ impl Flows {
             worker,
             dispatcher,
             shard: telemetry.listener_shard(listener),
-            changed: Notify::new(),
+            flow_ends: Departures::new(Awaiting::FlowsEnd),
+            listener_changes: Cell::new(0),
             tls,
             target_side: TargetSide::new(),
             log: listener.logs.access.as_ref().map(|log| (writer.buffer(log.path.clone()), log.format)),
@@ -137,7 +140,8 @@ impl Flows {
         let began = self.worker.clock.now();
         let mut flow = Flow::new(&listener, Protocol::Tcp, client, began);
         let target;
-        match self.open(stream, &mut flow).await {
+        // In a box of its own: what opening needs is not held for as long as the flow lives, and the next flow finds it warm.
+        match Box::pin(self.open(stream, &mut flow)).await {
             Ok(open) => {
                 flow.connected = Some(self.worker.clock.now());
                 let Open { client, target: server, placed } = open;
@@ -272,7 +276,9 @@ impl Flows {
             (Socket::Plain(client), Socket::Plain(target)) => {
                 Relay { client, target, buffers, pipes, clock, idle_timeout }.run(cut).await
             }
-            (client, target) => Relay { client, target, buffers, pipes, clock, idle_timeout }.run(cut).await,
+            (client, target) => {
+                Box::pin(Relay { client, target, buffers, pipes, clock, idle_timeout }.run(cut)).await
+            }
         }
     }
 

@@ -1,8 +1,9 @@
 //! Placing a flow: on the target that its key leads to, on another where that has failed, later where none is there yet.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
+use std::task::Poll;
 use std::time::Duration;
 
 use weir_core::balance::PickContext;
@@ -116,34 +117,37 @@ impl Flows {
     /// Completes when a flow is to end though neither side has ended it: its target's flows are, or its listener has no
     /// weight for its group any more.
     pub(crate) async fn called_off(&self, placed: &Placed) {
-        let target_s_flows_end = self.worker.flow_ends.of(placed.lease.target());
-        let group_has_no_weight = async {
-            loop {
-                let change = self.changed.notified();
-                let listener = self.dispatcher.borrow_mut().listener(self.listener);
-                // One that is gone has its flows finish.
-                if listener.is_some_and(|listener| has_no_weight(&listener, placed.group)) {
-                    return;
-                }
-                change.await;
+        let target_s_flows_end = self.flow_ends.of(placed.lease.target());
+        let mut looked_at = None;
+        poll_fn(|cx| {
+            let changes = self.listener_changes.get();
+            if looked_at.replace(changes) != Some(changes) && self.has_no_weight(placed.group) {
+                return Poll::Ready(());
             }
-        };
-        tokio::select! {
-            () = target_s_flows_end.happened() => {}
-            () = group_has_no_weight => {}
-        }
+            target_s_flows_end.poll_happened(cx)
+        })
+        .await;
     }
 
-    /// Tells the flows of every change of their listener.
-    pub async fn follow_listener(&self) {
+    fn has_no_weight(&self, group: GroupIndex) -> bool {
+        let listener = self.dispatcher.borrow_mut().listener(self.listener);
+        // One that is gone has its flows finish.
+        listener.is_some_and(|listener| has_no_weight(&listener, group))
+    }
+
+    /// Tells flows what concerns them of every publication: that those of their target are to end, and every change of their listener.
+    pub async fn follow_publications(&self) {
         let mut publications = self.worker.publications.clone();
         let mut known = self.dispatcher.borrow_mut().listener(self.listener);
         loop {
             publications.next().await;
             let listener = self.dispatcher.borrow_mut().listener(self.listener);
-            if known != listener {
+            if known == listener {
+                self.flow_ends.announce();
+            } else {
                 known = listener;
-                self.changed.notify_waiters();
+                self.listener_changes.set(self.listener_changes.get() + 1);
+                self.flow_ends.wake_all();
             }
         }
     }

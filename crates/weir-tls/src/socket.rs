@@ -51,11 +51,7 @@ impl Socket {
 }
 
 impl RelaySide for Socket {
-    fn halves(&mut self) -> (impl AsyncRead + Unpin, impl AsyncWrite + Unpin) {
-        tokio::io::split(self)
-    }
-
-    fn as_tcp(&mut self) -> Option<&mut TcpStream> {
+    fn as_tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(stream) => Some(stream),
             Self::Client(_) | Self::Target(_) => None,

@@ -268,10 +268,10 @@ impl Server {
         tokio::join!(self.flush_forever(), self.follow_forever());
     }
 
-    /// Follows what a reload makes of the listener, where something that is under way must know.
+    /// Follows what is published, where flows that are under way must know.
     async fn follow_forever(&self) {
         if let Self::Flows(flows) = self {
-            flows.follow_listener().await;
+            flows.follow_publications().await;
         }
     }
 
@@ -288,13 +288,12 @@ impl Server {
     }
 }
 
-/// Tells the connections of every target that has left, and flows that are to end, with each publication.
+/// Tells the connections of every target that has left, with each publication.
 async fn announce_departures(exchange: Rc<Exchange>) {
     let mut publications = exchange.worker.publications.clone();
     loop {
         publications.next().await;
         exchange.worker.departures.announce();
-        exchange.worker.flow_ends.announce();
         exchange.close_departed();
     }
 }

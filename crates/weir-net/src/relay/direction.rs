@@ -1,20 +1,21 @@
 //! One direction of a relay: copied at first, spliced once it has proved bulky.
+//!
+//! Written as a machine of states, not as a future of its own: what a flow keeps while it waits is then a few words, and all that
+//! its task touches when something comes lies together.
 
-use std::cell::Cell;
-use std::future::poll_fn;
+use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::ops::Range;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
+use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 
-use crate::activity::Activity;
 use crate::buffers::{Buffer, Buffers};
 use crate::pipes::{Pipe, Pipes};
-use crate::relay::RelayEnd;
+use crate::relay::{RelayEnd, RelaySide};
 
 /// Bytes that are copied before splicing begins: two splices and the pipe are dearer than a read and a write of little.
 /// Arbitrary, as far as what is bulky has megabytes and what is short has hundreds of bytes.
@@ -23,183 +24,229 @@ const SPLICE_AFTER_BYTES: usize = 64 * 1024;
 /// When splicing brings less than this at a time, the direction is bulky no more, and copied again. Arbitrary: a page.
 const SPLICE_WORTH_BYTES: usize = 4 * 1024;
 
-/// Bytes after which the worker's other connections have their turn.
-const TURN_BYTES: usize = 1024 * 1024;
-
-/// How a stretch of a direction ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stretch {
-    /// The reader has ended, and the writer has everything.
-    Ended,
-    /// The other way of passing bytes promises to be cheaper from here.
-    GoesOn,
-}
+/// Bytes after which the worker's other connections have their turn. tokio's own measure is 128 operations, which may be 64 MB
+/// here, or 20 ms.
+const TURN_BYTES: u64 = 1024 * 1024;
 
 /// One direction, with what has passed.
 #[derive(Debug)]
 pub(super) struct Direction<'a> {
-    pub(super) activity: &'a Activity,
-    pub(super) buffers: &'a Buffers,
-    pub(super) pipes: &'a Pipes,
+    buffers: &'a Buffers,
+    pipes: &'a Pipes,
     /// What it means when reading fails, and writing.
-    pub(super) reader_failed: RelayEnd,
-    pub(super) writer_failed: RelayEnd,
-    /// How many of the two directions have ended.
-    pub(super) ended: &'a Cell<u8>,
+    reader_failed: RelayEnd,
+    writer_failed: RelayEnd,
+    stage: Stage<'a>,
+    /// Bytes that were copied since it was last found not to be bulky.
+    copied_bytes: usize,
     /// Bytes that the writer has taken.
-    pub(super) passed: Cell<u64>,
+    passed_bytes: u64,
+    /// Others are to have their turn before anything is read again.
+    is_turn_over: bool,
+    /// A byte has come or gone since this was last asked.
+    has_moved: bool,
 }
 
-impl Direction<'_> {
-    /// Copies until the reader has ended, then ends the writer.
-    pub(super) async fn copy_all(
-        &self,
-        mut from: impl AsyncRead + Unpin,
-        mut to: impl AsyncWrite + Unpin,
-    ) -> Result<(), RelayEnd> {
-        while self.copy(&mut from, &mut to, SPLICE_AFTER_BYTES).await? == Stretch::GoesOn {}
-        self.end(&mut to).await
-    }
+/// What comes next.
+#[derive(Debug)]
+enum Stage<'a> {
+    /// To read: nothing is under way, and nothing is borrowed.
+    Read,
+    /// To write what was read, of which a range is left.
+    Write(Buffer<'a>, Range<usize>),
+    /// To have the writer send everything: bytes that were encrypted may still wait for the kernel.
+    Flush,
+    /// To drain a pipe, to the last byte before the next fill: what a pipe says that is neither empty nor full is ambiguous. And with
+    /// how many bytes it began.
+    Drain(Pipe<'a>, usize),
+    /// To say that nothing more comes.
+    End,
+    /// Nothing.
+    Ended,
+}
 
-    /// Copies, and splices what is bulky, until the reader has ended, then ends the writer.
-    pub(super) async fn pass_all(
-        &self,
-        mut from: ReadHalf<'_>,
-        mut to: WriteHalf<'_>,
-    ) -> Result<(), RelayEnd> {
-        while self.copy(&mut from, &mut to, SPLICE_AFTER_BYTES).await? == Stretch::GoesOn
-            && self.splice(from.as_ref(), to.as_ref()).await? == Stretch::GoesOn
-        {}
-        // Behind the last end both sockets are closed, which says the same.
-        if self.ended.replace(self.ended.get() + 1) > 0 { Ok(()) } else { self.end(&mut to).await }
-    }
-
-    /// Copies until the reader has ended or so many bytes have passed: the direction has proved bulky.
-    async fn copy(
-        &self,
-        from: &mut (impl AsyncRead + Unpin),
-        to: &mut (impl AsyncWrite + Unpin),
-        enough: usize,
-    ) -> Result<Stretch, RelayEnd> {
-        let mut copied = 0;
-        while copied < enough {
-            let (buffer, count) = self.read(from).await.map_err(|_| self.reader_failed)?;
-            if count == 0 {
-                return Ok(Stretch::Ended);
-            }
-            self.activity.touch();
-            self.write(to, &buffer[..count]).await.map_err(|_| self.writer_failed)?;
-            drop(buffer);
-            copied += count;
-            self.take_turns(count).await;
+impl<'a> Direction<'a> {
+    /// A direction in which nothing has passed.
+    pub(super) fn new(
+        buffers: &'a Buffers,
+        pipes: &'a Pipes,
+        reader_failed: RelayEnd,
+        writer_failed: RelayEnd,
+    ) -> Self {
+        Self {
+            buffers,
+            pipes,
+            reader_failed,
+            writer_failed,
+            stage: Stage::Read,
+            copied_bytes: 0,
+            passed_bytes: 0,
+            is_turn_over: false,
+            has_moved: false,
         }
-        Ok(Stretch::GoesOn)
     }
 
-    /// Reads into a buffer that is borrowed only once there is something to read: an idle flow owns none.
-    ///
-    /// Whoever ends TLS without saying so has ended: many do, and what they have sent is not to be lost for it.
-    async fn read(&self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<(Buffer<'_>, usize)> {
-        poll_fn(|cx| {
-            let mut buffer = self.buffers.borrow();
-            let mut space = ReadBuf::new(&mut buffer);
-            match ready!(Pin::new(&mut *from).poll_read(cx, &mut space)) {
-                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Poll::Ready(Err(error)),
-                Ok(()) | Err(_) => {}
-            }
-            let count = space.filled().len();
-            Poll::Ready(Ok((buffer, count)))
-        })
-        .await
+    /// Bytes that the writer has taken.
+    pub(super) fn passed_bytes(&self) -> u64 {
+        self.passed_bytes
     }
 
-    async fn write(&self, to: &mut (impl AsyncWrite + Unpin), mut rest: &[u8]) -> io::Result<()> {
-        while !rest.is_empty() {
-            let count = to.write(rest).await?;
-            self.count_passed(count)?;
-            rest = &rest[count..];
-        }
-        // Bytes that were encrypted may still wait for the kernel.
-        to.flush().await
+    /// Whether the reader has ended, and the writer knows.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ended)
     }
 
-    /// Splices until the reader has ended, brings little at a time, or there is no pipe to be had.
-    async fn splice(&self, from: &TcpStream, to: &TcpStream) -> Result<Stretch, RelayEnd> {
+    /// Whether a byte has come or gone since this was last asked.
+    pub(super) fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.has_moved)
+    }
+
+    /// Passes on what there is, until the reader has ended and the writer knows. `is_last`: the other direction has ended.
+    pub(super) fn poll(
+        &mut self,
+        from: &mut impl RelaySide,
+        to: &mut impl RelaySide,
+        is_last: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), RelayEnd>> {
         loop {
-            let filled = poll_fn(|cx| self.poll_fill(from, cx)).await.map_err(|_| self.reader_failed)?;
-            let Some(mut pipe) = filled else { return Ok(Stretch::GoesOn) };
-            let count = pipe.held_bytes();
-            if count == 0 {
-                return Ok(Stretch::Ended);
-            }
-            self.activity.touch();
-            // To the last byte before the next fill: what a pipe says that is neither empty nor full is ambiguous.
-            poll_fn(|cx| self.poll_drain(&mut pipe, to, cx)).await.map_err(|_| self.writer_failed)?;
-            drop(pipe);
-            self.take_turns(count).await;
-            if count < SPLICE_WORTH_BYTES {
-                return Ok(Stretch::GoesOn);
+            match self.stage {
+                Stage::Read => {
+                    let is_plain = from.as_tcp().is_some() && to.as_tcp().is_some();
+                    ready!(self.poll_read(from, is_plain, cx)).map_err(|_| self.reader_failed)?;
+                    // Behind the last end both sockets are closed, which says the same.
+                    if is_plain && is_last && matches!(self.stage, Stage::End) {
+                        self.stage = Stage::Ended;
+                    }
+                }
+                Stage::Ended => return Poll::Ready(Ok(())),
+                _ => ready!(self.poll_pass_on(to, cx)).map_err(|_| self.writer_failed)?,
             }
         }
     }
 
-    /// Fills a pipe that is borrowed only once there is something to read; nothing in it says that the reader has ended.
-    /// Without one, the reader is as it was.
+    /// Takes in what the reader has; between two `is_plain` sockets by a pipe, if it is much.
     ///
-    /// Waits by polling, since tokio's future for it would cost every idle flow hundreds of bytes.
-    fn poll_fill(&self, from: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<Option<Pipe<'_>>>> {
-        loop {
-            ready!(from.poll_read_ready(cx))?;
-            let Some(mut pipe) = self.pipes.borrow() else { return Poll::Ready(Ok(None)) };
-            match from.try_io(Interest::READABLE, || pipe.fill(from)) {
-                Ok(_) => return Poll::Ready(Ok(Some(pipe))),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Not every kernel and sandbox splices every socket.
-                Err(error) if is_refusal(&error) => return Poll::Ready(Ok(None)),
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+    /// What it is taken into is borrowed only once there is something: an idle flow owns no buffer.
+    fn poll_read(
+        &mut self,
+        from: &mut impl RelaySide,
+        is_plain: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.is_turn_over) {
+            // Its first poll puts the task behind all others, and behind what the kernel has to tell.
+            return pin!(tokio::task::yield_now()).poll(cx).map(Ok);
         }
+        if is_plain && self.copied_bytes >= SPLICE_AFTER_BYTES {
+            let from = from.as_tcp().expect("both sides are plain");
+            if let Some(pipe) = ready!(poll_fill(from, self.pipes, cx))? {
+                let count = pipe.held_bytes();
+                self.take(count, Stage::Drain(pipe, count));
+                return Poll::Ready(Ok(()));
+            }
+            self.copied_bytes = 0;
+        }
+        let mut buffer = self.buffers.borrow();
+        let mut space = ReadBuf::new(&mut buffer);
+        match ready!(Pin::new(from).poll_read(cx, &mut space)) {
+            // Whoever ends TLS without saying so has ended: many do, and what they have sent is not to be lost for it.
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Poll::Ready(Err(error)),
+            Ok(()) | Err(_) => {}
+        }
+        let count = space.filled().len();
+        self.copied_bytes += count;
+        self.take(count, Stage::Write(buffer, 0..count));
+        Poll::Ready(Ok(()))
     }
 
-    /// Drains a pipe to the last byte.
-    fn poll_drain(&self, pipe: &mut Pipe<'_>, to: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while pipe.held_bytes() > 0 {
-            ready!(to.poll_write_ready(cx))?;
-            match to.try_io(Interest::WRITABLE, || pipe.drain(to)) {
-                Ok(count) => self.count_passed(count)?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+    /// So many bytes have come, of which `stage` is the next; none says that the reader has ended.
+    fn take(&mut self, count: usize, stage: Stage<'a>) {
+        self.has_moved |= count > 0;
+        self.stage = if count > 0 { stage } else { Stage::End };
+    }
+
+    /// Does what comes next but to read.
+    fn poll_pass_on(&mut self, to: &mut impl RelaySide, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let next = match &mut self.stage {
+            Stage::Write(buffer, left) => {
+                let count = ready!(Pin::new(to).poll_write(cx, &buffer[left.clone()]))?;
+                left.start += count;
+                let is_done = left.start == left.end;
+                self.count_passed(count)?;
+                is_done.then_some(Stage::Flush)
             }
+            Stage::Flush => {
+                ready!(Pin::new(to).poll_flush(cx))?;
+                Some(Stage::Read)
+            }
+            Stage::Drain(pipe, began) => {
+                let to = to.as_tcp().expect("both sides are plain");
+                let count = ready!(poll_drain(pipe, to, cx))?;
+                let (is_done, is_little) = (pipe.held_bytes() == 0, *began < SPLICE_WORTH_BYTES);
+                if is_done && is_little {
+                    self.copied_bytes = 0;
+                }
+                self.count_passed(count)?;
+                is_done.then_some(Stage::Read)
+            }
+            Stage::End => {
+                match ready!(Pin::new(to).poll_shutdown(cx)) {
+                    // The peer has closed both ways already: it needs no telling.
+                    Err(error) if error.kind() != io::ErrorKind::NotConnected => {
+                        return Poll::Ready(Err(error));
+                    }
+                    _ => Some(Stage::Ended),
+                }
+            }
+            Stage::Read | Stage::Ended => None,
+        };
+        if let Some(next) = next {
+            self.stage = next;
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Says that nothing more comes.
-    async fn end(&self, to: &mut (impl AsyncWrite + Unpin)) -> Result<(), RelayEnd> {
-        match to.shutdown().await {
-            // The peer has closed both ways already: it needs no telling.
-            Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(self.writer_failed),
-            _ => Ok(()),
-        }
-    }
-
     /// Counts what the writer has taken: something, or it never will.
-    fn count_passed(&self, count: usize) -> io::Result<()> {
+    fn count_passed(&mut self, count: usize) -> io::Result<()> {
         if count == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        self.passed.set(self.passed.get() + count as u64);
-        self.activity.touch();
+        let turn = self.passed_bytes / TURN_BYTES;
+        self.passed_bytes += count as u64;
+        self.is_turn_over |= self.passed_bytes / TURN_BYTES != turn;
+        self.has_moved = true;
         Ok(())
     }
+}
 
-    /// Lets the worker's other connections have their turn with every [`TURN_BYTES`]. tokio's own measure is 128
-    /// operations, which may be 64 MB here, or 20 ms.
-    async fn take_turns(&self, count: usize) {
-        let turn = |passed: u64| passed / TURN_BYTES as u64;
-        let passed = self.passed.get();
-        if turn(passed) != turn(passed - count as u64) {
-            tokio::task::yield_now().await;
+/// Fills a pipe that is borrowed only once there is something to read; nothing in it says that the reader has ended. Without one,
+/// the reader is as it was.
+fn poll_fill<'a>(
+    from: &TcpStream,
+    pipes: &'a Pipes,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Option<Pipe<'a>>>> {
+    loop {
+        ready!(from.poll_read_ready(cx))?;
+        let Some(mut pipe) = pipes.borrow() else { return Poll::Ready(Ok(None)) };
+        match from.try_io(Interest::READABLE, || pipe.fill(from)) {
+            Ok(_) => return Poll::Ready(Ok(Some(pipe))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // Not every kernel and sandbox splices every socket.
+            Err(error) if is_refusal(&error) => return Poll::Ready(Ok(None)),
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+    }
+}
+
+/// Gives a socket what it takes of a pipe's bytes; how many.
+fn poll_drain(pipe: &mut Pipe<'_>, to: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(to.poll_write_ready(cx))?;
+        match to.try_io(Interest::WRITABLE, || pipe.drain(to)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            drained => return Poll::Ready(drained),
         }
     }
 }

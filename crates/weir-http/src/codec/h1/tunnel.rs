@@ -63,7 +63,6 @@ impl Tunnel {
 
 async fn write(to: &mut impl RelaySide, bytes: Option<&Buffer>) -> io::Result<()> {
     let Some(bytes) = bytes else { return Ok(()) };
-    let (_, mut writer) = to.halves();
-    writer.write_all(bytes.data()).await?;
-    writer.flush().await
+    to.write_all(bytes.data()).await?;
+    to.flush().await
 }

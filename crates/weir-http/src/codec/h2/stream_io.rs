@@ -65,10 +65,6 @@ impl AsyncWrite for StreamIo {
 }
 
 impl RelaySide for StreamIo {
-    fn halves(&mut self) -> (impl AsyncRead + Unpin, impl AsyncWrite + Unpin) {
-        tokio::io::split(self)
-    }
-
     fn reset_at_end(&mut self) {
         self.to_peer.send_reset(Reason::CANCEL);
     }

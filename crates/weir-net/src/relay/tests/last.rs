@@ -10,9 +10,7 @@ use super::*;
 /// A connection whose end is that of TLS without a farewell.
 struct Abrupt(TcpStream);
 
-struct AbruptRead<R>(R);
-
-impl<R: AsyncRead + Unpin> AsyncRead for AbruptRead<R> {
+impl AsyncRead for Abrupt {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -28,12 +26,21 @@ impl<R: AsyncRead + Unpin> AsyncRead for AbruptRead<R> {
     }
 }
 
-impl RelaySide for Abrupt {
-    fn halves(&mut self) -> (impl AsyncRead + Unpin, impl AsyncWrite + Unpin) {
-        let (read, write) = self.0.split();
-        (AbruptRead(read), write)
+impl AsyncWrite for Abrupt {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
     }
 
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+impl RelaySide for Abrupt {
     fn reset_at_end(&mut self) {
         self.0.reset_at_end();
     }
