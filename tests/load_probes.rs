@@ -132,6 +132,28 @@ fn targets_that_say_nothing_are_balanced_by_what_weir_counts_and_are_told_of() {
 }
 
 #[test]
+fn what_a_target_says_counts_though_the_body_of_its_answer_never_comes() {
+    let targets = [(); 2].map(|()| {
+        FakeTarget::behaving(|received, stream| {
+            if !is_probe(received) {
+                return respond(stream, 200, "an answer");
+            }
+            let load = "Endpoint-Load-Metrics: TEXT named_metrics.in_flight=7";
+            let head = format!("HTTP/1.1 200 OK\r\n{load}\r\nContent-Length: 2\r\n\r\n");
+            std::io::Write::write_all(stream, head.as_bytes()).is_ok()
+        })
+    });
+    let weir = serve(&targets.each_ref());
+    let reported = |target: &FakeTarget| {
+        weir.member(target.addr()).unwrap().target.reported.last(weir.process().handle().clock.now())
+    };
+    wait_until("both have said what they have under way", || {
+        assert_eq!(weir.get("/").status, 200);
+        targets.iter().all(|target| reported(target).is_some_and(|(report, _)| report.in_flight == 7))
+    });
+}
+
+#[test]
 fn a_target_that_speaks_http2_is_asked_on_the_connection_that_it_has() {
     let behaviour = |mut exchange: Exchange| async move {
         if exchange.head.uri().path() == "/load" {

@@ -3,6 +3,7 @@
 mod comparison;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use weir_core::load_report::LoadReport;
 
 use crate::view::{
     EventView, GroupView, LoadBalancerView, ReportView, RuleView, SourceView, TargetView, View,
@@ -181,9 +182,6 @@ fn target_row(target: &TargetView, picked: u64) -> Markup {
     }
 }
 
-/// How long what a target says of its load is worth something.
-const WORTH_SECONDS: f64 = 1.0;
-
 /// What a target says of its load, in a few words.
 fn says(report: &ReportView) -> String {
     match (report.in_flight, report.latency_seconds) {
@@ -193,7 +191,7 @@ fn says(report: &ReportView) -> String {
             let said =
                 latency.map_or(in_flight.to_string(), |latency| format!("{in_flight}, {}", seconds(latency)));
             match report.age_seconds {
-                Some(age) if age > WORTH_SECONDS => format!("said {said}, {}", ago(age)),
+                Some(age) if age > LoadReport::WORTH.as_secs_f64() => format!("said {said}, {}", ago(age)),
                 _ => format!("says {said}"),
             }
         }

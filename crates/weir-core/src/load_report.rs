@@ -23,6 +23,11 @@ pub struct LoadReport {
     pub latency: Option<Duration>,
 }
 
+impl LoadReport {
+    /// How long it is worth something: what is older says nothing of now.
+    pub const WORTH: Duration = Duration::from_secs(1);
+}
+
 /// The last report of one target, and how often it was asked: shared by all workers.
 ///
 /// Numbers that stand alone: of two workers that note at the same moment each may leave a part. Picks go by what a worker was

@@ -27,9 +27,6 @@ const PROBES_MAX: usize = 5;
 /// Probes that a pool keeps.
 const POOL_MAX: usize = 16;
 
-/// A probe is forgotten at this age.
-const AGE_MAX: Duration = Duration::from_secs(1);
-
 /// Targets with more under way than this part of the probes that were seen lately are hot. Source: `2^-0.25`.
 const COLD_PART: f64 = 0.84;
 
@@ -82,7 +79,7 @@ impl Pool {
         now: Timestamp,
         mut accept: impl FnMut(u32) -> bool,
     ) -> Option<u32> {
-        self.probes.retain(|probe| now.since(probe.made) <= AGE_MAX && probe.is_of(members));
+        self.probes.retain(|probe| now.since(probe.made) <= LoadReport::WORTH && probe.is_of(members));
         if self.probes.len() < 2 {
             return None;
         }

@@ -28,7 +28,7 @@ use crate::load_report;
 use crate::targets::{Link, Targets};
 
 /// How long a target may take to say how much it has to do: what it says later is worth nothing.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+const PROBE_TIMEOUT: Duration = LoadReport::WORTH;
 
 /// Bytes of an answer's body that are read for the sake of its connection.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -64,29 +64,38 @@ impl LoadProbes {
     }
 
     async fn probe(self, group: GroupIndex, arm: Option<Arm>, asked: Asked, speech: Arc<Speech>) {
-        let report = timeout(PROBE_TIMEOUT, self.report(&asked, &speech)).await;
-        self.under_way.borrow_mut().remove(&asked.target.serial);
-        match report {
-            Ok(Some(report)) => {
+        let answered = timeout(PROBE_TIMEOUT, self.answer(&asked, &speech)).await.ok().flatten();
+        let (report, response) = answered.unzip();
+        match report.flatten() {
+            Some(report) => {
                 self.dispatcher.borrow_mut().hear(group, arm, &asked, report, self.clock.now());
             }
-            Ok(None) | Err(_) => asked.target.reported.note_silence(),
+            None => asked.target.reported.note_silence(),
         }
+        if let Some(mut response) = response {
+            // A body that takes longer costs its connection.
+            let _ = timeout(PROBE_TIMEOUT, drain(&mut response)).await;
+        }
+        self.under_way.borrow_mut().remove(&asked.target.serial);
     }
 
-    /// What the target says of its load; `None` when it fails, or says nothing that is understood.
-    async fn report(&self, Asked { target, .. }: &Asked, speech: &Speech) -> Option<LoadReport> {
+    /// What the target says of its load, and the answer of which only the head has come; `None` when there is none, or the target
+    /// says nothing that is understood.
+    async fn answer(
+        &self,
+        Asked { target, .. }: &Asked,
+        speech: &Speech,
+    ) -> Option<(Option<LoadReport>, Response)> {
         let path = speech.load_probe.as_deref()?;
         let request = Request::own(path, &target.addr.to_string(), &self.origin, PROBE_TIMEOUT)?;
         let lease = Lease::uncounted(target);
-        let mut response = match self.targets.connect(target, speech, &request).await.ok()? {
+        let response = match self.targets.connect(target, speech, &request).await.ok()? {
             Link::Http1(connection) => connection.send(request, lease).await.ok()?,
             Link::Http2(stream) => stream.send(request, lease).await.ok()?,
         };
         let is_success = (200..300).contains(&response.status());
         let report = response.field(load_report::FIELD).filter(|_| is_success).and_then(load_report::parse);
-        drain(&mut response).await;
-        report
+        Some((report, response))
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use serde_json::Value;
 use weir_admin::{Explained, Question};
+use weir_core::load_report::LoadReport;
 use weir_core::reconcile::{Event, State, reconcile};
 use weir_core::snapshot::Snapshot;
 use weir_core::time::{Moment, Timestamp};
@@ -207,9 +208,6 @@ fn candidates(targets: &[Value], picked: &Value) -> String {
     table(&rows)
 }
 
-/// How long what a target says of its load is worth something.
-const WORTH_SECONDS: f64 = 1.0;
-
 /// What the algorithm goes by, of a target.
 fn score(target: &Value) -> String {
     let number = |what: &str| target[what].as_f64();
@@ -227,7 +225,7 @@ fn score(target: &Value) -> String {
         let would_take = report["latency_seconds"].as_f64().map(|seconds| format!(", {}", millis(seconds)));
         let said = format!("{in_flight} under way{}", would_take.unwrap_or_default());
         return match report["age_seconds"].as_f64().unwrap_or_default() {
-            age if age <= WORTH_SECONDS => format!("says {said}, {} ago", millis(age)),
+            age if age <= LoadReport::WORTH.as_secs_f64() => format!("says {said}, {} ago", millis(age)),
             age => format!("said {said}, {age:.0} s ago; {} probes unanswered", text(&report["unanswered"])),
         };
     }
