@@ -133,6 +133,8 @@ pub(super) struct Dispatch {
     budget: RetryBudget,
     /// Whether what targets take is noted.
     notes_latency: bool,
+    /// Whether keys decide who is picked.
+    hashes: bool,
     group: weir_core::definition::TargetGroup,
     probes: bool,
     /// Where servers are asked for their load: by dispatcher and server, whether an answer is awaited.
@@ -185,6 +187,7 @@ impl Dispatch {
             queue_most: dispatchers.surge_queue as usize,
             budget: scenario.group.retries,
             notes_latency,
+            hashes: policy.needs_keys(),
             group: scenario.group.clone(),
             probes: scenario.events.iter().any(is_eventful),
             awaited: asks.then(|| vec![Vec::new(); dispatchers.count as usize]),
@@ -243,7 +246,7 @@ impl Dispatch {
     ) -> Result<Picked, Nobody> {
         let dispatcher = wanted.dispatcher as usize;
         let context = PickContext {
-            key: hash(wanted.key),
+            key: if self.hashes { hash(wanted.key) } else { 0 },
             now: Timestamp::from_nanos(now),
             avoid: wanted.failed.as_slice(),
             pinned: None,

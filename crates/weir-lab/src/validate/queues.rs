@@ -8,7 +8,7 @@ use crate::measure::Batches;
 use crate::scenario::{Discipline, Policy, Scenario, ServerKind};
 use crate::simulator::{Ended, Observer, Simulator, View};
 use crate::theory;
-use crate::work::Work;
+use crate::work::{BoundedPareto, Work};
 
 /// The mean service time: a second, so that latencies in seconds are in units of it.
 pub(super) const MEAN: f64 = 1e9;
@@ -172,7 +172,7 @@ fn mm1k(requests: u64) -> Vec<Row> {
 }
 
 fn mg1(load: f64, requests: u64) -> Vec<Row> {
-    let work = Work::BoundedPareto { mean: MEAN, alpha: 1.5, spread: 1e3 };
+    let work = Work::BoundedPareto(BoundedPareto::new(MEAN, 1.5, 1e3));
     let scenario = Scenario::plain(ServerKind::plain(10, FCFS), work, load);
     let batches = run(&scenario, Policy::Weir(Algorithm::WeightedRandom), requests);
     let expected = theory::mg1(load, theory::bounded_pareto_variation(1.5, 1e3));
@@ -189,7 +189,7 @@ fn sharing(requests: u64) -> Vec<Row> {
     let works = [
         ("exponential", EXPONENTIAL),
         ("constant", Work::Constant(MEAN)),
-        ("bounded Pareto", Work::BoundedPareto { mean: MEAN, alpha: 1.5, spread: 1e3 }),
+        ("bounded Pareto", Work::BoundedPareto(BoundedPareto::new(MEAN, 1.5, 1e3))),
     ];
     let shared = |(name, work): (&str, Work)| {
         let server = ServerKind::plain(1, Discipline::ProcessorSharing { cores: 1 });
