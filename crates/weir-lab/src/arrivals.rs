@@ -56,6 +56,9 @@ pub struct Arrivals {
     rate: Rate,
     /// The step of the rate that is in force.
     step: usize,
+    /// Requests per nanosecond, and until when they are so many.
+    per_nano: f64,
+    until: f64,
     /// Now, in nanoseconds: not rounded, so that no rate is off.
     now: f64,
     draws: Stream,
@@ -85,7 +88,21 @@ impl Arrivals {
             _ => None,
         };
         let draws = Stream::new(seed, Purpose::Arrivals, 0);
-        Self { process, rate, step: 0, now: 0.0, draws, modulation, next: 0 }
+        let mut arrivals =
+            Self { process, rate, step: 0, per_nano: 0.0, until: 0.0, now: 0.0, draws, modulation, next: 0 };
+        arrivals.change_rate();
+        arrivals
+    }
+
+    /// It is time for another rate.
+    fn change_rate(&mut self) {
+        let end = |step: usize, rate: &Rate| rate.steps.get(step + 1).map(|(from, _)| *from as f64);
+        while end(self.step, &self.rate).is_some_and(|end| end <= self.now) {
+            self.step += 1;
+        }
+        let (factor, until) = self.modulated();
+        self.per_nano = self.rate.steps[self.step].1 * factor / SECOND;
+        self.until = end(self.step, &self.rate).map_or(until, |end| end.min(until));
     }
 
     /// What the rate is multiplied with now, and until when: the modulation of an MMPP.
@@ -118,20 +135,14 @@ impl Iterator for Arrivals {
             _ => self.draws.exponential(),
         };
         loop {
-            let (factor, until) = self.modulated();
-            let end = self.rate.steps.get(self.step + 1).map_or(f64::INFINITY, |(from, _)| *from as f64);
-            let per_nano = self.rate.steps[self.step].1 * factor / SECOND;
-            let change = end.min(until);
-            let reach = self.now + due / per_nano;
-            if reach <= change {
+            let reach = self.now + due / self.per_nano;
+            if reach <= self.until {
                 self.now = reach;
                 return reach.is_finite().then_some((reach + 0.5) as u64);
             }
-            due -= (change - self.now) * per_nano;
-            self.now = change;
-            if change >= end {
-                self.step += 1;
-            }
+            due -= (self.until - self.now) * self.per_nano;
+            self.now = self.until;
+            self.change_rate();
         }
     }
 }

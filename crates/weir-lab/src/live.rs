@@ -24,6 +24,7 @@ use crate::random::{Purpose, Stream};
 use crate::run::{Live, Recorder, Run};
 use crate::scenario::{Demand, Event, Policy, Scenario, ServerKind};
 use crate::simulator::{Ended, Observer, Outcome, View, plain_definitions};
+use crate::work::Works;
 use crate::zipf::Zipf;
 
 /// How long whoever has no timeout waits for an answer.
@@ -232,8 +233,7 @@ fn plan(scenario: &Scenario, addr: SocketAddr) -> Plan {
 struct Requests<'s> {
     scenario: &'s Scenario,
     arrivals: Arrivals,
-    number: u64,
-    works: Stream,
+    works: Works<'s>,
     keys: Stream,
     zipf: Option<Zipf>,
 }
@@ -244,8 +244,7 @@ impl<'s> Requests<'s> {
         Some(Self {
             scenario,
             arrivals: Arrivals::new(process.clone(), rate.clone(), seed),
-            number: 0,
-            works: Stream::new(seed, Purpose::Service, 0),
+            works: Works::new(&scenario.work, seed),
             keys: Stream::new(seed, Purpose::Keys, 0),
             zipf: scenario.keys.map(|keys| Zipf::new(keys.count, keys.exponent)),
         })
@@ -257,10 +256,8 @@ impl Iterator for Requests<'_> {
 
     fn next(&mut self) -> Option<Planned> {
         let at = self.arrivals.next().filter(|at| *at < self.scenario.duration)?;
-        let work = self.scenario.work.draw(&mut self.works, self.number);
-        self.number += 1;
         let key = self.zipf.as_ref().map(|zipf| zipf.draw(&mut self.keys));
-        Some(Planned { at, work: Some(work), key })
+        Some(Planned { at, work: self.works.next(), key })
     }
 }
 

@@ -60,27 +60,27 @@ impl Stream {
     /// Exponential, of mean 1.
     pub fn exponential(&mut self) -> f64 {
         let ziggurat: &Ziggurat = &ZIGGURAT;
-        loop {
-            let bits = self.bits();
-            let layer = (bits & 0xff) as usize;
-            let x = (bits >> 11) as f64 / (1_u64 << 53) as f64 * ziggurat.widths[layer];
-            // Nearly always: wholly below the curve.
-            if x < ziggurat.widths[layer + 1] {
-                return x;
-            }
-            if layer == 0 {
-                return TAIL - libm::log(self.unit());
-            }
-            let (below, above) = (ziggurat.heights[layer], ziggurat.heights[layer + 1]);
-            if below + (above - below) * self.unit() < libm::exp(-x) {
-                return x;
-            }
+        let bits = self.bits();
+        let layer = (bits & 0xff) as usize;
+        let x = (bits >> 11) as f64 / (1_u64 << 53) as f64 * ziggurat.widths[layer];
+        // Nearly always: wholly below the curve.
+        if x < ziggurat.widths[layer + 1] { x } else { self.exponential_at_edge(layer, x) }
+    }
+
+    /// The same where the curve passes through a layer, or goes on in the tail.
+    #[cold]
+    fn exponential_at_edge(&mut self, layer: usize, x: f64) -> f64 {
+        if layer == 0 {
+            return TAIL - libm::log(self.unit());
         }
+        let (below, above) = (ZIGGURAT.heights[layer], ZIGGURAT.heights[layer + 1]);
+        if below + (above - below) * self.unit() < libm::exp(-x) { x } else { self.exponential() }
     }
 
     /// Normal, of mean 0 and deviation 1.
     pub fn normal(&mut self) -> f64 {
-        let radius = libm::sqrt(2.0 * self.exponential());
+        // A square root is exact on every machine, unlike a logarithm.
+        let radius = (2.0 * self.exponential()).sqrt();
         radius * libm::cos(std::f64::consts::TAU * self.unit())
     }
 }

@@ -4,6 +4,7 @@
 //! chance has a stream of its own, so that another algorithm meets the very same requests. A run is a function of scenario, policy
 //! and seed: the same on every machine, however many run beside it.
 
+mod ahead;
 mod cache;
 mod control;
 mod dispatch;
@@ -25,11 +26,13 @@ pub use self::server::Discipline;
 pub(crate) use self::server::{Announcement, Job};
 pub(crate) use self::site::Site;
 
+use self::ahead::Ahead;
 use self::dispatch::{Dispatch, Ending, Held};
 use self::queue::Queue;
 use crate::arrivals::Arrivals;
 use crate::random::{Purpose, Stream};
 use crate::scenario::{Demand, Policy, Scenario};
+use crate::work::Works;
 use crate::zipf::Zipf;
 
 /// How long what happens by the clock goes on when requests have ceased to come and some are not answered: an hour, in nanoseconds.
@@ -171,7 +174,7 @@ pub struct Simulator<'s, O> {
     observer: O,
     now: u64,
     queue: Queue<Happening>,
-    arrivals: Option<Arrivals>,
+    arrivals: Option<Ahead<Arrivals>>,
     next_arrival: Option<u64>,
     requests_ever: u64,
     requests_most: u64,
@@ -184,8 +187,8 @@ pub struct Simulator<'s, O> {
     in_flight: Vec<u32>,
     dispatch: Dispatch,
     zipf: Option<Zipf>,
-    works: Stream,
-    other_works: Stream,
+    works: Ahead<Works<'s>>,
+    works_of_hedges: Stream,
     keys: Stream,
     thinking: Stream,
     faults: Stream,
@@ -201,7 +204,9 @@ impl<'s, O: Observer> Simulator<'s, O> {
     pub fn new(scenario: &'s Scenario, policy: Policy, seed: u64, observer: O) -> Self {
         let stream = |purpose, number| Stream::new(seed, purpose, number);
         let arrivals = match &scenario.demand {
-            Demand::Open { process, rate } => Some(Arrivals::new(process.clone(), rate.clone(), seed)),
+            Demand::Open { process, rate } => {
+                Some(Ahead::of(Arrivals::new(process.clone(), rate.clone(), seed)))
+            }
             Demand::Closed { .. } => None,
         };
         let sites: Vec<Site> = scenario
@@ -227,8 +232,8 @@ impl<'s, O: Observer> Simulator<'s, O> {
             dispatch: Dispatch::new(scenario, policy, seed),
             sites,
             zipf: scenario.keys.map(|keys| Zipf::new(keys.count, keys.exponent)),
-            works: stream(Purpose::Service, 0),
-            other_works: stream(Purpose::Service, 1),
+            works: Ahead::of(Works::new(&scenario.work, seed)),
+            works_of_hedges: stream(Purpose::Service, 1),
             keys: stream(Purpose::Keys, 0),
             thinking: stream(Purpose::Arrivals, 2),
             faults: stream(Purpose::Faults, 0),

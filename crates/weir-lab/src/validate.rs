@@ -113,10 +113,8 @@ pub struct Item {
     pub number: u8,
     /// What it is about.
     pub name: &'static str,
-    /// About how many seconds of a processor it takes.
+    /// About how many seconds it takes.
     pub cost: f64,
-    /// Whether it measures real time, and must have the machine for itself.
-    is_alone: bool,
     check: Box<dyn Fn() -> Vec<Row> + Send + Sync>,
 }
 
@@ -133,12 +131,7 @@ impl Item {
         cost: f64,
         check: impl Fn() -> Vec<Row> + Send + Sync + 'static,
     ) -> Self {
-        Self { number, name, cost, is_alone: false, check: Box::new(check) }
-    }
-
-    /// The same, with nothing beside it.
-    fn alone(self) -> Self {
-        Self { is_alone: true, ..self }
+        Self { number, name, cost, check: Box::new(check) }
     }
 
     /// Checks it.
@@ -168,10 +161,11 @@ pub fn items(depth: Depth) -> Vec<Item> {
     items
 }
 
-/// Checks items on so many threads, the longest first, and then those that measure real time; `done` hears of each. Rows come in the
-/// order of the items' numbers.
+/// Checks items on so many threads, the longest first; `done` hears of each. Rows come in the order of the items' numbers.
+///
+/// With a thread for each processor one that measures real time has a processor for itself, as all others have.
 pub fn check(items: &[Item], threads: usize, done: &(dyn Fn(&Item) + Sync)) -> Vec<Row> {
-    let (alone, mut order): (Vec<&Item>, Vec<&Item>) = items.iter().partition(|item| item.is_alone);
+    let mut order: Vec<&Item> = items.iter().collect();
     order.sort_by(|a, b| b.cost.total_cmp(&a.cost));
     let (next, rows) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
@@ -186,10 +180,6 @@ pub fn check(items: &[Item], threads: usize, done: &(dyn Fn(&Item) + Sync)) -> V
         }
     });
     let mut rows = rows.into_inner().expect("all threads have ended well");
-    for item in alone {
-        rows.extend(item.check());
-        done(item);
-    }
     rows.sort_by(|a: &Row, b: &Row| a.item.cmp(&b.item).then(a.what.cmp(&b.what)));
     rows
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::random::Stream;
+use crate::random::{Purpose, Stream};
 
 /// A distribution of work; means in nanoseconds.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,14 +26,7 @@ pub enum Work {
         most: f64,
     },
     /// Heavy tails that end somewhere.
-    BoundedPareto {
-        /// The mean.
-        mean: f64,
-        /// How heavy: the lower the heavier; not 1.
-        alpha: f64,
-        /// Times the least that the most is.
-        spread: f64,
-    },
+    BoundedPareto(BoundedPareto),
     /// Few that bring most of it; both exponential.
     Elephants {
         /// The mean of all.
@@ -47,14 +40,35 @@ pub enum Work {
     Trace(Arc<[u64]>),
 }
 
+/// A Pareto distribution that ends somewhere.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BoundedPareto {
+    mean: f64,
+    least: f64,
+    /// The part of a whole Pareto distribution that lies before the end.
+    whole: f64,
+    exponent: f64,
+}
+
+impl BoundedPareto {
+    /// Of that mean; the lower `alpha`, which is not 1, the heavier; the most is `spread` times the least.
+    pub fn new(mean: f64, alpha: f64, spread: f64) -> Self {
+        let whole = 1.0 - libm::pow(spread, -alpha);
+        let of_least_one = alpha / (alpha - 1.0) * (1.0 - libm::pow(spread, 1.0 - alpha)) / whole;
+        Self { mean, least: mean / of_least_one, whole, exponent: -1.0 / alpha }
+    }
+
+    fn draw(&self, stream: &mut Stream) -> f64 {
+        self.least * libm::pow(1.0 - stream.unit() * self.whole, self.exponent)
+    }
+}
+
 impl Work {
     /// The mean, in nanoseconds.
     pub fn mean(&self) -> f64 {
         match self {
-            Self::Constant(mean)
-            | Self::Exponential(mean)
-            | Self::BoundedPareto { mean, .. }
-            | Self::Elephants { mean, .. } => *mean,
+            Self::Constant(mean) | Self::Exponential(mean) | Self::Elephants { mean, .. } => *mean,
+            Self::BoundedPareto(pareto) => pareto.mean,
             Self::Normal { mean, deviation } => {
                 // The mean of what is left of a normal distribution above zero, and nothing below.
                 let z = mean / deviation;
@@ -73,11 +87,7 @@ impl Work {
             Self::Exponential(mean) => mean * stream.exponential(),
             Self::Normal { mean, deviation } => (mean + deviation * stream.normal()).max(0.0),
             Self::Uniform { least, most } => least + (most - least) * stream.unit(),
-            Self::BoundedPareto { mean, alpha, spread } => {
-                let least = mean / bounded_pareto_mean(*alpha, *spread);
-                let tail = 1.0 - stream.unit() * (1.0 - libm::pow(*spread, -alpha));
-                least * libm::pow(tail, -1.0 / alpha)
-            }
+            Self::BoundedPareto(pareto) => pareto.draw(stream),
             Self::Elephants { mean, share, of_work } => {
                 let (share, of_work) =
                     if stream.unit() <= *share { (share, *of_work) } else { (&(1.0 - share), 1.0 - of_work) };
@@ -94,16 +104,34 @@ fn nanos(work: f64) -> u64 {
     (work + 0.5) as u64
 }
 
-/// The mean of a bounded Pareto distribution that begins at 1 and ends at `spread`.
-fn bounded_pareto_mean(alpha: f64, spread: f64) -> f64 {
-    let whole = 1.0 - libm::pow(spread, -alpha);
-    alpha / (alpha - 1.0) * (1.0 - libm::pow(spread, 1.0 - alpha)) / whole
+/// The works of a run's requests, one after another.
+#[derive(Clone, Debug)]
+pub struct Works<'w> {
+    work: &'w Work,
+    draws: Stream,
+    number: u64,
+}
+
+impl<'w> Works<'w> {
+    /// The works of that seed.
+    pub fn new(work: &'w Work, seed: u64) -> Self {
+        Self { work, draws: Stream::new(seed, Purpose::Service, 0), number: 0 }
+    }
+}
+
+impl Iterator for Works<'_> {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        let work = self.work.draw(&mut self.draws, self.number);
+        self.number += 1;
+        Some(work)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Purpose;
 
     #[test]
     fn what_is_drawn_has_the_mean_that_is_told() {
@@ -112,7 +140,7 @@ mod tests {
             Work::Exponential(1e6),
             Work::Normal { mean: 1e6, deviation: 1e6 },
             Work::Uniform { least: 1e6, most: 3e6 },
-            Work::BoundedPareto { mean: 1e6, alpha: 1.5, spread: 1e3 },
+            Work::BoundedPareto(BoundedPareto::new(1e6, 1.5, 1e3)),
             Work::Elephants { mean: 1e6, share: 0.01, of_work: 0.8 },
             Work::Trace([1, 2, 6].into()),
         ];
@@ -128,7 +156,7 @@ mod tests {
     #[test]
     fn a_bounded_pareto_distribution_ends_where_it_should() {
         // `spec/algorithms.md`, item 6: mean 1, alpha 1.5, spread 1000: from 0.34421 to 344.21.
-        let work = Work::BoundedPareto { mean: 1e9, alpha: 1.5, spread: 1e3 };
+        let work = Work::BoundedPareto(BoundedPareto::new(1e9, 1.5, 1e3));
         let mut stream = Stream::new(3, Purpose::Service, 0);
         let drawn: Vec<u64> = (0..1_000_000).map(|number| work.draw(&mut stream, number)).collect();
         let (least, most) = (*drawn.iter().min().unwrap(), *drawn.iter().max().unwrap());

@@ -278,8 +278,12 @@ impl Outcome {
     /// Why the figures may not be believed, if they may not.
     pub fn invalid(&self) -> Option<Invalid> {
         let (lag, latency) = (self.lag.value_at_quantile(0.999), self.latency.value_at_quantile(0.99));
-        if self.answered == 0 {
-            Some(Invalid::NothingAnswered(self.failures.most()))
+        let failure = self.failures.most();
+        if self.answered == 0 && failure.is_none() && self.is_interrupted {
+            // There was no time for an answer.
+            None
+        } else if self.answered == 0 {
+            Some(Invalid::NothingAnswered(failure))
         } else if self.failures.local > 0 {
             Some(Invalid::Local(self.failures.local))
         } else if self.is_scheduled && is_late(&self.lag, latency) {
@@ -320,6 +324,14 @@ mod tests {
         assert!(said(Failures { refused: 9, ..none }).contains("nobody is there"));
         assert!(said(Failures { malformed: 9, reset: 8, ..none }).contains("another protocol"));
         assert!(said(Failures { local: 1, ..none }).contains("no port"));
+    }
+
+    #[test]
+    fn who_is_interrupted_before_any_answer_is_not_invalid_for_that() {
+        let interrupted = Outcome { is_interrupted: true, ..Outcome::empty() };
+        assert!(interrupted.is_valid());
+        let refused = Failures { refused: 9, ..Failures::default() };
+        assert!(!Outcome { failures: refused, ..interrupted }.is_valid());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use weir_config::document::{Fields, Node, Reader};
 
 use super::{keys, trace};
-use crate::work::Work;
+use crate::work::{BoundedPareto, Work};
 
 /// What one request may be at a server of speed 1, in the mean.
 const MEAN_MIN: Duration = Duration::from_nanos(1);
@@ -118,5 +118,5 @@ fn bounded_pareto(fields: Fields<'_>, reader: &mut Reader<'_>) -> Option<Work> {
         Some(alpha)
     });
     let spread = fields.require(reader, "spread", "1000").and_then(|node| reader.decimal(node, SPREAD));
-    Some(Work::BoundedPareto { mean: mean?, alpha: alpha?, spread: spread? })
+    Some(Work::BoundedPareto(BoundedPareto::new(mean?, alpha?, spread?)))
 }

@@ -1,12 +1,13 @@
 //! Who picks: the dispatchers of one weir or of several, or an algorithm of the laboratory; with what they count.
 
+mod asking;
+
 use std::collections::VecDeque;
 
-use weir_core::balance::{Asked, PickContext};
+use weir_core::balance::PickContext;
 use weir_core::definition::Algorithm;
 use weir_core::lease::Lease;
 use weir_core::limits::RetryBudget;
-use weir_core::load_report::LoadReport;
 use weir_core::snapshot::Unavailable;
 use weir_core::target::TargetSerial;
 use weir_core::time::Timestamp;
@@ -133,6 +134,8 @@ pub(super) struct Dispatch {
     budget: RetryBudget,
     /// Whether what targets take is noted.
     notes_latency: bool,
+    /// Whether keys decide who is picked.
+    hashes: bool,
     group: weir_core::definition::TargetGroup,
     probes: bool,
     /// Where servers are asked for their load: by dispatcher and server, whether an answer is awaited.
@@ -185,6 +188,7 @@ impl Dispatch {
             queue_most: dispatchers.surge_queue as usize,
             budget: scenario.group.retries,
             notes_latency,
+            hashes: policy.needs_keys(),
             group: scenario.group.clone(),
             probes: scenario.events.iter().any(is_eventful),
             awaited: asks.then(|| vec![Vec::new(); dispatchers.count as usize]),
@@ -243,7 +247,7 @@ impl Dispatch {
     ) -> Result<Picked, Nobody> {
         let dispatcher = wanted.dispatcher as usize;
         let context = PickContext {
-            key: hash(wanted.key),
+            key: if self.hashes { hash(wanted.key) } else { 0 },
             now: Timestamp::from_nanos(now),
             avoid: wanted.failed.as_slice(),
             pinned: None,
@@ -264,45 +268,6 @@ impl Dispatch {
         let lease = lease.map_err(Nobody::from)?;
         let (server, met) = (number(lease.target().addr), lease.target().tally.in_flight());
         Ok(Picked { server, held: Held::Lease(lease, met) })
-    }
-
-    /// Whether servers are asked for their load.
-    pub(super) fn asks(&self) -> bool {
-        self.awaited.is_some()
-    }
-
-    /// The weir of a dispatcher, and the worker that it is there.
-    fn weir(&mut self, dispatcher: u32) -> Option<(&mut Weir, usize)> {
-        match &mut self.picking {
-            Picking::Shared(weir) | Picking::Stale(weir, _) => Some((weir, dispatcher as usize)),
-            Picking::Apart(weirs) => Some((&mut weirs[dispatcher as usize], 0)),
-            Picking::Laboratory(_) => None,
-        }
-    }
-
-    /// Draws servers that are to be asked for their load with a request; those whose answer is awaited are not asked again.
-    pub(super) fn draw_probes(&mut self, dispatcher: u32, drawn: &mut Vec<Asked>) {
-        let Some((weir, worker)) = self.weir(dispatcher) else { return };
-        weir.draw_probes(worker, drawn);
-        let Some(awaited) = &mut self.awaited else { return };
-        let awaited = &mut awaited[dispatcher as usize];
-        drawn.retain(|asked| {
-            let server = number(asked.target.addr) as usize;
-            if awaited.len() <= server {
-                awaited.resize(server + 1, false);
-            }
-            !std::mem::replace(&mut awaited[server], true)
-        });
-    }
-
-    /// Tells a dispatcher what a server has said of its load, if it has said anything.
-    pub(super) fn hear(&mut self, dispatcher: u32, asked: &Asked, report: Option<LoadReport>, now: u64) {
-        if let Some(awaited) = &mut self.awaited {
-            awaited[dispatcher as usize][number(asked.target.addr) as usize] = false;
-        }
-        if let (Some((weir, worker)), Some(report)) = (self.weir(dispatcher), report) {
-            weir.hear(worker, asked, report, now);
-        }
     }
 
     /// What dispatchers know is looked at again.

@@ -12,8 +12,8 @@ pub(super) struct Queue<E> {
 
 #[derive(Debug)]
 struct Entry<E> {
-    /// Nanoseconds, then the number of the announcement.
-    key: (u64, u64),
+    /// Nanoseconds, then the number of the announcement: one number is compared faster than two.
+    key: u128,
     event: E,
 }
 
@@ -24,18 +24,18 @@ impl<E> Queue<E> {
 
     /// Announces an event for a moment, in nanoseconds.
     pub(super) fn announce(&mut self, at: u64, event: E) {
-        self.heap.push(Entry { key: (at, self.announced), event });
+        self.heap.push(Entry { key: (u128::from(at) << 64) | u128::from(self.announced), event });
         self.announced += 1;
     }
 
     /// When the next event is.
     pub(super) fn next_at(&self) -> Option<u64> {
-        self.heap.peek().map(|entry| entry.key.0)
+        self.heap.peek().map(|entry| (entry.key >> 64) as u64)
     }
 
     /// The next event.
     pub(super) fn next(&mut self) -> Option<(u64, E)> {
-        self.heap.pop().map(|entry| (entry.key.0, entry.event))
+        self.heap.pop().map(|entry| ((entry.key >> 64) as u64, entry.event))
     }
 }
 

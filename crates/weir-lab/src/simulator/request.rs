@@ -17,7 +17,7 @@ impl<O: Observer> Simulator<'_, O> {
         let key = self.zipf.as_ref().map_or(0, |zipf| zipf.draw(&mut self.keys));
         let count = self.scenario.dispatchers.count as usize;
         let dispatcher = if count > 1 { self.keys.below(count) as u32 } else { 0 };
-        let work = self.scenario.work.draw(&mut self.works, number);
+        let work = self.works.next().expect("works have no end");
         let serial = number as u32;
         let failed = dispatch::Failed::default();
         let (came, attempts, under_way) = (self.now, 0, [None; 2]);
@@ -209,7 +209,7 @@ impl<O: Observer> Simulator<'_, O> {
     pub(super) fn hedge(&mut self, at: u32, serial: u32) {
         if self.requests.get(at as usize).is_some_and(|request| request.serial == serial) {
             let number = self.requests[at as usize].number;
-            let work = self.scenario.work.draw(&mut self.other_works, number);
+            let work = self.scenario.work.draw(&mut self.works_of_hedges, number);
             self.send(at, work, Sending::First);
         }
     }

@@ -179,7 +179,7 @@ impl Server {
     fn announce(&mut self, now: u64) -> Announcement {
         let pace = self.pace();
         let first = self.served.peek().filter(|_| pace > 0.0)?;
-        let at = now.saturating_add(libm::ceil(((first.done_at - self.attained) / pace).max(0.0)) as u64);
+        let at = now.saturating_add(((first.done_at - self.attained) / pace).max(0.0).ceil() as u64);
         if self.announced_at == Some(at) {
             return None;
         }

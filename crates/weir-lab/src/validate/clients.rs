@@ -13,12 +13,12 @@ use crate::work::Work;
 const TURNS: Policy = Policy::Weir(Algorithm::RoundRobin);
 
 pub(super) fn add(depth: Depth, items: &mut Vec<Item>) {
-    for (users, thinking, requests) in [(10, 9.0, scaled(depth, 16_000_000)), (1_000, 1_111.0, 40_000_000)] {
+    for (users, thinking, requests) in [(10, 9.0, 4_000_000), (1_000, 1_111.0, 40_000_000)] {
         // The more users, the more like an open loop: at 0.89 it takes as many requests.
         if users > 10 && depth == Depth::Quick {
             continue;
         }
-        items.push(Item::new(15, "closed loop", requests as f64 / 3e6, move || {
+        items.push(Item::new(15, "closed loop", requests as f64 / 4e6, move || {
             closed(users, thinking, requests)
         }));
     }
@@ -31,7 +31,7 @@ fn closed(users: u32, thinking: f64, requests: u64) -> Vec<Row> {
     let demand = Demand::Closed { users, thinking: (thinking * MEAN) as u64 };
     let batches = run(&Scenario { demand, ..open.clone() }, TURNS, requests);
     let (rate, response) = theory::closed_loop(users, thinking);
-    let same = run(&open.at_load(rate), TURNS, requests.min(16_000_000));
+    let same = run(&open.at_load(rate), TURNS, requests.min(4_000_000));
     let what = |of: &str| format!("{users} users, {of}");
     vec![
         row(

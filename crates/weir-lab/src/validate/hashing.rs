@@ -16,9 +16,9 @@ const LARGE: usize = 655_373;
 
 pub(super) fn add(depth: Depth, items: &mut Vec<Item>) {
     items.push(Item::new(24, "shares of hashes", 5.0, move || shares(depth)));
-    items.push(Item::new(25, "what a change moves", 6.0, disruption));
-    items.push(Item::new(26, "shares of a ring", 2.0, rings));
-    items.push(Item::new(27, "bounded load", 1.0, bounded));
+    items.push(Item::new(25, "what a change moves", 0.6, disruption));
+    items.push(Item::new(26, "shares of a ring", 0.1, rings));
+    items.push(Item::new(27, "bounded load", 0.2, bounded));
 }
 
 fn names(count: usize, set: usize) -> Vec<String> {

@@ -24,12 +24,12 @@ const WEIGHTED: Policy = Policy::Laboratory(LaboratoryPolicy::WeightedRoundRobin
 const YARP: Policy = Policy::Laboratory(LaboratoryPolicy::Yarp);
 
 pub(super) fn add(depth: Depth, items: &mut Vec<Item>) {
-    items.push(Item::new(28, "Linkerd 2016", 2.0, linkerd));
+    items.push(Item::new(28, "Linkerd 2016", 0.3, linkerd));
     items.push(Item::new(30, "Prequal, figure 7", 6.0, prequal));
-    items.push(Item::new(30, "Prequal, figure 6", 6.0, ramp));
+    items.push(Item::new(30, "Prequal, figure 6", 4.5, ramp));
     if depth == Depth::Whole {
-        items.push(Item::new(30, "Prequal, figure 8", 10.0, probe_rates));
-        items.push(Item::new(29, "wrk2's stall", 20.0, stall).alone());
+        items.push(Item::new(30, "Prequal, figure 8", 3.5, probe_rates));
+        items.push(Item::new(29, "wrk2's stall", 20.0, stall));
     }
 }
 

@@ -8,7 +8,7 @@ use crate::measure::Batches;
 use crate::scenario::{Discipline, Policy, Scenario, ServerKind};
 use crate::simulator::{Ended, Observer, Simulator, View};
 use crate::theory;
-use crate::work::Work;
+use crate::work::{BoundedPareto, Work};
 
 /// The mean service time: a second, so that latencies in seconds are in units of it.
 pub(super) const MEAN: f64 = 1e9;
@@ -49,20 +49,24 @@ pub(super) fn loads(depth: Depth, loads: &[f64]) -> Vec<f64> {
 pub(super) fn add(depth: Depth, items: &mut Vec<Item>) {
     for load in loads(depth, &[0.5, 0.7, 0.8, 0.9]) {
         let requests = if load > 0.8 { 16_000_000 } else { 4_000_000 };
-        items.push(Item::new(1, "M/M/1", requests as f64 / 6e6, move || mm1(load, requests)));
+        items.push(Item::new(1, "M/M/1", requests as f64 / 8e6, move || mm1(load, requests)));
     }
     items.push(Item::new(2, "Little's law", 2.0, move || little(scaled(depth, 8_000_000))));
     for load in loads(depth, &[0.5, 0.7, 0.8, 0.9, 0.95]) {
-        let requests = if load > 0.8 { 48_000_000 } else { 3_000_000 };
+        let requests = match load {
+            ..0.85 => 3_000_000,
+            ..0.92 => 24_000_000,
+            _ => 48_000_000,
+        };
         items.push(Item::new(3, "M/M/c", requests as f64 / 6e6, move || mmc(load, requests)));
     }
     items.push(Item::new(4, "Erlang B", 1.0, || erlang_b(4_000_000)));
-    items.push(Item::new(5, "M/M/1/K", 1.0, move || mm1k(scaled(depth, 8_000_000))));
+    items.push(Item::new(5, "M/M/1/K", 2.3, || mm1k(6_000_000)));
     for load in [0.5, 0.7] {
         let requests = scaled(depth, 16_000_000);
-        items.push(Item::new(6, "M/G/1", requests as f64 / 5e6, move || mg1(load, requests)));
+        items.push(Item::new(6, "M/G/1", requests as f64 / 4.5e6, move || mg1(load, requests)));
     }
-    items.push(Item::new(7, "processor sharing", 8.0, move || sharing(scaled(depth, 8_000_000))));
+    items.push(Item::new(7, "processor sharing", 1.1, || sharing(2_000_000)));
 }
 
 fn mm1(load: f64, requests: u64) -> Vec<Row> {
@@ -172,7 +176,7 @@ fn mm1k(requests: u64) -> Vec<Row> {
 }
 
 fn mg1(load: f64, requests: u64) -> Vec<Row> {
-    let work = Work::BoundedPareto { mean: MEAN, alpha: 1.5, spread: 1e3 };
+    let work = Work::BoundedPareto(BoundedPareto::new(MEAN, 1.5, 1e3));
     let scenario = Scenario::plain(ServerKind::plain(10, FCFS), work, load);
     let batches = run(&scenario, Policy::Weir(Algorithm::WeightedRandom), requests);
     let expected = theory::mg1(load, theory::bounded_pareto_variation(1.5, 1e3));
@@ -189,7 +193,7 @@ fn sharing(requests: u64) -> Vec<Row> {
     let works = [
         ("exponential", EXPONENTIAL),
         ("constant", Work::Constant(MEAN)),
-        ("bounded Pareto", Work::BoundedPareto { mean: MEAN, alpha: 1.5, spread: 1e3 }),
+        ("bounded Pareto", Work::BoundedPareto(BoundedPareto::new(MEAN, 1.5, 1e3))),
     ];
     let shared = |(name, work): (&str, Work)| {
         let server = ServerKind::plain(1, Discipline::ProcessorSharing { cores: 1 });

@@ -8,14 +8,14 @@ use super::queues::{FCFS, MEAN, SEED};
 use super::{Expected, Got, Item, Row, Source};
 use crate::scenario::{Policy, Scenario, ServerKind};
 use crate::simulator::{Ended, Observer, Picks, Simulator};
-use crate::work::Work;
+use crate::work::{BoundedPareto, Work};
 
 /// Balls and bins: as many as a target group may have.
 const BINS: u32 = 1_000;
 
 pub(super) fn add(items: &mut Vec<Item>) {
-    items.push(Item::new(12, "balls and bins", 1.0, balls));
-    items.push(Item::new(20, "the same on every machine", 1.0, determinism));
+    items.push(Item::new(12, "balls and bins", 0.1, balls));
+    items.push(Item::new(20, "the same on every machine", 0.2, determinism));
     items.push(Item::new(23, "exact vectors", 0.1, vectors));
 }
 
@@ -87,7 +87,7 @@ fn determinism() -> Vec<Row> {
     const REQUESTS: u64 = 100_000;
     let scenario = Scenario::plain(
         ServerKind::plain(10, FCFS),
-        Work::BoundedPareto { mean: 1e7, alpha: 1.5, spread: 1e3 },
+        Work::BoundedPareto(BoundedPareto::new(1e7, 1.5, 1e3)),
         0.8,
     );
     let row = |(algorithm, expected): (Algorithm, u64)| {

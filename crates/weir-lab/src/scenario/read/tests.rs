@@ -7,7 +7,7 @@ use weir_core::balance::Draws;
 use super::*;
 use crate::arrivals::{Process, Rate};
 use crate::scenario::{Client, Demand, Discipline, Event, Keys, ServerKind};
-use crate::work::Work;
+use crate::work::{BoundedPareto, Work};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -139,7 +139,7 @@ fn work_of_every_distribution_is_read() {
         ("uniform, least: 162ms, most: 172ms", Work::Uniform { least: 162e6, most: 172e6 }),
         (
             "bounded_pareto, mean: 10ms, alpha: 1.5, spread: 1000",
-            Work::BoundedPareto { mean: 1e7, alpha: 1.5, spread: 1e3 },
+            Work::BoundedPareto(BoundedPareto::new(1e7, 1.5, 1e3)),
         ),
         (
             "elephants, mean: 10ms, share: 0.01, of_work: 0.8",

@@ -85,7 +85,7 @@ pub(crate) fn compare(comparison: &Comparison) -> anyhow::Result<ExitCode> {
     let unwritable = || format!("--out: cannot write to {}", comparison.out.display());
     std::fs::create_dir_all(&comparison.out).with_context(unwritable)?;
     run_simulated(&mut results);
-    let interrupted = if comparison.live { run_live(&mut results, comparison)? } else { None };
+    let ended = if comparison.live { run_live(&mut results, comparison)? } else { Ended::ByItself };
     say(&table::of(&results, comparison.options.json));
     let written =
         report::write(&results, &super::header::here(), &comparison.out).with_context(unwritable)?;
@@ -97,7 +97,20 @@ pub(crate) fn compare(comparison: &Comparison) -> anyhow::Result<ExitCode> {
             "a live run is invalid: figures say more of this machine, which was busy, than of the algorithms",
         );
     }
-    Ok(interrupted.unwrap_or(if is_valid { ExitCode::SUCCESS } else { ExitCode::from(1) }))
+    match ended {
+        Ended::ByItself => Ok(if is_valid { ExitCode::SUCCESS } else { ExitCode::from(1) }),
+        Ended::Failed(error) => Err(error),
+        Ended::Interrupted(exit) => Ok(exit),
+    }
+}
+
+/// How live runs ended. The report has what was over before.
+enum Ended {
+    ByItself,
+    /// One could not be run.
+    Failed(anyhow::Error),
+    /// By a signal: what to exit with then.
+    Interrupted(ExitCode),
 }
 
 /// Reads the scenario, as the options would have it.
@@ -177,8 +190,8 @@ fn run_simulated(results: &mut Results) {
     simulate_all(&mut results.cases, threads, &|all| progress.add(1.0, &format!("of {all} simulated runs")));
 }
 
-/// Runs every case live, seed by seed, until all are run or a signal comes: what to exit with then.
-fn run_live(results: &mut Results, comparison: &Comparison) -> anyhow::Result<Option<ExitCode>> {
+/// Runs every case live, seed by seed, until all are run, one cannot be, or a signal comes.
+fn run_live(results: &mut Results, comparison: &Comparison) -> anyhow::Result<Ended> {
     let interrupt = Interrupt::hear()?;
     let containers = match comparison.targets {
         Kind::Threads => None,
@@ -191,7 +204,7 @@ fn run_live(results: &mut Results, comparison: &Comparison) -> anyhow::Result<Op
     let long = humantime::format_duration(Duration::from_secs(seconds.max(1)));
     let runs = if all == 1 { "1 run takes".to_owned() } else { format!("{all} runs take") };
     complain(&format!("live: {runs} {long} and a little more"));
-    let (progress, mut done) = (Progress::of(f64::from(all)), 0);
+    let (progress, mut done, mut failed) = (Progress::of(f64::from(all)), 0, None);
     for case in &mut results.cases {
         let nothing = |policy: &Policy| Series { policy: *policy, runs: Vec::new() };
         let mut live: Vec<Series> = case.scenario.policies.iter().map(nothing).collect();
@@ -199,7 +212,11 @@ fn run_live(results: &mut Results, comparison: &Comparison) -> anyhow::Result<Op
             match live::run(&case.scenario, seed, &front, interrupt.stop()) {
                 Ok(runs) => live.iter_mut().zip(runs).for_each(|(series, run)| series.runs.push(run)),
                 Err(LiveError::Interrupted) => break,
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    let run = format!("{}, seed {seed}", case.scenario.name);
+                    failed = Some(anyhow::Error::new(error).context(run));
+                    break;
+                }
             }
             done += 1;
             let seconds = Duration::from_nanos(case.scenario.duration).as_secs();
@@ -208,13 +225,21 @@ fn run_live(results: &mut Results, comparison: &Comparison) -> anyhow::Result<Op
         // Where nothing was run to its end, nothing was live.
         live.retain(|series| !series.runs.is_empty());
         case.live = live;
+        if failed.is_some() {
+            break;
+        }
     }
     drop(progress);
-    let exit = interrupt.exit().filter(|_| done < all);
-    if exit.is_some() {
-        complain(&format!("interrupted: {done} of {all} live runs were over, and are what the report has"));
+    let were_over = format!("{done} of {all} live runs were over, and are what the report has");
+    match (failed, interrupt.exit().filter(|_| done < all)) {
+        (Some(error), _) if done == 0 => Err(error),
+        (Some(error), _) => Ok(Ended::Failed(error.context(were_over))),
+        (None, Some(exit)) => {
+            complain(&format!("interrupted: {were_over}"));
+            Ok(Ended::Interrupted(exit))
+        }
+        (None, None) => Ok(Ended::ByItself),
     }
-    Ok(exit)
 }
 
 /// Pairs that are apart in the simulation, and how many of them rank the same live.

@@ -100,6 +100,7 @@ fn row(text: &mut String, name: &str, histogram: &Histogram) {
 fn verdict(outcome: &Outcome) -> String {
     match outcome.invalid() {
         Some(reason) => format!("INVALID: {reason}."),
+        None if outcome.answered == 0 => "no request was answered before the load was interrupted.".to_owned(),
         None if outcome.is_scheduled => {
             "valid: the generator's p99.9 lag is at most 10 % of the p99 from when requests were due, and at most 10 ms."
                 .to_owned()
