@@ -164,6 +164,25 @@ fn no_datagram_is_lost_when_a_listener_moves_from_one_address_to_every_one_and_b
     }
 }
 
+#[test]
+fn a_listener_stops_taking_datagrams_and_takes_them_again_while_flows_of_before_go_on() {
+    let (target, port) = (UdpTarget::named("a"), free_port());
+    let group = group_of("dns", "protocol: tcp_udp", &target.yaml());
+    let speaking = |protocol: &str| {
+        network_listener(
+            std::slice::from_ref(&group),
+            &format!("protocol: {protocol}, default_action: {{ forward: dns }}"),
+        )
+        .replace("127.0.0.1:0", &format!("127.0.0.1:{port}"))
+    };
+    let weir = Weir::start(&speaking("tcp_udp"));
+    weir.wait_for_health(target.addr(), Health::Healthy);
+    UdpClient::of(loopback(port)).ask("before");
+    weir.reload(&speaking("tcp")).unwrap();
+    weir.reload(&speaking("tcp_udp")).unwrap();
+    UdpClient::of(loopback(port)).ask("after");
+}
+
 // Conformance: A2.0.10
 #[test]
 fn a_request_under_way_is_not_disturbed() {

@@ -137,8 +137,7 @@ impl Certificates {
         for load_balancer in &definitions.load_balancers {
             for listener in &load_balancer.listeners {
                 if let Some(tls) = listener.kind.tls() {
-                    let protocol = listener.kind.protocol();
-                    let index = state.listener_index(&load_balancer.name, listener.bind, protocol);
+                    let index = state.listener_index(&load_balancer.name, listener.bind, &listener.kind);
                     let alpn = alpn(&listener.kind, load_balancer.http.http2);
                     wanted.listeners.insert(index, Secured { tls: tls.clone(), alpn });
                 }

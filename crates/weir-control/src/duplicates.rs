@@ -1,6 +1,6 @@
 //! Copies of listening sockets, for the weir that takes this one's place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use weir_core::address::ListenAddr;
 use weir_core::snapshot::ListenerIndex;
 use weir_core::task::Transports;
-use weir_net::bind::{BindError, Sockets, bind, bind_beside};
+use weir_net::bind::{BindError, Sockets, bind, bind_beside, is_own};
 use weir_net::inherited::Inherited;
 
 /// Copies of every listening socket, beside those that the workers have; and sockets of the weir before this one that no
@@ -19,6 +19,8 @@ pub struct Duplicates(Arc<Mutex<Held>>);
 #[derive(Debug, Default)]
 struct Held {
     open: BTreeMap<ListenerIndex, Vec<Sockets>>,
+    /// Where this weir has listened, and may have sockets that flows of datagrams still speak through.
+    left: BTreeSet<ListenAddr>,
     inherited: Inherited,
     is_retired: bool,
 }
@@ -68,7 +70,8 @@ impl Duplicates {
         } else if addr.port() == 0 {
             bind(addr, transports, count)?
         } else if holders.is_empty() {
-            (addr, held.inherited.take(addr, transports, count)?)
+            let taken = held.inherited.take(addr, transports, count);
+            (addr, held.or_beside(taken, addr, transports, count)?)
         } else {
             (addr, held.share(holders, addr, transports, count)?)
         };
@@ -84,8 +87,10 @@ impl Duplicates {
         }
     }
 
-    pub(crate) fn close(&self, listener: ListenerIndex) {
-        self.held().open.remove(&listener);
+    pub(crate) fn close(&self, listener: ListenerIndex, addr: ListenAddr) {
+        let mut held = self.held();
+        held.open.remove(&listener);
+        held.left.insert(addr);
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -115,13 +120,30 @@ impl Held {
         }
         let missing = transports.without(Sockets::transports(&all, |local| local == addr));
         let unheld = missing.without(held);
-        let (_, new) = bind(addr, unheld, count)?;
+        let new = bind(addr, unheld, count).map(|(_, sockets)| sockets);
+        let new = self.or_beside(new, addr, unheld, count)?;
         let beside = bind_beside(addr, missing.without(unheld), count)?;
         for ((sockets, new), beside) in all.iter_mut().zip(new).zip(beside) {
             sockets.extend(new);
             sockets.extend(beside);
         }
         Ok(all)
+    }
+
+    /// What was `bound`, or bound beside sockets that this very weir has left there for flows to finish.
+    fn or_beside(
+        &self,
+        bound: Result<Vec<Sockets>, BindError>,
+        addr: ListenAddr,
+        transports: Transports,
+        count: usize,
+    ) -> Result<Vec<Sockets>, BindError> {
+        match bound {
+            Err(BindError::InUse { .. }) if self.left.contains(&addr) && is_own(addr.port(), transports) => {
+                bind_beside(addr, transports, count)
+            }
+            bound => bound,
+        }
     }
 }
 

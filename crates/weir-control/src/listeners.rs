@@ -67,16 +67,16 @@ impl Listeners {
         let mut new = Vec::new();
         for load_balancer in &mut definitions.load_balancers {
             for listener in &mut load_balancer.listeners {
-                let (protocol, count) = (listener.kind.protocol(), self.workers.len());
+                let count = self.workers.len();
                 let transports = Transports { tcp: listener.kind.has_tcp(), udp: listener.kind.has_udp() };
                 let index = if listener.bind.port() == 0 {
                     let bound = self.duplicates.bind(listener.bind, transports, &[], count)?;
                     listener.bind = bound.addr;
-                    let index = state.listener_index(&load_balancer.name, listener.bind, protocol);
+                    let index = state.listener_index(&load_balancer.name, listener.bind, &listener.kind);
                     new.push((index, bound));
                     index
                 } else {
-                    let index = state.listener_index(&load_balancer.name, listener.bind, protocol);
+                    let index = state.listener_index(&load_balancer.name, listener.bind, &listener.kind);
                     if !self.open.contains_key(&index) {
                         let holders = self.holders(listener.bind);
                         new.push((index, self.duplicates.bind(listener.bind, transports, &holders, count)?));
@@ -109,10 +109,10 @@ impl Listeners {
                 let _ = worker.send(Assignment::Serve { listener, sockets });
             }
         }
-        for (listener, _) in prepared.gone {
+        for (listener, addr) in prepared.gone {
             self.open.remove(&listener);
             // Before the workers close theirs: theirs shall be the last.
-            self.duplicates.close(listener);
+            self.duplicates.close(listener, addr);
             for worker in &self.workers {
                 let _ = worker.send(Assignment::Close(listener));
             }

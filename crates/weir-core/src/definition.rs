@@ -17,7 +17,7 @@ pub use self::classic::{ClassicListener, ClassicProtocol};
 pub use self::flows::{FlowSettings, OfUnhealthy, ProxyVersion};
 pub use self::hashing::{HashOn, Hashing};
 pub use self::http::{DesyncMitigationMode, ForwardedForMode, HttpSettings};
-pub use self::listener::{Listener, ListenerKind};
+pub use self::listener::{Listener, ListenerKind, Service};
 pub use self::network::{AlpnPolicy, NetworkListener, NetworkProtocol};
 pub use self::proxies::Proxies;
 

@@ -31,7 +31,7 @@ use self::seen::Seen;
 use self::trials::Running;
 use crate::address::ListenAddr;
 use crate::anomaly::Attempts;
-use crate::definition::{Definitions, TargetGroup};
+use crate::definition::{Definitions, Service, TargetGroup};
 use crate::health::{Health, HealthCount, InitialReason, UnhealthyReason, Verdict};
 use crate::name::{GroupName, LoadBalancerName};
 use crate::seal::CookieKeys;
@@ -65,7 +65,7 @@ pub struct State {
     /// Groups that misbehave on demand.
     mischievous: BTreeSet<GroupName>,
     group_indices: BTreeMap<GroupName, GroupIndex>,
-    listener_indices: BTreeMap<(LoadBalancerName, ListenAddr, &'static str), ListenerIndex>,
+    listener_indices: BTreeMap<(LoadBalancerName, ListenAddr, Service, &'static str), ListenerIndex>,
     listeners: Vec<Option<Arc<Listener>>>,
     cookie_keys: Option<Arc<CookieKeys>>,
     targets_ever: u64,

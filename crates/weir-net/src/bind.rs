@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use weir_core::address::ListenAddr;
@@ -202,42 +203,53 @@ fn socket(addr: SocketAddr, kind: Kind) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Whether this process itself has a socket of one of `transports` at a port, whatever the address: one that it listens on, or has
+/// listened on and not closed yet, since flows still speak through it.
+pub fn is_own(port: u16, transports: Transports) -> bool {
+    let is_own = |kind| inodes(port, kind).any(|inode| has_socket(Path::new("/proc/self"), &inode));
+    transports.tcp && is_own(Kind::Tcp) || transports.udp && is_own(Kind::Udp)
+}
+
 /// Who listens on a port, from `/proc`: name and process id, or as much as may be seen.
 fn holder(addr: SocketAddr, kind: Kind) -> String {
+    let process = inodes(addr.port(), kind).find_map(|inode| process_with_socket(&inode));
+    process.unwrap_or_else(|| "another process (which one, only its owner or root may see)".to_owned())
+}
+
+/// The inodes of sockets that listen on `port`, from `/proc`.
+fn inodes(port: u16, kind: Kind) -> impl Iterator<Item = String> {
     // The states of TCP's LISTEN, and of a socket of UDP that anybody may send to.
     let (tables, state) = match kind {
         Kind::Tcp => (["/proc/net/tcp", "/proc/net/tcp6"], "0A"),
         Kind::Udp => (["/proc/net/udp", "/proc/net/udp6"], "07"),
     };
-    let inode = tables
-        .into_iter()
-        .filter_map(|table| fs::read_to_string(table).ok())
-        .find_map(|table| listening_inode(&table, addr.port(), state));
-    inode
-        .and_then(|inode| process_with_socket(&inode))
-        .unwrap_or_else(|| "another process (which one, only its owner or root may see)".to_owned())
-}
-
-/// The inode of a listening socket on `port`, from a table in the form of `/proc/net/tcp`.
-fn listening_inode(table: &str, port: u16, state: &str) -> Option<String> {
     let port = format!(":{port:04X}");
-    table.lines().skip(1).find_map(|line| {
+    let listening = move |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let is_it = fields.get(1)?.ends_with(&port) && *fields.get(3)? == state;
         is_it.then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
-    })
+    };
+    let tables = tables.into_iter().filter_map(|table| fs::read_to_string(table).ok());
+    tables.flat_map(move |table| table.lines().skip(1).filter_map(&listening).collect::<Vec<_>>())
 }
 
 fn process_with_socket(inode: &str) -> Option<String> {
-    let wanted = format!("socket:[{inode}]");
     let processes = fs::read_dir("/proc").ok()?.flatten();
     processes.filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit()).find_map(|entry| {
-        let has_it = fs::read_dir(entry.path().join("fd")).ok()?.flatten().any(|descriptor| {
-            fs::read_link(descriptor.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str())
-        });
+        let has_it = has_socket(&entry.path(), inode);
         let name = fs::read_to_string(entry.path().join("comm")).ok()?;
         let id = entry.file_name();
         has_it.then(|| format!("{} (process {})", name.trim(), id.to_string_lossy()))
+    })
+}
+
+/// Whether a process, by its folder in `/proc`, has a socket.
+fn has_socket(process: &Path, inode: &str) -> bool {
+    let wanted = format!("socket:[{inode}]");
+    fs::read_dir(process.join("fd")).is_ok_and(|descriptors| {
+        descriptors.flatten().any(|descriptor| {
+            fs::read_link(descriptor.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str())
+        })
     })
 }
 

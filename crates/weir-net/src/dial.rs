@@ -97,7 +97,8 @@ async fn connect(
     let (stream, sent) = begin(socket, addr, first_word).map_err(DialError::Failed)?;
     // What has taken something is connected.
     if sent == 0 {
-        until_connected(&stream).await?;
+        // In a box: who is connected at once needs no room for it.
+        Box::pin(until_connected(&stream)).await?;
     }
     if addr.ip().is_loopback() && is_self_connected(stream.local_addr().map_err(DialError::Failed)?, addr) {
         // A reset leaves no TIME_WAIT behind that would keep the port from its next owner.

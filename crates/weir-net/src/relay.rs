@@ -1,8 +1,9 @@
 //! The relay: bytes both ways between two sockets until both have ended.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -62,6 +63,16 @@ pub trait RelaySide: AsyncRead + AsyncWrite + Unpin {
     /// bytes need not leave the kernel.
     fn as_tcp(&self) -> Option<&TcpStream> {
         None
+    }
+
+    /// Says that nothing more comes. Where what came `is_cut_short`, since its sender ended TLS without a farewell, no farewell is said
+    /// either: a peer that can tell shall not take a part for the whole.
+    ///
+    /// # Errors
+    /// The socket's.
+    fn poll_end(&mut self, is_cut_short: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let _ = is_cut_short;
+        Pin::new(self).poll_shutdown(cx)
     }
 
     /// Makes its end a reset, as far as that can be arranged.

@@ -254,10 +254,14 @@ impl Placing<'_> {
         };
         let now = worker.clock.now();
         let held_until = self.held_until.unwrap_or(now.after(limit));
-        let waited = tokio::select! {
-            waited = worker.waiting_room.wait(group, held_until.since(now), ask) => waited,
-            () = abandoned => return Err(FlowError::ClientLeft),
-        };
+        // In a box: few flows wait, and none needs room for it before.
+        let waited = Box::pin(async {
+            tokio::select! {
+                waited = worker.waiting_room.wait(group, held_until.since(now), ask) => Some(waited),
+                () = abandoned => None,
+            }
+        });
+        let waited = waited.await.ok_or(FlowError::ClientLeft)?;
         self.held_until = Some(held_until);
         waited.unwrap_or_else(|why| match why {
             WaitError::Full => Err(FlowError::HoldQueueFull),

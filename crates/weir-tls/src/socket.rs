@@ -58,6 +58,14 @@ impl RelaySide for Socket {
         }
     }
 
+    fn poll_end(&mut self, is_cut_short: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Client(stream) if is_cut_short => Pin::new(stream.get_mut().0).poll_shutdown(cx),
+            Self::Target(stream) if is_cut_short => Pin::new(stream.get_mut().0).poll_shutdown(cx),
+            socket => Pin::new(socket).poll_shutdown(cx),
+        }
+    }
+
     fn reset_at_end(&mut self) {
         // Nothing is left to say when it cannot be arranged: the socket is closed either way.
         let _ = self.tcp().set_zero_linger();

@@ -42,6 +42,17 @@ pub enum ListenerKind<G> {
     Network(NetworkListener<G>),
 }
 
+/// What serves a listener: listeners of one service can take each other's connections over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Service {
+    /// Requests of HTTP, by rules.
+    Requests,
+    /// Requests of HTTP, as a Classic Load Balancer serves them.
+    ClassicRequests,
+    /// Flows of TCP and UDP, with TLS or without.
+    Flows,
+}
+
 impl<G> ListenerKind<G> {
     /// The kind of its load balancer: `application`, `network` or `classic`.
     pub fn load_balancer_type(&self) -> &'static str {
@@ -49,6 +60,15 @@ impl<G> ListenerKind<G> {
             Self::Application { .. } => "application",
             Self::Classic(_) => "classic",
             Self::Network(_) => "network",
+        }
+    }
+
+    /// What serves it.
+    pub fn service(&self) -> Service {
+        match self {
+            Self::Application { .. } => Service::Requests,
+            Self::Classic(classic) if classic.protocol.is_http() => Service::ClassicRequests,
+            Self::Classic(_) | Self::Network(_) => Service::Flows,
         }
     }
 

@@ -50,7 +50,8 @@ pub(super) fn add(depth: Depth, items: &mut Vec<Item>) {
             let requests = match load {
                 ..0.75 => 3_000_000,
                 ..0.85 => 4_000_000,
-                ..0.97 => 12_000_000,
+                ..0.92 => 12_000_000,
+                ..0.97 => 60_000_000,
                 _ => 80_000_000,
             };
             items.push(Item::new(11, "a hundred servers", requests as f64 / 5e6, move || {
@@ -139,12 +140,8 @@ fn supermarket(load: f64, requests: u64) -> Vec<Row> {
 
 fn hundred(load: f64, expected: f64, requests: u64) -> Vec<Row> {
     let batches = run(&fleet(100, load), TWO_AGAIN, requests);
-    // What was published was simulated, too, and here comes a third of a percent more.
-    let part = match load {
-        ..0.92 => 0.01,
-        ..0.97 => 0.015,
-        _ => 0.025,
-    };
+    // What was published was simulated, too: at 0.95 a third of a percent more comes here, whatever the seed.
+    let part = if load > 0.97 { 0.025 } else { 0.01 };
     let source = Source::Published("Mitzenmacher 2001, simulations");
     let what = format!("two choices of 100 at {load}");
     vec![Row { source, ..row(11, what, Expected::Near(expected, part), mean(&batches), requests) }]

@@ -54,7 +54,7 @@ pub(super) fn add(depth: Depth, items: &mut Vec<Item>) {
     items.push(Item::new(2, "Little's law", 2.0, move || little(scaled(depth, 8_000_000))));
     for load in loads(depth, &[0.5, 0.7, 0.8, 0.9, 0.95]) {
         let requests = match load {
-            ..0.85 => 3_000_000,
+            ..0.85 => scaled(depth, 12_000_000),
             ..0.92 => 24_000_000,
             _ => 48_000_000,
         };
@@ -63,7 +63,7 @@ pub(super) fn add(depth: Depth, items: &mut Vec<Item>) {
     items.push(Item::new(4, "Erlang B", 1.0, || erlang_b(4_000_000)));
     items.push(Item::new(5, "M/M/1/K", 2.3, || mm1k(6_000_000)));
     for load in [0.5, 0.7] {
-        let requests = scaled(depth, 16_000_000);
+        let requests = scaled(depth, if load > 0.6 { 32_000_000 } else { 16_000_000 });
         items.push(Item::new(6, "M/G/1", requests as f64 / 4.5e6, move || mg1(load, requests)));
     }
     items.push(Item::new(7, "processor sharing", 1.1, || sharing(2_000_000)));

@@ -43,6 +43,8 @@ pub(super) struct Direction<'a> {
     passed_bytes: u64,
     /// Others are to have their turn before anything is read again.
     is_turn_over: bool,
+    /// The reader has ended TLS without a farewell.
+    is_cut_short: bool,
     /// A byte has come or gone since this was last asked.
     has_moved: bool,
 }
@@ -82,6 +84,7 @@ impl<'a> Direction<'a> {
             copied_bytes: 0,
             passed_bytes: 0,
             is_turn_over: false,
+            is_cut_short: false,
             has_moved: false,
         }
     }
@@ -150,9 +153,10 @@ impl<'a> Direction<'a> {
         let mut buffer = self.buffers.borrow();
         let mut space = ReadBuf::new(&mut buffer);
         match ready!(Pin::new(from).poll_read(cx, &mut space)) {
+            Ok(()) => {}
             // Whoever ends TLS without saying so has ended: many do, and what they have sent is not to be lost for it.
-            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Poll::Ready(Err(error)),
-            Ok(()) | Err(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.is_cut_short = true,
+            Err(error) => return Poll::Ready(Err(error)),
         }
         let count = space.filled().len();
         self.copied_bytes += count;
@@ -191,7 +195,7 @@ impl<'a> Direction<'a> {
                 is_done.then_some(Stage::Read)
             }
             Stage::End => {
-                match ready!(Pin::new(to).poll_shutdown(cx)) {
+                match ready!(to.poll_end(self.is_cut_short, cx)) {
                     // The peer has closed both ways already: it needs no telling.
                     Err(error) if error.kind() != io::ErrorKind::NotConnected => {
                         return Poll::Ready(Err(error));

@@ -1,14 +1,16 @@
 //! An end without a farewell.
 
+use std::cell::Cell;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::ReadBuf;
 
 use super::*;
 
-/// A connection whose end is that of TLS without a farewell.
-struct Abrupt(TcpStream);
+/// A connection whose end is that of TLS without a farewell; and whether it was ended like that itself.
+struct Abrupt(TcpStream, Rc<Cell<bool>>);
 
 impl AsyncRead for Abrupt {
     fn poll_read(
@@ -41,6 +43,11 @@ impl AsyncWrite for Abrupt {
 }
 
 impl RelaySide for Abrupt {
+    fn poll_end(&mut self, is_cut_short: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.1.set(is_cut_short);
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
     fn reset_at_end(&mut self) {
         self.0.reset_at_end();
     }
@@ -51,7 +58,8 @@ async fn what_was_sent_before_tls_ended_without_a_farewell_arrives_whole() {
     let ((client_far, client), (mut target_far, target)) = (pair().await, pair().await);
     let (buffers, pipes, clock) = (Buffers::default(), Pipes::default(), Clock::start());
     let (buffers, pipes) = (&buffers, &pipes);
-    let target = Abrupt(target);
+    let (target, client_was_cut) = (Abrupt(target, Rc::default()), Rc::new(Cell::new(false)));
+    let client = Abrupt(client, client_was_cut.clone());
     let relay = Relay { client, target, buffers, pipes, clock, idle_timeout: LONG };
     let answer = noise(3, 2 * 1024 * 1024);
     let talk = async {
@@ -64,4 +72,5 @@ async fn what_was_sent_before_tls_ended_without_a_farewell_arrives_whole() {
     };
     let (summary, ()) = tokio::join!(relay.run(std::future::pending()), talk);
     assert_eq!((summary.end, summary.from_target_bytes), (RelayEnd::Closed, answer.len() as u64));
+    assert!(client_was_cut.get(), "whoever can tell does not take it for the whole");
 }
