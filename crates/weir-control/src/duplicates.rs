@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use weir_core::address::ListenAddr;
 use weir_core::snapshot::ListenerIndex;
 use weir_core::task::Transports;
-use weir_net::bind::{BindError, Sockets, bind, bind_beside, is_own};
+use weir_net::bind::{BindError, Sockets, bind, bind_beside, hear_nobody, is_own};
 use weir_net::inherited::Inherited;
 
 /// Copies of every listening socket, beside those that the workers have; and sockets of the weir before this one that no
@@ -87,10 +87,19 @@ impl Duplicates {
         }
     }
 
+    /// Closes the copies of what a listener has that goes. Its flows may have something to send through its sockets yet, but nobody
+    /// will read them, unless another listener has them, too.
     pub(crate) fn close(&self, listener: ListenerIndex, addr: ListenAddr) {
         let mut held = self.held();
-        held.open.remove(&listener);
+        let gone = held.open.remove(&listener).unwrap_or_default();
         held.left.insert(addr);
+        for socket in gone.iter().flat_map(|sockets| &sockets.udp) {
+            let is_same = |local: ListenAddr| socket.local_addr().is_ok_and(|own| own == local.0);
+            let is_taken_over = held.open.values().any(|open| Sockets::transports(open, is_same).udp);
+            if !is_taken_over && let Err(error) = hear_nobody(socket) {
+                tracing::debug!(listener = %addr, "a socket that nobody will read still hears: {error}");
+            }
+        }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {

@@ -93,6 +93,15 @@ impl Sockets {
     }
 }
 
+/// Has datagrams that come to a socket's address go to other sockets there, if there are any; this one may still send, whoever has it. The
+/// kernel gives a connected socket only what its peer sends, and this one is connected to itself.
+///
+/// # Errors
+/// The kernel's.
+pub fn hear_nobody(socket: &UdpSocket) -> io::Result<()> {
+    Ok(rustix::net::connect(socket, &socket.local_addr()?)?)
+}
+
 /// Binds sockets to one address for `count` workers to share it with `SO_REUSEPORT`; the address, and a set for each worker.
 ///
 /// Port 0 takes any free port, the same for all. The address is first bound without `SO_REUSEPORT`: with it, a second
@@ -216,17 +225,17 @@ fn holder(addr: SocketAddr, kind: Kind) -> String {
     process.unwrap_or_else(|| "another process (which one, only its owner or root may see)".to_owned())
 }
 
-/// The inodes of sockets that listen on `port`, from `/proc`.
+/// The inodes of sockets that have `port` for themselves, from `/proc`.
 fn inodes(port: u16, kind: Kind) -> impl Iterator<Item = String> {
-    // The states of TCP's LISTEN, and of a socket of UDP that anybody may send to.
-    let (tables, state) = match kind {
-        Kind::Tcp => (["/proc/net/tcp", "/proc/net/tcp6"], "0A"),
-        Kind::Udp => (["/proc/net/udp", "/proc/net/udp6"], "07"),
+    // The states of TCP's LISTEN, and of sockets of UDP that anybody may send to, or just one.
+    let (tables, states) = match kind {
+        Kind::Tcp => (["/proc/net/tcp", "/proc/net/tcp6"], &["0A"][..]),
+        Kind::Udp => (["/proc/net/udp", "/proc/net/udp6"], &["07", "01"][..]),
     };
     let port = format!(":{port:04X}");
     let listening = move |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let is_it = fields.get(1)?.ends_with(&port) && *fields.get(3)? == state;
+        let is_it = fields.get(1)?.ends_with(&port) && states.contains(fields.get(3)?);
         is_it.then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
     };
     let tables = tables.into_iter().filter_map(|table| fs::read_to_string(table).ok());

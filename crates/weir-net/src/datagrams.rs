@@ -135,6 +135,11 @@ impl DatagramSocket {
         Ok(Self { socket, targets: TargetSockets::new()?, state, ip })
     }
 
+    /// Whether nothing comes to it any more: see [`hear_nobody`](crate::bind::hear_nobody).
+    pub fn hears_nobody(&self) -> bool {
+        self.socket.peer_addr().is_ok()
+    }
+
     /// The sockets toward targets.
     pub fn targets(&self) -> &TargetSockets {
         &self.targets
@@ -145,12 +150,19 @@ impl DatagramSocket {
     /// # Errors
     /// The kernel's. They say nothing about later datagrams.
     pub async fn receive(&self, batch: &mut Batch) -> io::Result<()> {
+        self.socket.async_io(Interest::READABLE, || self.receive_now(batch)).await
+    }
+
+    /// The same without waiting. The kernel is asked, and not the runtime, which has not heard of what came since it looked last.
+    ///
+    /// # Errors
+    /// The kernel's; [`io::ErrorKind::WouldBlock`] when there are none.
+    pub fn receive_now(&self, batch: &mut Batch) -> io::Result<()> {
         let Batch { room, metas, count, .. } = batch;
         let mut rooms = room.chunks_exact_mut(DATAGRAM_BYTES_MAX).map(IoSliceMut::new);
         let mut rooms: [IoSliceMut<'_>; BATCH_SIZE] =
             std::array::from_fn(|_| rooms.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
-        let receive = || self.state.recv((&self.socket).into(), &mut rooms, metas);
-        *count = self.socket.async_io(Interest::READABLE, receive).await?;
+        *count = self.state.recv((&self.socket).into(), &mut rooms, metas)?;
         Ok(())
     }
 
@@ -203,7 +215,11 @@ fn together(destination: SocketAddr, received: Received<'_>) -> Transmit<'_> {
 
 #[cfg(test)]
 mod tests {
+    use weir_core::address::ListenAddr;
+    use weir_core::task::Transports;
+
     use super::*;
+    use crate::bind::{bind, hear_nobody};
 
     fn socket(addr: &str) -> UdpSocket {
         let socket = UdpSocket::bind(addr).unwrap();
@@ -241,6 +257,30 @@ mod tests {
         batch.take(|received| server.try_send(received.client, received.local, b"!").unwrap());
         let (_, from) = client.recv_from(&mut [0; 9]).unwrap();
         assert_eq!(from, asked);
+    }
+
+    #[tokio::test]
+    async fn what_comes_for_a_socket_that_hears_nobody_comes_to_others_there_and_it_still_answers() {
+        for addr in ["127.0.0.1:0", "0.0.0.0:0"] {
+            let (addr, sockets) = bind(ListenAddr(addr.parse().unwrap()), Transports::UDP, 2).unwrap();
+            hear_nobody(&sockets[0].udp[0]).unwrap();
+            let mut sockets = sockets.into_iter().flat_map(|sockets| sockets.udp);
+            let [deaf, other] = [(); 2].map(|()| DatagramSocket::new(sockets.next().unwrap()).unwrap());
+            assert!(deaf.hears_nobody() && !other.hears_nobody());
+            let asked = SocketAddr::from(([127, 0, 0, 1], addr.port()));
+            let clients: Vec<_> = (0..40).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+            for client in &clients {
+                client.send_to(b"?", asked).unwrap();
+            }
+            let (mut batch, mut came) = (Batch::default(), 0);
+            while came < clients.len() {
+                other.receive(&mut batch).await.unwrap();
+                batch.take(|received| came += received.datagrams().count());
+            }
+            let client = ClientAddr(clients[0].local_addr().unwrap());
+            deaf.try_send(client, asked.ip(), b"!").unwrap();
+            assert_eq!(clients[0].recv_from(&mut [0; 9]).unwrap().1, asked);
+        }
     }
 
     #[tokio::test]

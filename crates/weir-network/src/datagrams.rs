@@ -97,7 +97,14 @@ impl Flows {
         loop {
             let received = tokio::select! {
                 biased;
-                () = &mut closing => return table.running.all_ended().await,
+                () = &mut closing => {
+                    // Where nobody else reads it either, what has come before is still served.
+                    while table.socket.hears_nobody() && table.socket.receive_now(&mut batch).is_ok() {
+                        let now = self.worker.clock.now();
+                        batch.take(|received| self.take(&table, received, now));
+                    }
+                    return table.running.all_ended().await;
+                }
                 received = table.socket.receive(&mut batch) => received,
             };
             match received {
