@@ -17,6 +17,13 @@ fn answering(port: u16, status: u16) -> String {
         .replace("127.0.0.1:0", &format!("127.0.0.1:{port}"))
 }
 
+/// A network listener on `port` that passes on what comes by `protocol`.
+fn passing_on(protocol: &str, target: &UdpTarget, port: u16) -> String {
+    let group = group_of("dns", "protocol: tcp_udp", &target.yaml());
+    network_listener(&[group], &format!("protocol: {protocol}, default_action: {{ forward: dns }}"))
+        .replace("127.0.0.1:0", &format!("127.0.0.1:{port}"))
+}
+
 #[test]
 fn a_configuration_that_was_cut_short_before_its_load_balancers_is_refused() {
     let target = FakeTarget::answering("web");
@@ -131,9 +138,7 @@ fn a_load_balancer_gets_another_name_and_loses_no_connection() {
 #[test]
 fn no_datagram_is_lost_when_a_load_balancer_gets_another_name() {
     let (target, port) = (UdpTarget::named("a"), free_port());
-    let listener = "protocol: udp, default_action: { forward: dns }";
-    let group = group_of("dns", "protocol: udp", &target.yaml());
-    let text = network_listener(&[group], listener).replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    let text = passing_on("udp", &target, port);
     let weir = Weir::start(&text);
     weir.wait_for_health(target.addr(), Health::Healthy);
     let lasting = UdpClient::of(loopback(port));
@@ -148,9 +153,7 @@ fn no_datagram_is_lost_when_a_load_balancer_gets_another_name() {
 #[test]
 fn no_datagram_is_lost_when_a_listener_moves_from_one_address_to_every_one_and_back() {
     let (target, port) = (UdpTarget::named("a"), free_port());
-    let listener = "protocol: udp, default_action: { forward: dns }";
-    let group = group_of("dns", "protocol: udp", &target.yaml());
-    let text = network_listener(&[group], listener).replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    let text = passing_on("udp", &target, port);
     let weir = Weir::start(&text);
     weir.wait_for_health(target.addr(), Health::Healthy);
     let lasting = UdpClient::of(loopback(port));
@@ -167,14 +170,7 @@ fn no_datagram_is_lost_when_a_listener_moves_from_one_address_to_every_one_and_b
 #[test]
 fn a_listener_stops_taking_datagrams_and_takes_them_again_while_flows_of_before_go_on() {
     let (target, port) = (UdpTarget::named("a"), free_port());
-    let group = group_of("dns", "protocol: tcp_udp", &target.yaml());
-    let speaking = |protocol: &str| {
-        network_listener(
-            std::slice::from_ref(&group),
-            &format!("protocol: {protocol}, default_action: {{ forward: dns }}"),
-        )
-        .replace("127.0.0.1:0", &format!("127.0.0.1:{port}"))
-    };
+    let speaking = |protocol| passing_on(protocol, &target, port);
     let weir = Weir::start(&speaking("tcp_udp"));
     weir.wait_for_health(target.addr(), Health::Healthy);
     UdpClient::of(loopback(port)).ask("before");

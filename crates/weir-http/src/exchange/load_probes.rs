@@ -79,8 +79,8 @@ impl LoadProbes {
         self.under_way.borrow_mut().remove(&asked.target.serial);
     }
 
-    /// What the target says of its load, and the answer of which only the head has come; `None` when there is none, or the target
-    /// says nothing that is understood.
+    /// The answer of a target, of which only the head has come, with what that says of its load; no report where it says nothing that is
+    /// understood, and nothing at all where there is no answer.
     async fn answer(
         &self,
         Asked { target, .. }: &Asked,
