@@ -18,8 +18,9 @@ impl Route {
     /// The route of `flow` through `listener`; `None` when every weight is zero, and for listeners of HTTP. The same on every
     /// machine.
     pub fn of(snapshot: &Snapshot, listener: &Listener, flow: &FlowKey) -> Option<Self> {
+        let key = flow.hash();
         let group = match &listener.kind {
-            ListenerKind::Network(network) => draw(&network.forward, flow)?,
+            ListenerKind::Network(network) => draw(&network.forward, flow, key)?,
             ListenerKind::Classic(classic) => classic.group,
             ListenerKind::Application { .. } => return None,
         };
@@ -28,7 +29,7 @@ impl Route {
             group.settings.flows.sticks_by_source
                 || hashing.is_some_and(|hashing| hashing.on == HashOn::Source)
         });
-        Some(Self { group, key: if sticks { flow.hash_of_source() } else { flow.hash() } })
+        Some(Self { group, key: if sticks { flow.hash_of_source() } else { key } })
     }
 }
 
@@ -41,9 +42,9 @@ pub fn has_no_weight(listener: &Listener, group: GroupIndex) -> bool {
     weights.next().is_some_and(|first| first == 0 && weights.all(|weight| weight == 0))
 }
 
-/// The group of a flow; that of its client's address where clients stay in their group.
-fn draw(forward: &Forward<GroupIndex>, flow: &FlowKey) -> Option<GroupIndex> {
-    let key = if forward.stickiness.is_some() { flow.hash_of_source() } else { flow.hash() };
+/// The group of a flow, by its `key`; that of its client's address where clients stay in their group.
+fn draw(forward: &Forward<GroupIndex>, flow: &FlowKey, key: u64) -> Option<GroupIndex> {
+    let key = if forward.stickiness.is_some() { flow.hash_of_source() } else { key };
     forward.of_key(key).copied()
 }
 

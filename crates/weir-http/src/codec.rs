@@ -9,10 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use weir_core::address::{ClientAddr, ListenAddr};
 use weir_core::definition::HttpSettings;
 use weir_core::header_rules::HeaderRules;
+use weir_net::stream::Stream;
 use weir_net::worker::Worker;
 use weir_tls::{Alpn, ClientStream, Handshake};
 
@@ -68,9 +68,9 @@ pub struct Connection {
 #[derive(Debug)]
 pub enum Client {
     /// Without TLS.
-    Plain(TcpStream),
+    Plain(Stream),
     /// With TLS, and what was settled with it.
-    Secure(Box<ClientStream<TcpStream>>, Handshake),
+    Secure(Box<ClientStream<Stream>>, Handshake),
 }
 
 /// Serves one client connection until it ends.
@@ -80,7 +80,7 @@ pub async fn serve<A: Answer + 'static>(
     worker: &Worker,
     answer: Rc<A>,
 ) {
-    let (socket, handshake) = match client {
+    let (mut socket, handshake) = match client {
         Client::Plain(stream) => (Socket::Plain(stream), None),
         Client::Secure(stream, handshake) => (Socket::Client(stream), Some(handshake)),
     };

@@ -1,8 +1,8 @@
 //! The first thing on a client's connection: a TLS handshake, where the listener speaks it.
 
-use tokio::net::TcpStream;
 use weir_core::snapshot::Listener;
 use weir_net::clock::Clock;
+use weir_net::stream::Stream;
 use weir_tls::Listeners;
 
 use crate::record::Observer;
@@ -13,7 +13,7 @@ use crate::{Client, Connection};
 pub async fn shake_hands(
     listener: &Listener,
     connection: &Connection,
-    stream: TcpStream,
+    stream: Stream,
     tls: &Listeners,
     (observer, clock): (&Observer, Clock),
 ) -> Option<Client> {

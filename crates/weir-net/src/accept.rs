@@ -2,16 +2,18 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use rustix::net::SocketFlags;
-use tokio::net::{TcpListener, TcpStream};
+use rustix::net::{SocketFlags, acceptfrom_with};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use weir_core::address::ClientAddr;
 
 use crate::bind::BACKLOG;
+use crate::stream::{Stream, watch};
 
 /// Pause before accepting again when descriptors or connections have run out. Arbitrary: long enough to cost nothing,
 /// short enough that a freed place is taken at once.
@@ -53,15 +55,42 @@ impl Drop for Admission {
     }
 }
 
+/// A socket that connections come to.
+#[derive(Debug)]
+pub struct ListeningSocket(AsyncFd<TcpListener>);
+
 /// A connection that was accepted.
 #[derive(Debug)]
 pub struct Accepted {
     /// The connection, without delay for small writes, as its listener is.
-    pub stream: TcpStream,
+    pub stream: Stream,
     /// Its other end.
     pub client: ClientAddr,
     /// Its place among the open connections.
     pub admission: Admission,
+}
+
+impl ListeningSocket {
+    /// Takes over a socket that listens and does not block.
+    ///
+    /// # Errors
+    /// When the kernel watches as many sockets as it may.
+    pub fn new(socket: TcpListener) -> io::Result<Self> {
+        Ok(Self(watch(socket, Interest::READABLE)?))
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        self.0.async_io(Interest::READABLE, |_| self.accept_now()).await
+    }
+
+    /// Accepts what waits in the queue at this moment. The kernel is asked, and not the runtime, which has not heard of what came
+    /// since it looked last.
+    fn accept_now(&self) -> io::Result<(Stream, SocketAddr)> {
+        let (socket, client) =
+            acceptfrom_with(self.0.get_ref(), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+        let client = client.and_then(|client| SocketAddr::try_from(client).ok());
+        Ok((Stream::accepted(socket), client.ok_or(io::ErrorKind::ConnectionAborted)?))
+    }
 }
 
 /// Accepts connections and gives each to `serve`, until `stop` completes.
@@ -72,7 +101,7 @@ pub struct Accepted {
 /// so that closing the socket resets nobody. When it `is_shared` with another process by then, whose share never ends, that is
 /// no more than can have waited.
 pub async fn accept(
-    listener: TcpListener,
+    listener: ListeningSocket,
     limit: ConnectionLimit,
     stop: impl Future<Output = ()>,
     is_shared: impl Fn() -> bool,
@@ -87,9 +116,9 @@ pub async fn accept(
             waiting -= 1;
         }
         let accepted = if is_stopped {
-            match accept_now(&listener) {
-                Some(accepted) => accepted,
-                None => return,
+            match listener.accept_now() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                accepted => accepted,
             }
         } else {
             tokio::select! {
@@ -125,22 +154,6 @@ pub async fn accept(
     }
 }
 
-/// Accepts what waits in the queue at this moment. The kernel is asked, and not the runtime, which has not heard of what came since
-/// it looked last.
-fn accept_now(listener: &TcpListener) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-    let accepted = match rustix::net::acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
-    {
-        Ok((descriptor, addr)) => Ok((descriptor, addr)),
-        Err(rustix::io::Errno::AGAIN) => return None,
-        Err(error) => Err(error.into()),
-    };
-    Some(accepted.and_then(|(descriptor, addr)| {
-        let client = addr.and_then(|addr| SocketAddr::try_from(addr).ok());
-        let client = client.ok_or(io::ErrorKind::ConnectionAborted)?;
-        Ok((TcpStream::from_std(std::net::TcpStream::from(descriptor))?, client))
-    }))
-}
-
 /// Whether a failed accept concerns only the connection that was to be accepted.
 fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
@@ -156,13 +169,20 @@ fn note_shortage(is_short: &mut bool, cause: &str) {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::net::TcpStream;
 
     use super::*;
 
+    fn listener() -> (ListeningSocket, SocketAddr) {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let addr = socket.local_addr().unwrap();
+        (ListeningSocket::new(socket).unwrap(), addr)
+    }
+
     #[tokio::test]
     async fn connections_beyond_the_limit_wait_until_a_place_is_free() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
+        let (listener, addr) = listener();
         let held = RefCell::new(Vec::new());
         let limit = ConnectionLimit::new(1);
         let (served, mut serving) = tokio::sync::mpsc::unbounded_channel();
@@ -177,9 +197,9 @@ mod tests {
             },
         );
         let story = async {
-            let _first = TcpStream::connect(addr).await.unwrap();
+            let _first = TcpStream::connect(addr).unwrap();
             serving.recv().await.unwrap();
-            let _second = TcpStream::connect(addr).await.unwrap();
+            let _second = TcpStream::connect(addr).unwrap();
             assert_eq!(limit.open(), 1);
             held.borrow_mut().clear();
             serving.recv().await.unwrap();
@@ -193,10 +213,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_the_runtime_has_not_heard_of_is_served_when_accepting_ends() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
+        let (listener, addr) = listener();
         // Nobody lets the runtime look between this and the end.
-        let clients: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(addr).unwrap()).collect();
+        let clients: Vec<_> = (0..3).map(|_| TcpStream::connect(addr).unwrap()).collect();
         let served = RefCell::new(Vec::new());
         let note = |accepted: Accepted| served.borrow_mut().push(accepted.client.0);
         accept(listener, ConnectionLimit::new(9), std::future::ready(()), || false, note).await;

@@ -6,12 +6,12 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
-use rustix::net::sockopt;
+use rustix::net::{SendFlags, sendto, sockopt};
 use socket2::SockRef;
 use tokio::io::Interest;
 use weir_core::address::{ClientAddr, TargetAddr};
 
-pub use self::toward_targets::{Answering, TargetSockets, dial, dial_as};
+pub use self::toward_targets::{Answering, TargetSocket, TargetSockets, dial, dial_as};
 
 /// Bytes of the longest datagram, and of as many as the kernel gives in one piece.
 pub const DATAGRAM_BYTES_MAX: usize = 65_535;
@@ -173,7 +173,7 @@ impl DatagramSocket {
     /// What the kernel knows of an earlier datagram; none has been sent then.
     pub fn try_send_to_target(
         &self,
-        socket: &UdpSocket,
+        socket: &TargetSocket,
         target: TargetAddr,
         received: Received<'_>,
     ) -> io::Result<Option<u64>> {
@@ -194,7 +194,8 @@ impl DatagramSocket {
     pub fn try_send(&self, client: ClientAddr, local: IpAddr, datagram: &[u8]) -> io::Result<()> {
         // A socket of one address sends from no other.
         if self.ip.is_some() {
-            return self.socket.try_send_to(datagram, client.0).map(drop);
+            sendto(&self.socket, datagram, SendFlags::empty(), &client.0)?;
+            return Ok(());
         }
         let transmit = Transmit {
             destination: client.0,

@@ -5,13 +5,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{SendFlags, send, sockopt};
+use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use weir_core::address::{ClientAddr, TargetAddr};
 
+use crate::stream::Stream;
 use crate::transparent;
 
 /// Longest time a connection to a target may take to be established.
@@ -44,16 +43,16 @@ impl DialError {
 /// Has the kernel acknowledge at once again what a target sends. A connection whose handshake the first word has acknowledged
 /// is taken for a dialogue, where answers acknowledge: a target that waits for its first piece to be acknowledged before it sends
 /// the second would wait 40 ms.
-pub fn acknowledge_at_once(target: &TcpStream) {
+pub fn acknowledge_at_once(target: &Stream) {
     // When it cannot be said, it is only slower.
     let _ = sockopt::set_tcp_quickack(target, true);
 }
 
-/// Connects to a target, without delay for small writes.
+/// Connects to a target. Small writes are not delayed.
 ///
 /// # Errors
 /// [`DialError`], by step.
-pub async fn dial(addr: TargetAddr) -> Result<TcpStream, DialError> {
+pub async fn dial(addr: TargetAddr) -> Result<Stream, DialError> {
     Ok(dial_saying(addr, &[]).await?.0)
 }
 
@@ -68,7 +67,7 @@ pub async fn dial(addr: TargetAddr) -> Result<TcpStream, DialError> {
 ///
 /// # Errors
 /// [`DialError`], by step.
-pub async fn dial_saying(addr: TargetAddr, first_word: &[u8]) -> Result<(TcpStream, usize), DialError> {
+pub async fn dial_saying(addr: TargetAddr, first_word: &[u8]) -> Result<(Stream, usize), DialError> {
     let socket = Socket::new(Domain::for_address(addr.0), Type::STREAM.nonblocking(), Some(Protocol::TCP));
     connect(socket.map_err(DialError::Failed)?, addr, first_word).await
 }
@@ -82,23 +81,19 @@ pub async fn dial_as(
     client: ClientAddr,
     addr: TargetAddr,
     first_word: &[u8],
-) -> Result<(TcpStream, usize), DialError> {
+) -> Result<(Stream, usize), DialError> {
     match transparent::bound_to(client.0, addr.0, Type::STREAM).map_err(DialError::Failed)? {
         Some(socket) => connect(socket, addr, first_word).await,
         None => dial_saying(addr, first_word).await,
     }
 }
 
-async fn connect(
-    socket: Socket,
-    addr: TargetAddr,
-    first_word: &[u8],
-) -> Result<(TcpStream, usize), DialError> {
-    let (stream, sent) = begin(socket, addr, first_word).map_err(DialError::Failed)?;
+async fn connect(socket: Socket, addr: TargetAddr, first_word: &[u8]) -> Result<(Stream, usize), DialError> {
+    let (mut stream, sent) = begin(socket, addr, first_word).map_err(DialError::Failed)?;
     // What has taken something is connected.
     if sent == 0 {
         // In a box: who is connected at once needs no room for it.
-        Box::pin(until_connected(&stream)).await?;
+        Box::pin(until_connected(&mut stream)).await?;
     }
     if addr.ip().is_loopback() && is_self_connected(stream.local_addr().map_err(DialError::Failed)?, addr) {
         // A reset leaves no TIME_WAIT behind that would keep the port from its next owner.
@@ -109,8 +104,7 @@ async fn connect(
 }
 
 /// Begins to connect; how much of the first word was sent.
-fn begin(socket: Socket, addr: TargetAddr, first_word: &[u8]) -> io::Result<(TcpStream, usize)> {
-    socket.set_tcp_nodelay(true)?;
+fn begin(socket: Socket, addr: TargetAddr, first_word: &[u8]) -> io::Result<(Stream, usize)> {
     if !first_word.is_empty() {
         sockopt::set_tcp_quickack(&socket, false)?;
     }
@@ -119,27 +113,15 @@ fn begin(socket: Socket, addr: TargetAddr, first_word: &[u8]) -> io::Result<(Tcp
     {
         return Err(error);
     }
-    if first_word.is_empty() {
-        return Ok((TcpStream::from_std(socket.into())?, 0));
-    }
+    let mut stream = Stream::dialled(socket);
     // On loopback the connection is there by now, though the kernel calls it in progress: then nothing has to wake the task.
-    let sent = match send(&socket, first_word, SendFlags::NOSIGNAL) {
-        Err(Errno::AGAIN) => 0,
-        sent => sent?,
-    };
-    Ok((TcpStream::from_std(socket.into())?, sent))
+    let sent = if first_word.is_empty() { 0 } else { stream.try_first_word(first_word)? };
+    Ok((stream, sent))
 }
 
-async fn until_connected(stream: &TcpStream) -> Result<(), DialError> {
-    let connected = timeout(DIAL_TIMEOUT, stream.ready(Interest::WRITABLE | Interest::ERROR)).await;
-    let ready = connected.map_err(|_| DialError::TimedOut)?.map_err(DialError::Failed)?;
-    // The kernel is asked only when it has something to say.
-    if ready.is_error()
-        && let Some(error) = stream.take_error().map_err(DialError::Failed)?
-    {
-        return Err(DialError::Failed(error));
-    }
-    Ok(())
+async fn until_connected(stream: &mut Stream) -> Result<(), DialError> {
+    let connected = timeout(DIAL_TIMEOUT, stream.connected()).await;
+    connected.map_err(|_| DialError::TimedOut)?.map_err(DialError::Failed)
 }
 
 fn is_self_connected(local: SocketAddr, addr: TargetAddr) -> bool {
@@ -170,7 +152,7 @@ mod tests {
     async fn the_first_word_is_sent_with_the_connection_and_the_target_is_acknowledged_at_once() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = TargetAddr(listener.local_addr().unwrap());
-        let (target, sent) = dial_saying(addr, b"question").await.unwrap();
+        let (mut target, sent) = dial_saying(addr, b"question").await.unwrap();
         assert_eq!(sent, 8);
         acknowledge_at_once(&target);
         let mut far = listener.accept().await.unwrap().0;

@@ -5,7 +5,6 @@
 //! What this crate lacks, on purpose: HTTP, snapshots, decisions.
 
 pub mod accept;
-pub mod activity;
 pub mod bind;
 pub mod buffers;
 pub mod clock;
@@ -15,10 +14,12 @@ pub mod dial;
 pub mod drain;
 pub mod first_word;
 pub mod handover;
+pub mod idle;
 pub mod inherited;
 pub mod pipes;
 pub mod proxy_header;
 pub mod relay;
+pub mod stream;
 pub mod transparent;
 pub mod waiting_room;
 pub mod worker;

@@ -7,12 +7,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
-use crate::activity::Activity;
 use crate::buffers::Buffers;
-use crate::clock::Clock;
+use crate::idle::IdleWatch;
 use crate::pipes::Pipes;
+use crate::stream::Stream;
 
 mod direction;
 
@@ -61,7 +60,7 @@ impl RelayEnd {
 pub trait RelaySide: AsyncRead + AsyncWrite + Unpin {
     /// The socket, where its bytes are just those that are relayed, without encryption or frames: between two of them
     /// bytes need not leave the kernel.
-    fn as_tcp(&self) -> Option<&TcpStream> {
+    fn as_tcp(&mut self) -> Option<&mut Stream> {
         None
     }
 
@@ -79,8 +78,8 @@ pub trait RelaySide: AsyncRead + AsyncWrite + Unpin {
     fn reset_at_end(&mut self);
 }
 
-impl RelaySide for TcpStream {
-    fn as_tcp(&self) -> Option<&TcpStream> {
+impl RelaySide for Stream {
+    fn as_tcp(&mut self) -> Option<&mut Stream> {
         Some(self)
     }
 
@@ -101,8 +100,8 @@ pub struct Relay<'a, C, T> {
     pub buffers: &'a Buffers,
     /// Where pipes are borrowed while bytes are in them, for directions that have proved bulky.
     pub pipes: &'a Pipes,
-    /// The clock that idleness is measured with.
-    pub clock: Clock,
+    /// Who looks whether it is idle.
+    pub idle: &'a IdleWatch,
     /// The longest silence in both directions together.
     pub idle_timeout: Duration,
 }
@@ -113,12 +112,12 @@ impl<C: RelaySide, T: RelaySide> Relay<'_, C, T> {
     /// The end of one direction is passed on as a half-close while the other goes on. A failure is passed on as a
     /// reset, so that neither peer takes a cut stream for a whole one.
     pub async fn run(mut self, cut: impl Future<Output = ()>) -> RelaySummary {
-        let Self { client, target, buffers, pipes, clock, idle_timeout } = &mut self;
-        let activity = Activity::new(*clock);
+        let Self { client, target, buffers, pipes, idle, idle_timeout } = &mut self;
+        let idleness = idle.over(*idle_timeout);
         let mut up = Direction::new(buffers, pipes, RelayEnd::ClientFailed, RelayEnd::TargetFailed);
         let mut down = Direction::new(buffers, pipes, RelayEnd::TargetFailed, RelayEnd::ClientFailed);
         let end = {
-            let (mut idle, mut cut) = (pin!(activity.idle_for(*idle_timeout)), pin!(cut));
+            let mut cut = pin!(cut);
             poll_fn(|cx| {
                 let up_ended = up.poll(client, target, down.has_ended(), cx)?;
                 let down_ended = down.poll(target, client, up.has_ended(), cx)?;
@@ -126,9 +125,9 @@ impl<C: RelaySide, T: RelaySide> Relay<'_, C, T> {
                     return Poll::Ready(Ok(RelayEnd::Closed));
                 }
                 if up.has_moved() | down.has_moved() {
-                    activity.touch();
+                    idleness.end();
                 }
-                if idle.as_mut().poll(cx).is_ready() {
+                if idleness.poll_over(cx).is_ready() {
                     return Poll::Ready(Ok(RelayEnd::Idle));
                 }
                 cut.as_mut().poll(cx).map(|()| Ok(RelayEnd::Cut))

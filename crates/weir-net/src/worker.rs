@@ -14,6 +14,7 @@ use crate::buffers::Buffers;
 use crate::clock::Clock;
 use crate::departures::{Awaiting, Departures};
 use crate::drain::{Drain, Tasks};
+use crate::idle::IdleWatch;
 use crate::pipes::Pipes;
 use crate::waiting_room::WaitingRoom;
 
@@ -26,6 +27,8 @@ pub struct Worker {
     pub buffers: Buffers,
     /// Pipes for bytes under way in bulk.
     pub pipes: Pipes,
+    /// Who looks whether connections are idle.
+    pub idle: IdleWatch,
     /// How connections learn that their target has left.
     pub departures: Departures,
     /// Changes with every published snapshot.
@@ -47,6 +50,7 @@ impl Worker {
             clock,
             buffers: Buffers::default(),
             pipes: Pipes::default(),
+            idle: IdleWatch::default(),
             departures: Departures::new(Awaiting::Departure),
             waiting_room: WaitingRoom::new(publications.clone()),
             publications,

@@ -4,13 +4,13 @@
 //! so that answers need no looking up. Nothing here waits for a client or a target that does not keep up: what has no room
 //! is dropped, and counted.
 
+mod activity;
 mod passing;
 
 use std::cell::RefCell;
 use std::fmt;
 use std::future::pending;
 use std::io;
-use std::net::UdpSocket;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -27,7 +27,9 @@ use weir_core::snapshot::Listener;
 use weir_core::target::TargetSerial;
 use weir_core::time::Timestamp;
 use weir_net::accept::Admission;
-use weir_net::datagrams::{Answering, Batch, DATAGRAM_BYTES_MAX, DatagramSocket, Received, dial, dial_as};
+use weir_net::datagrams::{
+    Answering, Batch, DATAGRAM_BYTES_MAX, DatagramSocket, Received, TargetSocket, dial, dial_as,
+};
 use weir_net::dial::DialError;
 use weir_net::drain::{Aside, Drain, Tasks};
 
@@ -301,7 +303,7 @@ impl Flows {
     /// busy ones save.
     fn pass_one(&self, table: &Table, flow: &Datagrams, room: &mut [u8], now: Timestamp) {
         let Some(Toward { socket, target, .. }) = flow.toward.get() else { return };
-        let answer = match socket.recv(room) {
+        let answer = match socket.try_receive(room) {
             Ok(count) => &room[..count],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             // The kernel says so once for each datagram that nobody took.
@@ -346,7 +348,7 @@ impl Table {
     }
 
     /// Has the answers to a flow told of from now on, by the number that it gets.
-    fn watch(&self, flow: &Rc<Datagrams>, socket: &UdpSocket) -> io::Result<usize> {
+    fn watch(&self, flow: &Rc<Datagrams>, socket: &TargetSocket) -> io::Result<usize> {
         let number = self.open.borrow_mut().insert(flow.clone());
         let watched = self.socket.targets().add(socket, number);
         watched.inspect_err(|_| drop(self.open.borrow_mut().remove(number))).map(|()| number)

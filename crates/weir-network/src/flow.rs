@@ -4,8 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::io::{AsyncWriteExt as _, Interest};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt as _;
 use weir_core::address::{ClientAddr, ListenAddr};
 use weir_core::definition::{ListenerKind, TargetProtocol};
 use weir_core::dispatcher::{Dispatcher, Speech};
@@ -20,6 +19,7 @@ use weir_net::dial::{DialError, acknowledge_at_once, dial_as, dial_saying};
 use weir_net::first_word;
 use weir_net::proxy_header;
 use weir_net::relay::{Relay, RelaySummary};
+use weir_net::stream::Stream;
 use weir_net::worker::Worker;
 use weir_telemetry::access_log::{LogBuffer, LogWriter};
 use weir_telemetry::{ListenerShard, Telemetry};
@@ -164,7 +164,7 @@ impl Flows {
     }
 
     /// A client's connection, and one to the target that takes the flow.
-    async fn open(&self, stream: TcpStream, flow: &mut Flow<'_>) -> Result<Open, FlowError> {
+    async fn open(&self, stream: Stream, flow: &mut Flow<'_>) -> Result<Open, FlowError> {
         flow.local = local_addr(&stream, flow.listener);
         let mut client = self.shake_hands(stream, flow).await?;
         match self.connect(&mut client, flow).await {
@@ -178,7 +178,7 @@ impl Flows {
     }
 
     /// The client, with TLS where the listener speaks it.
-    async fn shake_hands(&self, stream: TcpStream, flow: &mut Flow<'_>) -> Result<Socket, FlowError> {
+    async fn shake_hands(&self, stream: Stream, flow: &mut Flow<'_>) -> Result<Socket, FlowError> {
         if flow.listener.kind.tls().is_none() {
             return Ok(Socket::Plain(stream));
         }
@@ -239,7 +239,7 @@ impl Flows {
     /// asked for the host that the client has asked for, and to speak what the client speaks.
     async fn prepare_target(
         &self,
-        mut stream: TcpStream,
+        mut stream: Stream,
         (sent, rest): (&[u8], &[u8]),
         speech: &Speech,
         flow: &mut Flow<'_>,
@@ -269,15 +269,15 @@ impl Flows {
     }
 
     async fn relay(&self, sides: (Socket, Socket), placed: &Placed, listener: &Listener) -> RelaySummary {
-        let Worker { buffers, pipes, clock, .. } = &self.worker;
-        let (clock, idle_timeout, cut) = (*clock, listener.idle_timeout, self.called_off(placed));
+        let Worker { buffers, pipes, idle, .. } = &self.worker;
+        let (idle_timeout, cut) = (listener.idle_timeout, self.called_off(placed));
         match sides {
             // Without TLS on either side bytes need not be looked at.
             (Socket::Plain(client), Socket::Plain(target)) => {
-                Relay { client, target, buffers, pipes, clock, idle_timeout }.run(cut).await
+                Relay { client, target, buffers, pipes, idle, idle_timeout }.run(cut).await
             }
             (client, target) => {
-                Box::pin(Relay { client, target, buffers, pipes, clock, idle_timeout }.run(cut)).await
+                Box::pin(Relay { client, target, buffers, pipes, idle, idle_timeout }.run(cut)).await
             }
         }
     }
@@ -320,15 +320,15 @@ fn first_word(client: &mut Socket, speech: &Speech, flow: &Flow<'_>) -> Result<(
 
 /// Completes when the client has gone: reset, or closed without having sent anything. One that has sent something and
 /// then closed its side may well wait for the answer.
-async fn abandoned(client: &TcpStream, has_spoken: bool) {
+async fn abandoned(client: &mut Stream, has_spoken: bool) {
     if has_spoken || matches!(client.peek(&mut [0]).await, Ok(1..)) {
         // Only an error ends the readiness to hear of one.
-        let _ = client.ready(Interest::ERROR).await;
+        client.failed().await;
     }
 }
 
 /// The address that the client connected to: a listener on all addresses has as many.
-fn local_addr(client: &TcpStream, listener: &Listener) -> ListenAddr {
+fn local_addr(client: &Stream, listener: &Listener) -> ListenAddr {
     if listener.bind.ip().is_unspecified() {
         client.local_addr().map_or(listener.bind, ListenAddr)
     } else {

@@ -8,11 +8,11 @@ use rustls::server::{Accepted, Acceptor, ClientHello, NoServerSessionStorage};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CipherSuite, ServerConfig, SupportedCipherSuite};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 use weir_core::ssl_policy::SslPolicy;
+use weir_net::stream::Stream;
 
 use crate::HANDSHAKE_DEADLINE;
 use crate::certificate::ServerCertificate;
@@ -90,10 +90,7 @@ impl ServerSide {
     ///
     /// # Errors
     /// [`HandshakeError`]; the client has been told why, as far as TLS has a word for it, and the connection is closed.
-    pub async fn accept(
-        &self,
-        stream: TcpStream,
-    ) -> Result<(TlsStream<TcpStream>, Handshake), HandshakeError> {
+    pub async fn accept(&self, stream: Stream) -> Result<(TlsStream<Stream>, Handshake), HandshakeError> {
         let shaking = async {
             let (accepted, stream) = read_hello(stream).await?;
             // Not before: what has been swapped in while the client was silent counts.
@@ -228,12 +225,12 @@ impl ServerSettings {
 }
 
 /// Reads a client's first message, whatever pieces it comes in.
-async fn read_hello(mut stream: TcpStream) -> Result<(Accepted, TcpStream), HandshakeError> {
+async fn read_hello(mut stream: Stream) -> Result<(Accepted, Stream), HandshakeError> {
     let mut acceptor = Acceptor::default();
     let mut read_bytes = 0;
     loop {
         stream.readable().await?;
-        match acceptor.read_tls(&mut Ready(&stream)) {
+        match acceptor.read_tls(&mut Ready(&mut stream)) {
             Ok(0) => return Err(HandshakeError::Closed),
             Ok(bytes) => read_bytes += bytes,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
@@ -255,7 +252,7 @@ async fn read_hello(mut stream: TcpStream) -> Result<(Accepted, TcpStream), Hand
 }
 
 /// A stream that is read as far as it is there.
-struct Ready<'s>(&'s TcpStream);
+struct Ready<'s>(&'s mut Stream);
 
 impl io::Read for Ready<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

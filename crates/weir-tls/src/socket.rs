@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use weir_net::relay::RelaySide;
+use weir_net::stream::Stream;
 
 use crate::{ClientStream, TargetStream};
 
@@ -14,20 +14,20 @@ use crate::{ClientStream, TargetStream};
 #[derive(Debug)]
 pub enum Socket {
     /// Without.
-    Plain(TcpStream),
+    Plain(Stream),
     /// With a client.
-    Client(Box<ClientStream<TcpStream>>),
+    Client(Box<ClientStream<Stream>>),
     /// With a target.
-    Target(Box<TargetStream<TcpStream>>),
+    Target(Box<TargetStream<Stream>>),
 }
 
 impl Socket {
     /// The TCP connection beneath.
-    pub fn tcp(&self) -> &TcpStream {
+    pub fn tcp(&mut self) -> &mut Stream {
         match self {
             Self::Plain(stream) => stream,
-            Self::Client(stream) => stream.get_ref().0,
-            Self::Target(stream) => stream.get_ref().0,
+            Self::Client(stream) => stream.get_mut().0,
+            Self::Target(stream) => stream.get_mut().0,
         }
     }
 
@@ -51,7 +51,7 @@ impl Socket {
 }
 
 impl RelaySide for Socket {
-    fn as_tcp(&self) -> Option<&TcpStream> {
+    fn as_tcp(&mut self) -> Option<&mut Stream> {
         match self {
             Self::Plain(stream) => Some(stream),
             Self::Client(_) | Self::Target(_) => None,

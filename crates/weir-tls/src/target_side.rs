@@ -12,11 +12,11 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weir_core::tls::PublicKey;
+use weir_net::stream::Stream;
 
 use crate::HANDSHAKE_DEADLINE;
 use crate::error::HandshakeError;
@@ -42,10 +42,10 @@ impl TargetSide {
     /// [`HandshakeError`]; the connection is closed.
     pub async fn connect(
         &self,
-        stream: TcpStream,
+        stream: Stream,
         server_name: Option<&str>,
         alpn: &[Alpn],
-    ) -> Result<(TlsStream<TcpStream>, Option<Alpn>), HandshakeError> {
+    ) -> Result<(TlsStream<Stream>, Option<Alpn>), HandshakeError> {
         self.connect_to_holder(stream, server_name, alpn, None).await
     }
 
@@ -55,11 +55,11 @@ impl TargetSide {
     /// [`HandshakeError`]; the connection is closed.
     pub async fn connect_to_holder(
         &self,
-        stream: TcpStream,
+        stream: Stream,
         server_name: Option<&str>,
         alpn: &[Alpn],
         keys: Option<&[PublicKey]>,
-    ) -> Result<(TlsStream<TcpStream>, Option<Alpn>), HandshakeError> {
+    ) -> Result<(TlsStream<Stream>, Option<Alpn>), HandshakeError> {
         let name = server_name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
         let name = match name {
             Some(name) => name,

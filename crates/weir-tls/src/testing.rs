@@ -23,6 +23,7 @@ use tokio_rustls::client::TlsStream as ClientStream;
 use tokio_rustls::server::TlsStream;
 use weir_core::ssl_policy::SslPolicy;
 use weir_core::tls::{CertificateFiles, MutualAuthentication, NamedFile, Tls};
+use weir_net::stream::Stream;
 
 use crate::target_side::Anyone;
 use crate::{Alpn, AlpnOffer, Files, Handshake, HandshakeError, ServerSettings, ServerSide, Tickets, load};
@@ -302,8 +303,8 @@ impl Client {
 
 /// What each side says of a handshake.
 pub(crate) struct Meeting {
-    pub(crate) server: Result<(TlsStream<TcpStream>, Handshake), HandshakeError>,
-    pub(crate) client: std::io::Result<ClientStream<TcpStream>>,
+    pub(crate) server: Result<(TlsStream<Stream>, Handshake), HandshakeError>,
+    pub(crate) client: std::io::Result<ClientStream<Stream>>,
 }
 
 pub(crate) async fn meet(config: Arc<ClientConfig>, name: &'static str, server: &ServerSide) -> Meeting {
@@ -315,8 +316,9 @@ pub(crate) async fn meet(config: Arc<ClientConfig>, name: &'static str, server: 
 }
 
 /// Both ends of a connection on loopback.
-pub(crate) async fn connected() -> (TcpStream, TcpStream) {
+pub(crate) async fn connected() -> (Stream, Stream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    (near, listener.accept().await.unwrap().0)
+    let far = listener.accept().await.unwrap().0;
+    (Stream::dialled(near.into_std().unwrap()), Stream::accepted(far.into_std().unwrap()))
 }

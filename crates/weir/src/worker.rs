@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
@@ -21,7 +20,7 @@ use weir_core::dispatcher::Dispatcher;
 use weir_core::snapshot::{Listener, ListenerIndex};
 use weir_http::Exchange;
 use weir_http::record::Observer;
-use weir_net::accept::{Accepted, accept};
+use weir_net::accept::{Accepted, ListeningSocket, accept};
 use weir_net::bind::Sockets;
 use weir_net::datagrams::DatagramSocket;
 use weir_net::drain::{Drain, Running};
@@ -76,6 +75,8 @@ impl Serving {
         let exchange = Exchange::start(self.worker.clone(), self.dispatcher.clone(), self.telemetry.clone());
         let authenticator = Authenticator::new();
         spawn_local(announce_departures(exchange.clone()));
+        let idle = self.worker.idle.clone();
+        spawn_local(async move { idle.look().await });
         // What is dropped here ends the listener's loops.
         let mut open = BTreeMap::new();
         tokio::select! {
@@ -119,7 +120,7 @@ impl Serving {
         closing: Drain,
     ) -> bool {
         let Some(listener) = self.dispatcher.borrow_mut().listener(index) else { return false };
-        let tcp: io::Result<Vec<_>> = sockets.tcp.into_iter().map(TcpListener::from_std).collect();
+        let tcp: io::Result<Vec<_>> = sockets.tcp.into_iter().map(ListeningSocket::new).collect();
         let udp: io::Result<Vec<_>> = sockets.udp.into_iter().map(DatagramSocket::new).collect();
         let (tcp, udp) = match (tcp, udp) {
             (Ok(tcp), Ok(udp)) => (tcp, udp),

@@ -4,13 +4,13 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use weir_core::address::TargetAddr;
 use weir_core::definition::ProtocolVersion;
 use weir_core::health::{Probe, UnhealthyReason, Verdict};
 use weir_net::dial::{DialError, dial};
 use weir_net::proxy_header;
+use weir_net::stream::Stream;
 use weir_tls::Alpn;
 
 use super::log::Checked;
@@ -103,7 +103,7 @@ where
     }
 }
 
-async fn stays_open(mut stream: TcpStream) -> Verdict {
+async fn stays_open(mut stream: Stream) -> Verdict {
     match timeout(STAYS_OPEN, stream.read(&mut [0; 1])).await {
         // Silent or talkative, but there.
         Err(_) | Ok(Ok(1..)) => Ok(()),

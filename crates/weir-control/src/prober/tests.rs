@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use weir_core::definition::ProtocolVersion;
 use weir_core::health::{StatusMatcher, Thresholds, UnhealthyReason};
+use weir_net::stream::Stream;
 
 use super::*;
 
@@ -66,7 +67,7 @@ async fn secured_target(bytes: &'static [u8]) -> SocketAddr {
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            if let Ok((mut stream, _)) = tls.accept(stream).await {
+            if let Ok((mut stream, _)) = tls.accept(Stream::accepted(stream.into_std().unwrap())).await {
                 stream.write_all(bytes).await.unwrap();
                 stream.read_to_end(&mut Vec::new()).await.ok();
             }

@@ -4,13 +4,13 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use weir_core::address::ClientAddr;
 use weir_core::definition::Proxies;
 
 use super::{CRC32C, FIXED_BYTES, LOCAL, PROXY, SIGNATURE, TLV_HEAD_BYTES};
 use crate::accept::Accepted;
+use crate::stream::Stream;
 
 /// Bytes that tell the versions apart; no header is shorter.
 const MARK_BYTES: usize = SIGNATURE.len();
@@ -78,7 +78,7 @@ pub async fn introduce(accepted: &mut Accepted, proxies: &Proxies) -> Result<(),
 }
 
 /// Reads a header, and no byte more; `None` when it names nobody.
-async fn read(stream: &mut TcpStream) -> Result<Option<SocketAddr>, HeaderError> {
+async fn read(stream: &mut Stream) -> Result<Option<SocketAddr>, HeaderError> {
     let mut header = vec![0; MARK_BYTES];
     stream.read_exact(&mut header).await.map_err(HeaderError::Ended)?;
     if header == SIGNATURE {

@@ -10,12 +10,12 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
-use tokio::io::{Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::ReadBuf;
 
 use crate::buffers::{Buffer, Buffers};
 use crate::pipes::{Pipe, Pipes};
 use crate::relay::{RelayEnd, RelaySide};
+use crate::stream::Stream;
 
 /// Bytes that are copied before splicing begins: two splices and the pipe are dearer than a read and a write of little.
 /// Arbitrary, as far as what is bulky has megabytes and what is short has hundreds of bytes.
@@ -186,7 +186,7 @@ impl<'a> Direction<'a> {
             }
             Stage::Drain(pipe, began) => {
                 let to = to.as_tcp().expect("both sides are plain");
-                let count = ready!(poll_drain(pipe, to, cx))?;
+                let count = ready!(to.poll_writing(cx, |to| pipe.drain(to)))?;
                 let (is_done, is_little) = (pipe.held_bytes() == 0, *began < SPLICE_WORTH_BYTES);
                 if is_done && is_little {
                     self.copied_bytes = 0;
@@ -227,30 +227,19 @@ impl<'a> Direction<'a> {
 /// Fills a pipe that is borrowed only once there is something to read; nothing in it says that the reader has ended. Without one,
 /// the reader is as it was.
 fn poll_fill<'a>(
-    from: &TcpStream,
+    from: &mut Stream,
     pipes: &'a Pipes,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<Option<Pipe<'a>>>> {
     loop {
-        ready!(from.poll_read_ready(cx))?;
+        ready!(from.poll_readable(cx))?;
         let Some(mut pipe) = pipes.borrow() else { return Poll::Ready(Ok(None)) };
-        match from.try_io(Interest::READABLE, || pipe.fill(from)) {
+        match from.try_reading(|from| pipe.fill(from)) {
             Ok(_) => return Poll::Ready(Ok(Some(pipe))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // Not every kernel and sandbox splices every socket.
             Err(error) if is_refusal(&error) => return Poll::Ready(Ok(None)),
             Err(error) => return Poll::Ready(Err(error)),
-        }
-    }
-}
-
-/// Gives a socket what it takes of a pipe's bytes; how many.
-fn poll_drain(pipe: &mut Pipe<'_>, to: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(to.poll_write_ready(cx))?;
-        match to.try_io(Interest::WRITABLE, || pipe.drain(to)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            drained => return Poll::Ready(drained),
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
@@ -15,10 +15,11 @@ const LONG: Duration = Duration::from_secs(60);
 /// Enough that a direction is spliced.
 const BULK_BYTES: usize = 24 * 1024 * 1024;
 
-async fn pair() -> (TcpStream, TcpStream) {
+async fn pair() -> (TcpStream, Stream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    (far, listener.accept().await.unwrap().0)
+    let near = listener.accept().await.unwrap().0;
+    (far, Stream::accepted(near.into_std().unwrap()))
 }
 
 /// A relay with a far end on each side.
@@ -29,9 +30,12 @@ async fn start(
     let ((client_far, client), (target_far, target)) = (pair().await, pair().await);
     let pipes = pipes.clone();
     let relay = async move {
-        let (buffers, clock) = (Buffers::default(), Clock::start());
-        let relay = Relay { client, target, buffers: &buffers, pipes: &pipes, clock, idle_timeout };
-        relay.run(std::future::pending()).await
+        let (buffers, idle) = (Buffers::default(), IdleWatch::default());
+        let relay = Relay { client, target, buffers: &buffers, pipes: &pipes, idle: &idle, idle_timeout };
+        tokio::select! {
+            summary = relay.run(std::future::pending()) => summary,
+            () = idle.look() => unreachable!("it goes on"),
+        }
     };
     (client_far, target_far, relay)
 }

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -10,9 +10,10 @@ use weir_core::address::ClientAddr;
 use weir_core::quic::ServerId;
 use weir_core::target::Target;
 use weir_core::time::Timestamp;
-use weir_net::activity::Activity;
 use weir_net::clock::Clock;
-use weir_net::datagrams::{DatagramSocket, Received};
+use weir_net::datagrams::{DatagramSocket, Received, TargetSocket};
+
+use super::activity::Activity;
 
 /// Datagrams of one flow that wait for its target; further ones are dropped. As many as the kernel may give of one client at a time,
 /// before which no target can be asked.
@@ -57,7 +58,7 @@ pub(super) struct Datagrams {
 /// The way to a flow's target.
 #[derive(Debug)]
 pub(super) struct Toward {
-    pub(super) socket: UdpSocket,
+    pub(super) socket: TargetSocket,
     pub(super) target: Arc<Target>,
     /// The number of the flow among those that have one.
     pub(super) number: usize,
@@ -113,9 +114,9 @@ impl Datagrams {
         if self.is_refused.get() {
             return Passed::Refused;
         }
-        match socket.send(datagram) {
-            Ok(count) => {
-                self.asked(1, count as u64, now);
+        match socket.try_send(datagram) {
+            Ok(()) => {
+                self.asked(1, datagram.len() as u64, now);
                 Passed::Done
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -150,14 +151,14 @@ impl Datagrams {
 
     /// A datagram of the target's has come `now`.
     pub(super) fn answered(&self, answer: &[u8], now: Timestamp) {
-        self.activity.touch_at(now);
+        self.activity.touch(now);
         self.unanswered.set(self.unanswered.get().saturating_sub(1));
         self.from_target_bytes.set(self.from_target_bytes.get() + answer.len() as u64);
     }
 
     /// Datagrams of the client's have gone to the target.
     fn asked(&self, count: u64, bytes: u64, now: Timestamp) {
-        self.activity.touch_at(now);
+        self.activity.touch(now);
         self.unanswered.set(self.unanswered.get() + count);
         self.from_client_bytes.set(self.from_client_bytes.get() + bytes);
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_local;
 use tokio_tungstenite::accept_async;
@@ -21,9 +21,10 @@ use weir_core::definition::HttpSettings;
 use weir_core::rule::FixedResponse;
 use weir_http::record::connection::ConnectionId;
 use weir_http::{Answer, Client, Connection, Origin, Request, RequestError, Response, serve};
-use weir_net::accept::{ConnectionLimit, accept};
+use weir_net::accept::{ConnectionLimit, ListeningSocket, accept};
 use weir_net::clock::Clock;
 use weir_net::drain::Drain;
+use weir_net::stream::Stream;
 use weir_net::worker::{Publications, Worker, spawn};
 
 /// How long a task that was told to stop goes on accepting.
@@ -79,6 +80,8 @@ async fn work(options: Options) -> anyhow::Result<()> {
     let (http, tcp) = (TcpListener::bind(options.http).await?, TcpListener::bind(options.tcp).await?);
     let listener = ListenAddr(http.local_addr()?);
     writeln!(std::io::stdout(), "{listener} {}", tcp.local_addr()?)?;
+    let http = ListeningSocket::new(http.into_std()?)?;
+    let tcp = ListeningSocket::new(tcp.into_std()?)?;
 
     let (drain_sender, drain) = Drain::new();
     let worker = Worker::new(Clock::start(), Publications::new().1, drain, ConnectionLimit::new(10_000));
@@ -117,10 +120,10 @@ async fn work(options: Options) -> anyhow::Result<()> {
         limit,
         std::future::pending(),
         || false,
-        move |accepted| {
+        move |mut accepted| {
             let (answer, running) = (answer.clone(), tasks.begin());
             spawn_local(async move {
-                if is_http(&accepted.stream).await {
+                if is_http(&mut accepted.stream).await {
                     // A client that goes away, or is none of a WebSocket's, ends its own connection.
                     let _ = echo_messages(accepted.stream, &answer).await;
                 } else {
@@ -142,7 +145,7 @@ async fn work(options: Options) -> anyhow::Result<()> {
 }
 
 /// Whether a client begins as a request does.
-async fn is_http(stream: &TcpStream) -> bool {
+async fn is_http(stream: &mut Stream) -> bool {
     const BEGINNING: &[u8] = b"GET ";
     let mut bytes = [0; BEGINNING.len()];
     loop {
@@ -157,7 +160,7 @@ async fn is_http(stream: &TcpStream) -> bool {
 }
 
 /// The messages of a WebSocket, each after the task's service and name.
-async fn echo_messages(stream: TcpStream, answer: &str) -> Result<(), tungstenite::Error> {
+async fn echo_messages(stream: Stream, answer: &str) -> Result<(), tungstenite::Error> {
     let mut socket = accept_async(stream).await?;
     while let Some(message) = socket.next().await {
         if let Message::Text(text) = message? {
@@ -178,7 +181,7 @@ async fn echo_datagrams(socket: UdpSocket, answer: Arc<str>) {
     }
 }
 
-async fn echo(mut stream: TcpStream, answer: &str) -> std::io::Result<()> {
+async fn echo(mut stream: Stream, answer: &str) -> std::io::Result<()> {
     let mut bytes = [0; 4096];
     let mut is_first = true;
     loop {

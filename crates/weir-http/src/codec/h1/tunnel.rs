@@ -52,8 +52,8 @@ impl Tunnel {
         }
         drop((from_client, from_target));
         let departure = worker.departures.of(lease.target());
-        let Worker { buffers, pipes, clock, .. } = worker;
-        let relay = Relay { client, target, buffers, pipes, clock: *clock, idle_timeout };
+        let Worker { buffers, pipes, idle, .. } = worker;
+        let relay = Relay { client, target, buffers, pipes, idle, idle_timeout };
         let summary = relay.run(departure.happened()).await;
         if let Some(mut record) = record {
             record.sent(summary.from_target_bytes as usize);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
+use weir_net::stream::Stream;
 
 /// What tells the beginning of HTTP/2 from every request of HTTP/1.1. Source: RFC 9113 section 3.4.
 const PREFACE: &[u8] = b"PRI ";
@@ -22,7 +22,7 @@ pub(crate) enum Beginning {
 }
 
 /// Looks at the first bytes, which stay where they are; at most for `limit`.
-pub(crate) async fn beginning(stream: &TcpStream, limit: Duration) -> Beginning {
+pub(crate) async fn beginning(stream: &mut Stream, limit: Duration) -> Beginning {
     let deadline = Instant::now() + limit;
     let mut bytes = [0; PREFACE.len()];
     loop {

@@ -10,7 +10,7 @@ use tokio::io::ReadBuf;
 use super::*;
 
 /// A connection whose end is that of TLS without a farewell; and whether it was ended like that itself.
-struct Abrupt(TcpStream, Rc<Cell<bool>>);
+struct Abrupt(Stream, Rc<Cell<bool>>);
 
 impl AsyncRead for Abrupt {
     fn poll_read(
@@ -56,11 +56,10 @@ impl RelaySide for Abrupt {
 #[tokio::test]
 async fn what_was_sent_before_tls_ended_without_a_farewell_arrives_whole() {
     let ((client_far, client), (mut target_far, target)) = (pair().await, pair().await);
-    let (buffers, pipes, clock) = (Buffers::default(), Pipes::default(), Clock::start());
-    let (buffers, pipes) = (&buffers, &pipes);
+    let (buffers, pipes, idle) = (&Buffers::default(), &Pipes::default(), &IdleWatch::default());
     let (target, client_was_cut) = (Abrupt(target, Rc::default()), Rc::new(Cell::new(false)));
     let client = Abrupt(client, client_was_cut.clone());
-    let relay = Relay { client, target, buffers, pipes, clock, idle_timeout: LONG };
+    let relay = Relay { client, target, buffers, pipes, idle, idle_timeout: LONG };
     let answer = noise(3, 2 * 1024 * 1024);
     let talk = async {
         target_far.write_all(&answer).await.unwrap();
