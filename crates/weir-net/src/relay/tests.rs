@@ -264,7 +264,9 @@ async fn a_silent_flow_ends_after_its_idle_timeout() {
     let (_client, _target, relay) = start(&Pipes::default(), Duration::from_secs(350)).await;
     let began = tokio::time::Instant::now();
     assert_eq!(relay.await.end, RelayEnd::Idle);
-    assert_eq!(began.elapsed().as_secs(), 350);
+    let silent = began.elapsed();
+    // A look comes at most a second late.
+    assert!((350_000..=351_100).contains(&silent.as_millis()), "{silent:?}");
 }
 
 #[tokio::test(start_paused = true)]
