@@ -1,4 +1,4 @@
-//! Sockets: bind, accept, workers, dial, relay, drain.
+//! Sockets: bind, accept, workers, streams, dial, relay, drain.
 //!
 //! Network and classic TCP listeners share [`relay`] and [`dial`]; everything that accepts shares [`accept`].
 //!

@@ -235,8 +235,9 @@ impl Stream {
     fn watch_for_writing(&mut self) -> io::Result<&AsyncFd<RawFd>> {
         // One behind the other: the kernel takes a socket once.
         self.watch = None;
+        let watch = watch(self.socket.as_raw_fd(), Interest::READABLE | Interest::WRITABLE)?;
         self.is_watched_for_writing = true;
-        Ok(self.watch.insert(watch(self.socket.as_raw_fd(), Interest::READABLE | Interest::WRITABLE)?))
+        Ok(self.watch.insert(watch))
     }
 }
 

@@ -15,7 +15,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ahash::HashMap;
+use ahash::HashSet;
 use slab::Slab;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::sleep;
@@ -33,7 +33,7 @@ use weir_net::datagrams::{
 use weir_net::dial::DialError;
 use weir_net::drain::{Aside, Drain, Tasks};
 
-use self::passing::{Datagrams, Passed, Peer, Toward};
+use self::passing::{ByPeer, Datagrams, Passed, Peer, Toward};
 use crate::flow::{Flow, Flows};
 use crate::placing::{FlowError, Placed};
 
@@ -47,7 +47,7 @@ struct Table {
     addr: ListenAddr,
     /// Whether datagrams may name the server that they are for.
     has_quic: bool,
-    flows: RefCell<HashMap<Peer, Rc<Datagrams>>>,
+    flows: RefCell<HashSet<ByPeer>>,
     /// Those that have a target, by the numbers of their sockets.
     open: RefCell<Slab<Rc<Datagrams>>>,
     /// One for each flow.
@@ -160,18 +160,18 @@ impl Flows {
     fn find(&self, table: &Table, peer: Peer, named: Option<ServerId>) -> (Peer, Option<Rc<Datagrams>>) {
         let flows = table.flows.borrow();
         let first = flows.get(&peer);
-        let Some(id) = named else { return (peer, first.cloned()) };
+        let Some(id) = named else { return (peer, first.map(ByPeer::flow)) };
         let beside = Peer { beside: Some(id), ..peer };
         let is_of_another = match first {
             Some(first) => {
-                first.server.get().is_some_and(|server| server != id)
+                first.0.server.get().is_some_and(|server| server != id)
                     && self.dispatcher.borrow_mut().has_server(self.listener, id)
             }
             // The other connection has ended before this one.
-            None => flows.contains_key(&beside),
+            None => flows.contains(&beside),
         };
         let peer = if is_of_another { beside } else { peer };
-        (peer, flows.get(&peer).cloned())
+        (peer, flows.get(&peer).map(ByPeer::flow))
     }
 
     /// Begins a flow with its first datagram, in place of one whose target refuses it.
@@ -185,7 +185,7 @@ impl Flows {
         let Some(admission) = self.worker.limit.admit() else { return Passed::Dropped("limit") };
         let clock = self.worker.clock;
         let flow = Rc::new(Datagrams::new(peer, named, clock));
-        table.flows.borrow_mut().insert(peer, flow.clone());
+        table.flows.borrow_mut().replace(ByPeer(flow.clone()));
         let avoided = refused.and_then(|flow| flow.toward.get()).map(|toward| toward.target.serial);
         if let Some(flow) = refused {
             flow.replaced.notify_one();
@@ -372,7 +372,7 @@ impl Table {
             self.open.borrow_mut().remove(toward.number);
         }
         let mut flows = self.flows.borrow_mut();
-        if flows.get(&flow.peer).is_some_and(|known| Rc::ptr_eq(known, flow)) {
+        if flows.get(&flow.peer).is_some_and(|known| Rc::ptr_eq(&known.0, flow)) {
             flows.remove(&flow.peer);
         }
     }

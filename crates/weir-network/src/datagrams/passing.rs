@@ -1,8 +1,11 @@
 //! What is known of one flow of datagrams, and how they pass to its target.
 
+use std::borrow::Borrow;
 use std::cell::{Cell, OnceCell, RefCell};
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -55,6 +58,11 @@ pub(super) struct Datagrams {
     pub(super) began: Timestamp,
 }
 
+/// A flow, found by its peer. A table of these alone is small: of thousands of sparse flows it stays in the near cache, and what is
+/// compared lies where the datagram looks next.
+#[derive(Clone, Debug)]
+pub(super) struct ByPeer(pub(super) Rc<Datagrams>);
+
 /// The way to a flow's target.
 #[derive(Debug)]
 pub(super) struct Toward {
@@ -72,6 +80,32 @@ pub(super) enum Passed {
     /// Nobody listens at the target; the datagram is still to be sent.
     Refused,
 }
+
+impl ByPeer {
+    pub(super) fn flow(&self) -> Rc<Datagrams> {
+        self.0.clone()
+    }
+}
+
+impl Borrow<Peer> for ByPeer {
+    fn borrow(&self) -> &Peer {
+        &self.0.peer
+    }
+}
+
+impl Hash for ByPeer {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.peer.hash(state);
+    }
+}
+
+impl PartialEq for ByPeer {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.peer == other.0.peer
+    }
+}
+
+impl Eq for ByPeer {}
 
 impl Datagrams {
     pub(super) fn new(peer: Peer, named: Option<ServerId>, clock: Clock) -> Self {
