@@ -5,10 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::channel;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use weir_core::health::{Health, UnhealthyReason};
 use weir_tests::target::respond;
-use weir_tests::tls::{Pair, TlsClient};
+use weir_tests::tls::{Pair, TlsClient, dialled};
 use weir_tests::yaml::{application, classic};
 use weir_tests::{Client, DEADLINE, FakeTarget, Folder, Weir, loopback, run, wait_until};
 use weir_tls::TargetSide;
@@ -56,7 +55,7 @@ fn answer(weir: &Weir, over_tls: bool) -> String {
         return String::from_utf8(client.to_end()).unwrap();
     }
     run(async {
-        let stream = TcpStream::connect(weir.listener(0)).await.unwrap();
+        let stream = dialled(weir.listener(0)).await;
         let (mut stream, _) = TargetSide::new().connect(stream, Some("shop.example"), &[]).await.unwrap();
         stream.write_all(REQUEST.as_bytes()).await.unwrap();
         let mut heard = String::new();
@@ -143,7 +142,7 @@ fn a_classic_listener_speaks_no_tls_1_3_and_has_one_certificate() {
     let listener = format!("protocol: https, instance_protocol: http, instance_port: {port}, {SECURED}");
     let weir = weir(&format!("HTTP:{port}/healthz"), "", &listener);
     let version = run(async {
-        let stream = TcpStream::connect(weir.listener(0)).await.unwrap();
+        let stream = dialled(weir.listener(0)).await;
         let (stream, _) = TargetSide::new().connect(stream, Some("shop.example"), &[]).await.unwrap();
         format!("{:?}", stream.get_ref().1.protocol_version())
     });
@@ -228,7 +227,7 @@ fn instances_are_told_of_clients_by_a_line_in_front_of_what_they_say() {
             client.addr()
         } else {
             run(async {
-                let stream = TcpStream::connect(bind).await.unwrap();
+                let stream = dialled(bind).await;
                 let addr = stream.local_addr().unwrap();
                 let (mut stream, _) = TargetSide::new().connect(stream, None, &[]).await.unwrap();
                 stream.write_all(said.as_bytes()).await.unwrap();

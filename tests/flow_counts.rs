@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use weir_tests::tls::Pair;
+use weir_tests::tls::{Pair, dialled};
 use weir_tests::udp_target::{UdpClient, UdpTarget};
 use weir_tests::yaml::{group, group_of, network_listener};
 use weir_tests::{Client, FakeTarget, Folder, Weir, run, wait_until};
@@ -126,7 +125,7 @@ fn flows_and_bytes_of_each_protocol_are_counted() {
         assert_eq!(client.exactly(6).unwrap(), b"a\n1234");
     }
     run(async {
-        let stream = TcpStream::connect(weir.listener(tls)).await.unwrap();
+        let stream = dialled(weir.listener(tls)).await;
         let (mut stream, _) = TargetSide::new().connect(stream, None, &[]).await.unwrap();
         stream.write_all(b"1234").await.unwrap();
         stream.read_exact(&mut [0; 6]).await.unwrap();

@@ -1,11 +1,10 @@
 //! Flows whose clients speak TLS with a network listener.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use weir_tests::example::Example;
 use weir_tests::program::program;
 use weir_tests::target::respond;
-use weir_tests::tls::{Pair, TlsClient};
+use weir_tests::tls::{Pair, TlsClient, dialled};
 use weir_tests::yaml::{application, group, group_of, network_listener};
 use weir_tests::{Browser, Client, FakeTarget, Folder, Weir, run, wait_until};
 use weir_tls::{Alpn, TargetSide};
@@ -47,7 +46,7 @@ fn inner() -> Weir {
 /// What a client that offers `alpn` agrees on with the listener.
 fn agreed(weir: &Weir, alpn: &[Alpn]) -> Option<Alpn> {
     run(async {
-        let stream = TcpStream::connect(weir.listener(0)).await.unwrap();
+        let stream = dialled(weir.listener(0)).await;
         TargetSide::new().connect(stream, Some("shop.example"), alpn).await.unwrap().1
     })
 }
@@ -58,7 +57,7 @@ fn what_clients_say_over_tls_reaches_targets_without_it() {
     let target = FakeTarget::echoing("db");
     let weir = weir(&[plain(&target)], "");
     let heard = run(async {
-        let stream = TcpStream::connect(weir.listener(0)).await.unwrap();
+        let stream = dialled(weir.listener(0)).await;
         let (mut stream, _) = TargetSide::new().connect(stream, Some("shop.example"), &[]).await.unwrap();
         let said = vec![b'x'; 300_000];
         stream.write_all(&said).await.unwrap();
@@ -191,7 +190,7 @@ fn a_policy_decides_which_versions_clients_may_speak() {
     ] {
         let weir = weir(&[plain(&target)], &format!("ssl_policy: {policy},"));
         let version = run(async {
-            let stream = TcpStream::connect(weir.listener(0)).await.unwrap();
+            let stream = dialled(weir.listener(0)).await;
             let (stream, _) = TargetSide::new().connect(stream, Some("shop.example"), &[]).await.unwrap();
             format!("{:?}", stream.get_ref().1.protocol_version())
         });
@@ -224,7 +223,7 @@ fn a_target_that_speaks_no_tls_has_the_flow_reset_and_is_counted() {
     let target = FakeTarget::echoing("db");
     let weir = weir(&[group("db", "protocol: tls", &[&target])], "");
     let heard = run(async {
-        let stream = TcpStream::connect(weir.listener(0)).await.unwrap();
+        let stream = dialled(weir.listener(0)).await;
         let (mut stream, _) = TargetSide::new().connect(stream, Some("shop.example"), &[]).await.unwrap();
         stream.read_to_end(&mut Vec::new()).await.is_err()
     });

@@ -6,7 +6,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
 use weir_tests::program::Said;
 use weir_tests::target::respond;
-use weir_tests::tls::Pair;
+use weir_tests::tls::{Pair, dialled};
 use weir_tests::yaml::{application, group};
 use weir_tests::{FakeTarget, Folder, Http2Client, Tunnel, Weir, program, run};
 
@@ -360,7 +360,7 @@ fn a_websocket_client_talks_through_weir_with_and_without_tls() {
         let stream = tokio::net::TcpStream::connect(clear.listener(0)).await.unwrap();
         let (socket, _) = tokio_tungstenite::client_async("ws://a.example/chat", stream).await.unwrap();
         talk(socket).await;
-        let stream = tokio::net::TcpStream::connect(secure.listener(0)).await.unwrap();
+        let stream = dialled(secure.listener(0)).await;
         let (stream, _) =
             weir_tls::TargetSide::new().connect(stream, Some(NAME), &[weir_tls::Alpn::Http1]).await.unwrap();
         let (socket, _) =

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use weir_tests::example::Example;
-use weir_tests::tls::{Pair, TlsClient};
+use weir_tests::tls::{Pair, TlsClient, dialled};
 use weir_tests::{Binary, Client, Folder, Weir, free_port, run, wait_until};
 
 /// A listener with these keys, and nothing behind it.
@@ -209,7 +209,7 @@ fn http_2_can_be_switched_off() {
         assert!(yaml.contains("enable_http2"), "{yaml}");
         let weir = Weir::start_in(folder, &yaml, |_| {});
         run(async {
-            let stream = tokio::net::TcpStream::connect(weir.listener(0)).await.unwrap();
+            let stream = dialled(weir.listener(0)).await;
             let both = [weir_tls::Alpn::Http2, weir_tls::Alpn::Http1];
             let shaken = weir_tls::TargetSide::new().connect(stream, Some("shop.example"), &both).await;
             assert_eq!(shaken.unwrap().1, agreed, "{setting}");

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use weir_tests::tls::Pair;
+use weir_tests::tls::{Pair, dialled};
 use weir_tests::yaml::{application, forwarding_to, group};
 use weir_tests::{Client, FakeTarget, Folder, Http2Client, Weir, run, wait_until};
 use weir_tls::TargetSide;
@@ -144,7 +144,7 @@ fn a_websocket_over_tls_is_wss_in_the_log() {
     let weir = Weir::start_in(folder, &yaml, |_| {});
     weir.wait_until_healthy();
     let heard = run(async {
-        let stream = tokio::net::TcpStream::connect(weir.listener(0)).await.unwrap();
+        let stream = dialled(weir.listener(0)).await;
         let (mut stream, _) = TargetSide::new().connect(stream, Some("shop.example"), &[]).await.unwrap();
         stream.write_all(ASK.as_bytes()).await.unwrap();
         let mut heard = Vec::new();

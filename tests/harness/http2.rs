@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use weir_tls::{Alpn, TargetSide};
 
 use crate::runtime;
+use crate::tls::dialled;
 
 /// How long a peer that takes nothing is waited for before that is believed.
 pub const STALL: Duration = Duration::from_millis(500);
@@ -81,7 +82,7 @@ impl Http2Client {
     /// When the listener does not.
     pub async fn connect_secure(addr: SocketAddr, name: &str) -> Self {
         let alpn = [Alpn::Http1, Alpn::Http2];
-        let shaken = TargetSide::new().connect(tcp(addr).await, Some(name), &alpn).await;
+        let shaken = TargetSide::new().connect(dialled(addr).await, Some(name), &alpn).await;
         let (stream, agreed) = shaken.unwrap_or_else(|error| panic!("TLS with {addr}: {error}"));
         assert_eq!(agreed, Some(Alpn::Http2), "the listener prefers HTTP/2");
         Self::over(stream, &Builder::new()).await

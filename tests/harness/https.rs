@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use weir_tls::TargetSide;
 
+use crate::tls::dialled;
 use crate::{Client, Reply, run};
 
 /// Header lines of an answer that are read.
@@ -31,8 +31,8 @@ impl Browser {
             format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{cookies}{lines}\r\n");
         let name = host.split(':').next();
         let bytes = run(async {
-            let stream = TcpStream::connect(addr).await.expect("a listener accepts");
-            let (mut stream, _) = self.tls.connect(stream, name, &[]).await.expect("hands can be shaken");
+            let (mut stream, _) =
+                self.tls.connect(dialled(addr).await, name, &[]).await.expect("hands can be shaken");
             stream.write_all(request.as_bytes()).await.expect("a request can be sent");
             let mut bytes = Vec::new();
             // How it ends does not matter: the answer says how long it is.

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use rcgen::{CertificateParams, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use weir_core::address::TargetAddr;
+use weir_net::dial::dial;
+use weir_net::stream::Stream;
 use weir_tls::{HandshakeError, TargetSide};
 
 use crate::{Folder, run};
@@ -53,6 +55,14 @@ pub struct Shaken {
     pub is_resumed: bool,
 }
 
+/// A connection as weir has them, for its side of TLS.
+///
+/// # Panics
+/// When nobody listens.
+pub async fn dialled(addr: SocketAddr) -> Stream {
+    dial(TargetAddr(addr)).await.unwrap_or_else(|error| panic!("connecting to {addr}: {error}"))
+}
+
 impl TlsClient {
     /// Shakes hands with a listener, asking for `name`, asks for a path, and hears it to the end.
     ///
@@ -63,8 +73,7 @@ impl TlsClient {
     /// When there is no listener.
     pub fn shake_hands(&self, addr: SocketAddr, name: &str) -> Result<Shaken, HandshakeError> {
         run(async {
-            let stream = TcpStream::connect(addr).await.expect("a listener accepts");
-            let (mut stream, _) = self.0.connect(stream, Some(name), &[]).await?;
+            let (mut stream, _) = self.0.connect(dialled(addr).await, Some(name), &[]).await?;
             let request = format!("GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
             // Sessions come with what follows the handshake, whatever that is.
             let _ = stream.write_all(request.as_bytes()).await;
