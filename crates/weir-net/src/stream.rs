@@ -1,8 +1,8 @@
 //! A connection of TCP, as a worker serves it.
 //!
-//! The runtime's own has its socket watched for reading and writing from the first moment: a new one can be written to, so the event
-//! loop is woken for each, and nobody waits for that. Here a socket is watched once something is awaited, and for writing only once
-//! it was full. What that saves a short connection is in `docs/decisions/0029-streams.md`.
+//! The runtime's own has its socket watched for reading and writing from the first moment, and the event loop tells of a new one that it
+//! can be written to, for which nobody waits. Here a socket is watched once something is awaited, and for writing only once it was
+//! full. What that saves is in `docs/decisions/0029-streams.md`.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
