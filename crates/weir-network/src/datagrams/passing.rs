@@ -60,7 +60,7 @@ pub(super) struct Datagrams {
 
 /// A flow, found by its peer. A table of these alone is small: of thousands of sparse flows it stays in the near cache, and what is
 /// compared lies where the datagram looks next.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct ByPeer(pub(super) Rc<Datagrams>);
 
 /// The way to a flow's target.
