@@ -8,7 +8,6 @@ use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use weir_tls::{Alpn, TargetSide};
 
@@ -65,7 +64,7 @@ impl Http2Client {
     /// # Panics
     /// When the listener does not speak it.
     pub async fn connect(addr: SocketAddr) -> Self {
-        Self::over(tcp(addr).await, &Builder::new()).await
+        Self::over(dialled(addr).await, &Builder::new()).await
     }
 
     /// Begins with HTTP/2 as `settings` have it, without TLS.
@@ -73,7 +72,7 @@ impl Http2Client {
     /// # Panics
     /// When the listener does not speak it.
     pub async fn connect_as(settings: &Builder, addr: SocketAddr) -> Self {
-        Self::over(tcp(addr).await, settings).await
+        Self::over(dialled(addr).await, settings).await
     }
 
     /// Agrees on HTTP/2 in a handshake of TLS.
@@ -170,10 +169,6 @@ impl Http2Client {
         drop(sender);
         ended.expect("the connection's task is not ended by anybody")
     }
-}
-
-async fn tcp(addr: SocketAddr) -> TcpStream {
-    TcpStream::connect(addr).await.unwrap_or_else(|error| panic!("connecting to {addr}: {error}"))
 }
 
 /// A request for a path of `a.example`.

@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 
 use rcgen::{CertificateParams, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use weir_core::address::TargetAddr;
-use weir_net::dial::dial;
-use weir_net::stream::Stream;
+use tokio::net::TcpStream;
 use weir_tls::{HandshakeError, TargetSide};
 
 use crate::{Folder, run};
@@ -55,12 +53,12 @@ pub struct Shaken {
     pub is_resumed: bool,
 }
 
-/// A connection as weir has them, for its side of TLS.
+/// A connection.
 ///
 /// # Panics
 /// When nobody listens.
-pub async fn dialled(addr: SocketAddr) -> Stream {
-    dial(TargetAddr(addr)).await.unwrap_or_else(|error| panic!("connecting to {addr}: {error}"))
+pub async fn dialled(addr: SocketAddr) -> TcpStream {
+    TcpStream::connect(addr).await.unwrap_or_else(|error| panic!("connecting to {addr}: {error}"))
 }
 
 impl TlsClient {

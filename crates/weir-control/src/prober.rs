@@ -21,6 +21,7 @@ use weir_core::definition::TargetGroup;
 use weir_core::health::{Health, HealthCheck, Probe, Verdict};
 use weir_core::snapshot::{Group, Member, Snapshot};
 use weir_core::target::TargetSerial;
+use weir_net::reactor::Reactor;
 use weir_telemetry::access_log::LogWriter;
 use weir_tls::TargetSide;
 
@@ -38,6 +39,7 @@ const EAGER_PAUSE_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Prober {
     verdicts: UnboundedSender<(TargetSerial, Verdict)>,
     tls: TargetSide,
+    reactor: Reactor,
     logs: CheckLogs,
     probes: BTreeMap<TargetSerial, Running>,
 }
@@ -69,13 +71,18 @@ struct Plan {
     /// Whether a connection begins with a header of the PROXY protocol.
     begins_with_header: bool,
     tls: TargetSide,
+    reactor: Reactor,
 }
 
 impl Prober {
     /// A prober that tells its verdicts to `verdicts`, and writes logs of its checks by `writer`.
-    pub(crate) fn new(verdicts: UnboundedSender<(TargetSerial, Verdict)>, writer: LogWriter) -> Self {
+    pub(crate) fn new(
+        verdicts: UnboundedSender<(TargetSerial, Verdict)>,
+        writer: LogWriter,
+        reactor: Reactor,
+    ) -> Self {
         let logs = CheckLogs::new(writer);
-        Self { verdicts, tls: TargetSide::new(), logs, probes: BTreeMap::new() }
+        Self { verdicts, tls: TargetSide::new(), reactor, logs, probes: BTreeMap::new() }
     }
 
     /// Goes on from `before` to `after`, and probes exactly its targets that are to be probed. Probes whose plan is
@@ -145,6 +152,7 @@ impl Prober {
             check,
             begins_with_header: group.settings.flows.proxy_protocol == Some(ProxyVersion::V2),
             tls: self.tls.clone(),
+            reactor: self.reactor.clone(),
         }
     }
 }

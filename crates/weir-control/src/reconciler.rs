@@ -33,6 +33,7 @@ use weir_core::time::Timestamp;
 use weir_discovery::Report;
 use weir_discovery::memory::Memory;
 use weir_net::bind::BindError;
+use weir_net::reactor::Reactor;
 use weir_telemetry::names;
 use weir_tls::LoadError;
 
@@ -149,6 +150,8 @@ pub struct Parts {
     pub listeners: Listeners,
     /// Where workers find what listeners speak TLS with.
     pub tls: weir_tls::Listeners,
+    /// What tells of the probes' connections.
+    pub reactor: Reactor,
     /// What discovery reports.
     pub reports: mpsc::Receiver<Report>,
     /// Tells the DNS source what target groups ask for.
@@ -198,7 +201,7 @@ impl Reconciler {
             publications: parts.publications,
             listeners: parts.listeners,
             certificates,
-            prober: Prober::new(verdicts_sender, parts.log_writer),
+            prober: Prober::new(verdicts_sender, parts.log_writer, parts.reactor),
             comparisons: tokio::time::interval(WINDOW),
             looks: tokio::time::interval(LOOK_INTERVAL),
             trials: tokio::time::interval(comparison::LOOK_INTERVAL),

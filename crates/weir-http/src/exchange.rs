@@ -70,7 +70,7 @@ pub struct Wanted<'a> {
 impl Exchange {
     /// An exchange for one worker. Its idle connections are tidied for as long as it lives.
     pub fn start(worker: Worker, dispatcher: Rc<RefCell<Dispatcher>>, telemetry: Telemetry) -> Rc<Self> {
-        let targets = Targets::new(worker.clock, worker.departures.clone());
+        let targets = Targets::new(worker.reactor.clone(), worker.clock, worker.departures.clone());
         let tidied = targets.clone();
         tokio::task::spawn_local(async move {
             let mut ticks = tokio::time::interval(TIDY_INTERVAL);

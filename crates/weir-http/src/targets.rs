@@ -20,6 +20,8 @@ use weir_core::target::{Target, TargetSerial};
 use weir_core::time::Timestamp;
 use weir_net::clock::Clock;
 use weir_net::departures::Departures;
+use weir_net::dial::dial;
+use weir_net::reactor::Reactor;
 use weir_tls::{Alpn, Socket, TargetSide};
 
 use self::opening::{Opener, Opening};
@@ -46,6 +48,7 @@ const FRESH: Duration = Duration::from_secs(1);
 /// One worker's connections to all targets, by identity: a stranger on a recycled port gets none of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Targets {
+    reactor: Reactor,
     clock: Clock,
     departures: Departures,
     tls: TargetSide,
@@ -85,8 +88,9 @@ pub(crate) struct Pool {
 }
 
 impl Targets {
-    pub(crate) fn new(clock: Clock, departures: Departures) -> Self {
+    pub(crate) fn new(reactor: Reactor, clock: Clock, departures: Departures) -> Self {
         Self {
+            reactor,
             clock,
             departures,
             tls: TargetSide::new(),
@@ -131,7 +135,7 @@ impl Targets {
         let state = &request.parts().connection;
         match speech.version {
             ProtocolVersion::Http1 => {
-                let socket = dial(target.addr, speech, request.host(), self.tls.clone());
+                let socket = self.dial(target.addr, speech, request.host());
                 let socket = patiently(state, socket).await?;
                 let pool = Pool { targets: self.clone(), serial: target.serial };
                 Ok(Link::Http1(TargetConnection::new(socket, self.departures.of(target), pool)))
@@ -190,7 +194,7 @@ impl Targets {
     /// Opens a connection that requests share.
     async fn open(self, target: Arc<Target>, speech: Speech, host: String, opener: Opener) {
         let dialled = async {
-            let socket = dial(target.addr, &speech, &host, self.tls.clone()).await?;
+            let socket = self.dial(target.addr, &speech, &host).await?;
             SharedConnection::begin(socket, self.departures.of(&target), self.freed.clone()).await
         };
         match dialled.await {
@@ -257,27 +261,22 @@ impl Targets {
             .borrow_mut()
             .retain(|_, stack| !stack.first().is_some_and(|idle| idle.connection.has_left()));
     }
-}
 
-/// Dials, and shakes hands where the group's targets speak TLS, asking for `host`.
-async fn dial(
-    addr: TargetAddr,
-    speech: &Speech,
-    host: &str,
-    tls: TargetSide,
-) -> Result<Socket, RequestError> {
-    let stream = weir_net::dial::dial(addr).await.map_err(RequestError::DialFailed)?;
-    if speech.protocol != TargetProtocol::Https {
-        return Ok(Socket::Plain(stream));
+    /// Dials, and shakes hands where the group's targets speak TLS, asking for `host`.
+    async fn dial(&self, addr: TargetAddr, speech: &Speech, host: &str) -> Result<Socket, RequestError> {
+        let stream = dial(addr, &self.reactor).await.map_err(RequestError::DialFailed)?;
+        if speech.protocol != TargetProtocol::Https {
+            return Ok(Socket::Plain(stream));
+        }
+        let alpn: &[Alpn] = match speech.version {
+            ProtocolVersion::Http1 => &[Alpn::Http1],
+            ProtocolVersion::Http2 | ProtocolVersion::Grpc => &[Alpn::Http2],
+        };
+        let host = speech.tls.asks_for_host.then_some(host);
+        let shaken = self.tls.connect_to_holder(stream, host, alpn, speech.tls.public_keys.as_deref()).await;
+        let (stream, _) = shaken.map_err(RequestError::TargetHandshakeFailed)?;
+        Ok(Socket::Target(Box::new(stream)))
     }
-    let alpn: &[Alpn] = match speech.version {
-        ProtocolVersion::Http1 => &[Alpn::Http1],
-        ProtocolVersion::Http2 | ProtocolVersion::Grpc => &[Alpn::Http2],
-    };
-    let host = speech.tls.asks_for_host.then_some(host);
-    let shaken = tls.connect_to_holder(stream, host, alpn, speech.tls.public_keys.as_deref()).await;
-    let (stream, _) = shaken.map_err(RequestError::TargetHandshakeFailed)?;
-    Ok(Socket::Target(Box::new(stream)))
 }
 
 /// Waits for a connection as long as for an answer.

@@ -13,7 +13,8 @@ use tokio::io::unix::AsyncFd;
 use weir_core::address::ClientAddr;
 
 use crate::bind::BACKLOG;
-use crate::stream::{Stream, watch};
+use crate::reactor::{Reactor, watch};
+use crate::stream::Stream;
 
 /// Pause before accepting again when descriptors or connections have run out. Arbitrary: long enough to cost nothing,
 /// short enough that a freed place is taken at once.
@@ -57,7 +58,11 @@ impl Drop for Admission {
 
 /// A socket that connections come to.
 #[derive(Debug)]
-pub struct ListeningSocket(AsyncFd<TcpListener>);
+pub struct ListeningSocket {
+    socket: AsyncFd<TcpListener>,
+    /// What tells of its connections.
+    reactor: Reactor,
+}
 
 /// A connection that was accepted.
 #[derive(Debug)]
@@ -71,25 +76,25 @@ pub struct Accepted {
 }
 
 impl ListeningSocket {
-    /// Takes over a socket that listens and does not block.
+    /// Takes over a socket that listens and does not block, of whose connections `reactor` tells.
     ///
     /// # Errors
     /// When the kernel watches as many sockets as it may.
-    pub fn new(socket: TcpListener) -> io::Result<Self> {
-        Ok(Self(watch(socket, Interest::READABLE)?))
+    pub fn new(socket: TcpListener, reactor: &Reactor) -> io::Result<Self> {
+        Ok(Self { socket: watch(socket, Interest::READABLE)?, reactor: reactor.clone() })
     }
 
     async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        self.0.async_io(Interest::READABLE, |_| self.accept_now()).await
+        self.socket.async_io(Interest::READABLE, |_| self.accept_now()).await
     }
 
     /// Accepts what waits in the queue at this moment. The kernel is asked, and not the runtime, which has not heard of what came
     /// since it looked last.
     fn accept_now(&self) -> io::Result<(Stream, SocketAddr)> {
         let (socket, client) =
-            acceptfrom_with(self.0.get_ref(), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+            acceptfrom_with(self.socket.get_ref(), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
         let client = client.and_then(|client| SocketAddr::try_from(client).ok());
-        Ok((Stream::accepted(socket), client.ok_or(io::ErrorKind::ConnectionAborted)?))
+        Ok((Stream::accepted(socket, &self.reactor), client.ok_or(io::ErrorKind::ConnectionAborted)?))
     }
 }
 
@@ -177,10 +182,10 @@ mod tests {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let addr = socket.local_addr().unwrap();
-        (ListeningSocket::new(socket).unwrap(), addr)
+        (ListeningSocket::new(socket, &Reactor::start().unwrap()).unwrap(), addr)
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "local")]
     async fn connections_beyond_the_limit_wait_until_a_place_is_free() {
         let (listener, addr) = listener();
         let held = RefCell::new(Vec::new());
@@ -211,7 +216,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "local")]
     async fn a_connection_that_the_runtime_has_not_heard_of_is_served_when_accepting_ends() {
         let (listener, addr) = listener();
         // Nobody lets the runtime look between this and the end.

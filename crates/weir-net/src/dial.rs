@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::timeout;
 use weir_core::address::{ClientAddr, TargetAddr};
 
+use crate::reactor::Reactor;
 use crate::stream::Stream;
 use crate::transparent;
 
@@ -52,8 +53,8 @@ pub fn acknowledge_at_once(target: &Stream) {
 ///
 /// # Errors
 /// [`DialError`], by step.
-pub async fn dial(addr: TargetAddr) -> Result<Stream, DialError> {
-    Ok(dial_saying(addr, &[]).await?.0)
+pub async fn dial(addr: TargetAddr, reactor: &Reactor) -> Result<Stream, DialError> {
+    Ok(dial_saying(addr, &[], reactor).await?.0)
 }
 
 /// Connects to a target, and sends it `first_word` where the connection is there at once; how much of it was sent. The rest is to be
@@ -67,9 +68,13 @@ pub async fn dial(addr: TargetAddr) -> Result<Stream, DialError> {
 ///
 /// # Errors
 /// [`DialError`], by step.
-pub async fn dial_saying(addr: TargetAddr, first_word: &[u8]) -> Result<(Stream, usize), DialError> {
+pub async fn dial_saying(
+    addr: TargetAddr,
+    first_word: &[u8],
+    reactor: &Reactor,
+) -> Result<(Stream, usize), DialError> {
     let socket = Socket::new(Domain::for_address(addr.0), Type::STREAM.nonblocking(), Some(Protocol::TCP));
-    connect(socket.map_err(DialError::Failed)?, addr, first_word).await
+    connect(socket.map_err(DialError::Failed)?, addr, first_word, reactor).await
 }
 
 /// The same in the name of a client, whose address the target sees; of weir's own where one of the two has IPv4 and the other
@@ -81,15 +86,21 @@ pub async fn dial_as(
     client: ClientAddr,
     addr: TargetAddr,
     first_word: &[u8],
+    reactor: &Reactor,
 ) -> Result<(Stream, usize), DialError> {
     match transparent::bound_to(client.0, addr.0, Type::STREAM).map_err(DialError::Failed)? {
-        Some(socket) => connect(socket, addr, first_word).await,
-        None => dial_saying(addr, first_word).await,
+        Some(socket) => connect(socket, addr, first_word, reactor).await,
+        None => dial_saying(addr, first_word, reactor).await,
     }
 }
 
-async fn connect(socket: Socket, addr: TargetAddr, first_word: &[u8]) -> Result<(Stream, usize), DialError> {
-    let (mut stream, sent) = begin(socket, addr, first_word).map_err(DialError::Failed)?;
+async fn connect(
+    socket: Socket,
+    addr: TargetAddr,
+    first_word: &[u8],
+    reactor: &Reactor,
+) -> Result<(Stream, usize), DialError> {
+    let (mut stream, sent) = begin(socket, addr, first_word, reactor).map_err(DialError::Failed)?;
     // What has taken something is connected.
     if sent == 0 {
         // In a box: who is connected at once needs no room for it.
@@ -104,7 +115,12 @@ async fn connect(socket: Socket, addr: TargetAddr, first_word: &[u8]) -> Result<
 }
 
 /// Begins to connect; how much of the first word was sent.
-fn begin(socket: Socket, addr: TargetAddr, first_word: &[u8]) -> io::Result<(Stream, usize)> {
+fn begin(
+    socket: Socket,
+    addr: TargetAddr,
+    first_word: &[u8],
+    reactor: &Reactor,
+) -> io::Result<(Stream, usize)> {
     if !first_word.is_empty() {
         sockopt::set_tcp_quickack(&socket, false)?;
     }
@@ -113,7 +129,7 @@ fn begin(socket: Socket, addr: TargetAddr, first_word: &[u8]) -> io::Result<(Str
     {
         return Err(error);
     }
-    let mut stream = Stream::dialled(socket);
+    let mut stream = Stream::dialled(socket, reactor);
     // On loopback the connection is there by now, though the kernel calls it in progress: then nothing has to wake the task.
     let sent = if first_word.is_empty() { 0 } else { stream.try_first_word(first_word)? };
     Ok((stream, sent))
@@ -135,24 +151,25 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(flavor = "local")]
     async fn a_refused_connection_says_so() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = TargetAddr(listener.local_addr().unwrap());
         drop(listener);
+        let reactor = Reactor::start().unwrap();
         for first_word in [&b""[..], b"hello"] {
             assert!(matches!(
-                dial_saying(addr, first_word).await,
+                dial_saying(addr, first_word, &reactor).await,
                 Err(DialError::Failed(_) | DialError::SelfConnected)
             ));
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "local")]
     async fn the_first_word_is_sent_with_the_connection_and_the_target_is_acknowledged_at_once() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = TargetAddr(listener.local_addr().unwrap());
-        let (mut target, sent) = dial_saying(addr, b"question").await.unwrap();
+        let (mut target, sent) = dial_saying(addr, b"question", &Reactor::start().unwrap()).await.unwrap();
         assert_eq!(sent, 8);
         acknowledge_at_once(&target);
         let mut far = listener.accept().await.unwrap().0;
@@ -175,15 +192,16 @@ mod tests {
         assert!(is_self_connected(local, TargetAddr(own.as_socket().unwrap())));
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "local")]
     async fn dialling_a_dead_port_of_the_ephemeral_range_never_succeeds() {
         // Every dial may draw the very port it dials as its source; thousands of dials meet that case.
         let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
         let low: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+        let reactor = Reactor::start().unwrap();
         for n in 0..4_000 {
             let addr = TargetAddr(([127, 9, 8, 7], low + 1 + (n % 7)).into());
             let first_word: &[u8] = if n % 2 == 0 { b"" } else { b"to nobody" };
-            assert!(dial_saying(addr, first_word).await.is_err());
+            assert!(dial_saying(addr, first_word, &reactor).await.is_err());
         }
     }
 }

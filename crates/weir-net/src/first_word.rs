@@ -28,13 +28,15 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::reactor::Reactor;
 
-    #[tokio::test]
+    #[tokio::test(flavor = "local")]
     async fn what_a_client_has_said_is_taken_and_nobody_waits_for_more() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         far.write_all(b"question").await.unwrap();
-        let mut client = Stream::accepted(listener.accept().await.unwrap().0.into_std().unwrap());
+        let client = listener.accept().await.unwrap().0.into_std().unwrap();
+        let mut client = Stream::accepted(client, &Reactor::start().unwrap());
         let mut word = b"header ".to_vec();
         assert_eq!(take(&mut client, &mut word).unwrap(), 8);
         assert_eq!((take(&mut client, &mut word).unwrap(), word.as_slice()), (0, &b"header question"[..]));

@@ -1,4 +1,4 @@
-//! Sockets: bind, accept, workers, streams, dial, relay, drain.
+//! Sockets: bind, accept, workers and their reactors, streams, dial, relay, drain.
 //!
 //! Network and classic TCP listeners share [`relay`] and [`dial`]; everything that accepts shares [`accept`].
 //!
@@ -18,6 +18,7 @@ pub mod idle;
 pub mod inherited;
 pub mod pipes;
 pub mod proxy_header;
+pub mod reactor;
 pub mod relay;
 pub mod stream;
 pub mod transparent;

@@ -1,17 +1,18 @@
 //! A connection of TCP, as a worker serves it.
 //!
 //! The runtime's own has its socket watched for reading and writing from the first moment, and the event loop tells of a new one that it
-//! can be written to, for which nobody waits. Here a socket is watched once something is awaited, and for writing only once it was
-//! full. What that saves is in `docs/decisions/0029-streams.md`.
+//! can be written to, for which nobody waits. Here a socket is watched, by the worker's reactor, once something is awaited, and for
+//! writing only once it was full. What that saves is in `docs/decisions/0029-streams.md`.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::sockopt::set_tcp_nodelay;
 use rustix::net::{
@@ -19,15 +20,15 @@ use rustix::net::{
     shutdown,
 };
 use socket2::SockRef;
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop;
+
+use crate::reactor::{READABLE, Reactor, Registration, WRITABLE};
 
 /// A connection of TCP that never blocks. One task at a time reads it and writes to it.
 #[derive(Debug)]
 pub struct Stream {
-    // Before the socket: it leaves the event loop while it is open.
-    watch: Option<AsyncFd<RawFd>>,
-    is_watched_for_writing: bool,
+    registration: Registration,
     /// Something may have come already: the kernel is asked once before the socket is watched.
     is_untried: bool,
     held_back: HeldBack,
@@ -46,21 +47,11 @@ enum HeldBack {
     Never,
 }
 
-/// Has the runtime's event loop watch a socket that its owner keeps open for as long.
-///
-/// # Errors
-/// When the kernel watches as many as it may.
-#[allow(deprecated, reason = "safe for what stays open; what is advised instead is unsafe to call")]
-pub(crate) fn watch<S: AsRawFd>(socket: S, interest: Interest) -> io::Result<AsyncFd<S>> {
-    AsyncFd::with_interest(socket, interest)
-}
-
 impl Stream {
     /// A connection that was accepted, on which something may have come with it. The socket must not block, nor hold small writes back.
-    pub fn accepted(socket: impl Into<OwnedFd>) -> Self {
+    pub fn accepted(socket: impl Into<OwnedFd>, reactor: &Reactor) -> Self {
         Self {
-            watch: None,
-            is_watched_for_writing: false,
+            registration: Registration::new(reactor.clone()),
             is_untried: true,
             held_back: HeldBack::Never,
             socket: socket.into(),
@@ -68,8 +59,8 @@ impl Stream {
     }
 
     /// A connection that was, or is being, made: nobody has been asked anything yet. The socket must not block.
-    pub fn dialled(socket: impl Into<OwnedFd>) -> Self {
-        Self { is_untried: false, held_back: HeldBack::Nothing, ..Self::accepted(socket) }
+    pub fn dialled(socket: impl Into<OwnedFd>, reactor: &Reactor) -> Self {
+        Self { is_untried: false, held_back: HeldBack::Nothing, ..Self::accepted(socket, reactor) }
     }
 
     /// Waits until a connection that is being made is there.
@@ -77,9 +68,10 @@ impl Stream {
     /// # Errors
     /// Why it could not be made.
     pub async fn connected(&mut self) -> io::Result<()> {
-        let watch = self.watch_for_writing()?;
+        self.registration.begin_for_writing(&self.socket)?;
+        poll_fn(|cx| self.registration.poll_ready(WRITABLE, cx)).await;
         // The kernel is asked only when it has something to say.
-        if watch.ready(Interest::WRITABLE | Interest::ERROR).await?.ready().is_error()
+        if self.registration.is_ready(EventFlags::ERR)
             && let Some(error) = SockRef::from(&self.socket).take_error()?
         {
             return Err(error);
@@ -100,8 +92,8 @@ impl Stream {
         if self.is_untried {
             return Poll::Ready(Ok(()));
         }
-        ready!(self.watch()?.poll_read_ready(cx))?.retain_ready();
-        Poll::Ready(Ok(()))
+        self.registration.begin(&self.socket)?;
+        self.registration.poll_ready(READABLE, cx).map(Ok)
     }
 
     /// Takes what has come with `read`, which is called unless the event loop knows that there is nothing.
@@ -115,10 +107,14 @@ impl Stream {
         if std::mem::take(&mut self.is_untried) {
             return read(self.socket.as_fd());
         }
-        match &self.watch {
-            Some(watch) => watch.try_io(Interest::READABLE, |_| read(self.socket.as_fd())),
-            None => Err(io::ErrorKind::WouldBlock.into()),
+        if !self.registration.is_ready(READABLE) {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
+        let read = read(self.socket.as_fd());
+        if matches!(&read, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            self.registration.clear(EventFlags::IN);
+        }
+        read
     }
 
     /// Reads what has come; none says that it was all.
@@ -145,8 +141,8 @@ impl Stream {
 
     /// Completes when the connection has failed: a reset, usually.
     pub async fn failed(&mut self) {
-        if let Ok(watch) = self.watch() {
-            let _ = watch.ready(Interest::ERROR).await;
+        if self.registration.begin(&self.socket).is_ok() {
+            poll_fn(|cx| self.registration.poll_ready(EventFlags::ERR, cx)).await;
         }
     }
 
@@ -178,17 +174,18 @@ impl Stream {
             self.held_back = HeldBack::Never;
         }
         loop {
-            let ready = match &self.watch {
-                Some(watch) if self.is_watched_for_writing => Some(ready!(watch.poll_write_ready(cx))?),
-                _ => None,
-            };
-            match (write(self.socket.as_fd()), ready) {
-                (Err(error), ready) if error.kind() == io::ErrorKind::WouldBlock => match ready {
-                    Some(mut ready) => ready.clear_ready(),
-                    // The task may have waited for something to read already.
-                    None => drop(self.watch_for_writing()?.poll_read_ready(cx)?),
-                },
-                (written, _) => {
+            let is_watched = self.registration.is_for_writing();
+            if is_watched {
+                ready!(self.registration.poll_ready(WRITABLE, cx));
+            }
+            match write(self.socket.as_fd()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && is_watched => {
+                    self.registration.clear(EventFlags::OUT);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.registration.begin_for_writing(&self.socket)?;
+                }
+                written => {
                     if self.held_back == HeldBack::Nothing {
                         self.held_back = HeldBack::NextWrite;
                     }
@@ -213,32 +210,15 @@ impl Stream {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(SocketAddr::try_from(getsockname(&self.socket)?)?)
     }
+}
 
-    /// The other end's address.
-    ///
-    /// # Errors
-    /// The kernel's; when the connection has ended.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        let addr = getpeername(&self.socket)?.ok_or(io::ErrorKind::NotConnected)?;
-        Ok(SocketAddr::try_from(addr)?)
-    }
-
-    /// Its place in the event loop, which it has from now on if it had none.
-    fn watch(&mut self) -> io::Result<&AsyncFd<RawFd>> {
-        match self.watch {
-            Some(ref watch) => Ok(watch),
-            None => Ok(self.watch.insert(watch(self.socket.as_raw_fd(), Interest::READABLE)?)),
-        }
-    }
-
-    /// Has it watched for writing, too.
-    fn watch_for_writing(&mut self) -> io::Result<&AsyncFd<RawFd>> {
-        // One behind the other: the kernel takes a socket once.
-        self.watch = None;
-        let watch = watch(self.socket.as_raw_fd(), Interest::READABLE | Interest::WRITABLE)?;
-        self.is_watched_for_writing = true;
-        Ok(self.watch.insert(watch))
-    }
+/// The address of a connection's other end.
+///
+/// # Errors
+/// The kernel's; when the connection has ended.
+pub fn peer_addr(socket: impl AsFd) -> io::Result<SocketAddr> {
+    let addr = getpeername(socket)?.ok_or(io::ErrorKind::NotConnected)?;
+    Ok(SocketAddr::try_from(addr)?)
 }
 
 impl AsFd for Stream {
@@ -255,28 +235,31 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
-            let ready = match &this.watch {
-                _ if std::mem::take(&mut this.is_untried) => None,
-                Some(watch) => Some(ready!(watch.poll_read_ready(cx))?),
-                None => {
-                    this.watch()?;
-                    continue;
-                }
-            };
+            let is_untried = std::mem::take(&mut this.is_untried);
+            if !is_untried {
+                this.registration.begin(&this.socket)?;
+                ready!(this.registration.poll_ready(READABLE, cx));
+            }
+            // Others have a turn even when bytes never end.
+            let turn = ready!(coop::poll_proceed(cx));
             let bytes = space.initialize_unfilled();
             let most = bytes.len();
-            let count = match recv(&this.socket, bytes, RecvFlags::empty()) {
-                Ok((count, _)) => Some(count),
-                Err(Errno::AGAIN) => None,
+            match recv(&this.socket, bytes, RecvFlags::empty()) {
+                Ok((count, _)) => {
+                    turn.made_progress();
+                    // Less than there was room for is all that there was, but before urgent data: asking again would be in vain.
+                    if !is_untried
+                        && (1..most).contains(&count)
+                        && !this.registration.is_ready(EventFlags::PRI)
+                    {
+                        this.registration.clear(EventFlags::IN);
+                    }
+                    space.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(Errno::AGAIN) if is_untried => {}
+                Err(Errno::AGAIN) => this.registration.clear(EventFlags::IN),
                 Err(error) => return Poll::Ready(Err(error.into())),
-            };
-            // Less than there was room for is all that there was: asking again would be in vain.
-            if let Some(mut ready) = ready.filter(|_| count.is_none_or(|count| (1..most).contains(&count))) {
-                ready.clear_ready();
-            }
-            if let Some(count) = count {
-                space.advance(count);
-                return Poll::Ready(Ok(()));
             }
         }
     }

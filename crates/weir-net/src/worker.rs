@@ -16,6 +16,7 @@ use crate::departures::{Awaiting, Departures};
 use crate::drain::{Drain, Tasks};
 use crate::idle::IdleWatch;
 use crate::pipes::Pipes;
+use crate::reactor::Reactor;
 use crate::waiting_room::WaitingRoom;
 
 /// What every connection of one worker shares. Nothing of it leaves the thread.
@@ -27,6 +28,8 @@ pub struct Worker {
     pub buffers: Buffers,
     /// Pipes for bytes under way in bulk.
     pub pipes: Pipes,
+    /// What tells of its connections.
+    pub reactor: Reactor,
     /// Who looks whether connections are idle.
     pub idle: IdleWatch,
     /// How connections learn that their target has left.
@@ -45,8 +48,15 @@ pub struct Worker {
 
 impl Worker {
     /// A worker without connections.
-    pub fn new(clock: Clock, publications: Publications, drain: Drain, limit: ConnectionLimit) -> Self {
+    pub fn new(
+        reactor: Reactor,
+        clock: Clock,
+        publications: Publications,
+        drain: Drain,
+        limit: ConnectionLimit,
+    ) -> Self {
         Self {
+            reactor,
             clock,
             buffers: Buffers::default(),
             pipes: Pipes::default(),
@@ -93,7 +103,7 @@ impl Publications {
     }
 }
 
-/// Starts a thread called `name` that runs the future made by `main` on a runtime of its own, until it completes.
+/// Starts a thread called `name` that runs the future made by `main` on a runtime and a reactor of its own, until it completes.
 ///
 /// The future is made in the thread, so it may be `!Send`: nothing of it ever leaves the thread.
 ///
@@ -101,16 +111,22 @@ impl Publications {
 /// When the kernel has no thread or no epoll descriptor left.
 pub fn spawn<F: Future<Output = ()>>(
     name: String,
-    main: impl FnOnce() -> F + Send + 'static,
+    main: impl FnOnce(Reactor) -> F + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     let (report, outcome) = std::sync::mpsc::sync_channel(1);
     let handle = thread::Builder::new().name(name).spawn(move || {
-        let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-            Ok(runtime) => runtime,
-            Err(error) => return drop(report.send(Err(error))),
-        };
-        drop(report.send(Ok(())));
-        runtime.block_on(main());
+        let started = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let started = started.and_then(|runtime| {
+            let reactor = runtime.block_on(async { Reactor::start() })?;
+            Ok((runtime, reactor))
+        });
+        match started {
+            Ok((runtime, reactor)) => {
+                drop(report.send(Ok(())));
+                runtime.block_on(main(reactor));
+            }
+            Err(error) => drop(report.send(Err(error))),
+        }
     })?;
     outcome.recv().unwrap_or_else(|_| Err(io::Error::other("the worker ended before it began")))?;
     Ok(handle)

@@ -41,6 +41,8 @@ pub struct Flows {
     pub(crate) listener_changes: Cell<u64>,
     tls: weir_tls::Listeners,
     target_side: TargetSide,
+    /// Room for the next first word, unless a flow that waits for its target has it.
+    word: RefCell<Vec<u8>>,
     log: Option<(LogBuffer, LogFormat)>,
 }
 
@@ -123,6 +125,7 @@ impl Flows {
             listener_changes: Cell::new(0),
             tls,
             target_side: TargetSide::new(),
+            word: RefCell::default(),
             log: listener.logs.access.as_ref().map(|log| (writer.buffer(log.path.clone()), log.format)),
         }
     }
@@ -203,20 +206,19 @@ impl Flows {
         let mut placing = self.place(flow.listener, &key)?;
         let speech = self.dispatcher.borrow_mut().speech(placing.group());
         let (speech, _) = speech.ok_or(FlowError::NoTarget)?;
-        let (first_word, said_bytes) = first_word(client, &speech, flow)?;
+        let mut word = self.word.take();
+        let said_bytes = say_first(&mut word, client, &speech, flow)?;
         loop {
             let lease = placing.lease(abandoned(client.tcp(), said_bytes > 0)).await?;
             let addr = lease.target().addr;
             let began = speech.notes_latency.then(|| self.worker.clock.now());
             let dialled = if speech.preserves_client_ip {
-                dial_as(flow.client, addr, &first_word).await
+                dial_as(flow.client, addr, &word, &self.worker.reactor).await
             } else {
-                dial_saying(addr, &first_word).await
+                dial_saying(addr, &word, &self.worker.reactor).await
             };
             let connected = match dialled {
-                Ok((stream, sent)) => {
-                    self.prepare_target(stream, first_word.split_at(sent), &speech, flow).await
-                }
+                Ok((stream, sent)) => self.prepare_target(stream, word.split_at(sent), &speech, flow).await,
                 Err(error) => Err(FlowError::DialFailed(error)),
             };
             if let Some(began) = began {
@@ -228,6 +230,8 @@ impl Flows {
                 Ok(target) => {
                     lease.target().tally.note_success();
                     flow.from_client_bytes = said_bytes;
+                    word.clear();
+                    self.word.replace(word);
                     return Ok((target, placing.placed(lease)));
                 }
                 Err(error) => placing.failed(&lease, error)?,
@@ -304,18 +308,24 @@ impl Flows {
     }
 }
 
-/// What a target hears at once: the header that tells it of the client, and what the client has said already; how many bytes of it
-/// are the client's. Where one of the two speaks TLS, the client's bytes come later.
-fn first_word(client: &mut Socket, speech: &Speech, flow: &Flow<'_>) -> Result<(Vec<u8>, u64), FlowError> {
-    let header = |version| proxy_header::of_client(version, flow.client, flow.local.0);
-    let mut word = speech.proxy_protocol.map(header).unwrap_or_default();
+/// Makes `word` what a target hears at once: the header that tells it of the client, and what the client has said already; how many
+/// bytes of it are the client's. Where one of the two speaks TLS, the client's bytes come later.
+fn say_first(
+    word: &mut Vec<u8>,
+    client: &mut Socket,
+    speech: &Speech,
+    flow: &Flow<'_>,
+) -> Result<u64, FlowError> {
+    if let Some(version) = speech.proxy_protocol {
+        word.extend_from_slice(&proxy_header::of_client(version, flow.client, flow.local.0));
+    }
     let said_bytes = match client {
         Socket::Plain(client) if speech.protocol != TargetProtocol::Tls => {
-            first_word::take(client, &mut word).map_err(|_| FlowError::ClientLeft)?
+            first_word::take(client, word).map_err(|_| FlowError::ClientLeft)?
         }
         Socket::Plain(_) | Socket::Client(_) | Socket::Target(_) => 0,
     };
-    Ok((word, said_bytes as u64))
+    Ok(said_bytes as u64)
 }
 
 /// Completes when the client has gone: reset, or closed without having sent anything. One that has sent something and

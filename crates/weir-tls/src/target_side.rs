@@ -5,6 +5,7 @@
 
 mod holder;
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,11 +13,12 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weir_core::tls::PublicKey;
-use weir_net::stream::Stream;
+use weir_net::stream::peer_addr;
 
 use crate::HANDSHAKE_DEADLINE;
 use crate::error::HandshakeError;
@@ -40,12 +42,12 @@ impl TargetSide {
     ///
     /// # Errors
     /// [`HandshakeError`]; the connection is closed.
-    pub async fn connect(
+    pub async fn connect<S: AsyncRead + AsyncWrite + AsFd + Unpin>(
         &self,
-        stream: Stream,
+        stream: S,
         server_name: Option<&str>,
         alpn: &[Alpn],
-    ) -> Result<(TlsStream<Stream>, Option<Alpn>), HandshakeError> {
+    ) -> Result<(TlsStream<S>, Option<Alpn>), HandshakeError> {
         self.connect_to_holder(stream, server_name, alpn, None).await
     }
 
@@ -53,17 +55,17 @@ impl TargetSide {
     ///
     /// # Errors
     /// [`HandshakeError`]; the connection is closed.
-    pub async fn connect_to_holder(
+    pub async fn connect_to_holder<S: AsyncRead + AsyncWrite + AsFd + Unpin>(
         &self,
-        stream: Stream,
+        stream: S,
         server_name: Option<&str>,
         alpn: &[Alpn],
         keys: Option<&[PublicKey]>,
-    ) -> Result<(TlsStream<Stream>, Option<Alpn>), HandshakeError> {
+    ) -> Result<(TlsStream<S>, Option<Alpn>), HandshakeError> {
         let name = server_name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
         let name = match name {
             Some(name) => name,
-            None => ServerName::from(stream.peer_addr()?.ip()),
+            None => ServerName::from(peer_addr(&stream)?.ip()),
         };
         let set = usize::from(alpn.contains(&Alpn::Http1)) + 2 * usize::from(alpn.contains(&Alpn::Http2));
         let connector = match keys {

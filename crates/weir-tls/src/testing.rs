@@ -23,6 +23,7 @@ use tokio_rustls::client::TlsStream as ClientStream;
 use tokio_rustls::server::TlsStream;
 use weir_core::ssl_policy::SslPolicy;
 use weir_core::tls::{CertificateFiles, MutualAuthentication, NamedFile, Tls};
+use weir_net::reactor::Reactor;
 use weir_net::stream::Stream;
 
 use crate::target_side::Anyone;
@@ -320,5 +321,7 @@ pub(crate) async fn connected() -> (Stream, Stream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let far = listener.accept().await.unwrap().0;
-    (Stream::dialled(near.into_std().unwrap()), Stream::accepted(far.into_std().unwrap()))
+    let reactor = Reactor::start().unwrap();
+    let (near, far) = (near.into_std().unwrap(), far.into_std().unwrap());
+    (Stream::dialled(near, &reactor), Stream::accepted(far, &reactor))
 }

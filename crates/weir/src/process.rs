@@ -29,6 +29,7 @@ use weir_net::bind::BindError;
 use weir_net::clock::Clock;
 use weir_net::drain::Drain;
 use weir_net::inherited::Inherited;
+use weir_net::reactor::Reactor;
 use weir_net::worker::{Publications, Worker, spawn};
 use weir_telemetry::Telemetry;
 use weir_telemetry::access_log::LogWriter;
@@ -147,8 +148,8 @@ impl Process {
             let (publications, drain, tls) =
                 (publication_listener.clone(), drain_listener.clone(), tls.clone());
             let (opened, succession) = (opened.subscribe(), succession.subscribe());
-            workers.push(spawn(format!("worker-{number}"), move || {
-                let worker = Worker::new(clock, publications, drain, limit);
+            workers.push(spawn(format!("worker-{number}"), move |reactor| {
+                let worker = Worker::new(reactor, clock, publications, drain, limit);
                 let dispatcher = Rc::new(RefCell::new(Dispatcher::new(reader, seed)));
                 Serving { worker, dispatcher, telemetry, log_writer, tls, opened, succession }
                     .run(assignments)
@@ -172,7 +173,7 @@ impl Process {
         };
         let (stop_control, stopped) = oneshot::channel();
         let (started, start) = std::sync::mpsc::sync_channel(1);
-        let control = spawn("control".to_owned(), move || control(parts, started, stopped))?;
+        let control = spawn("control".to_owned(), move |reactor| control(parts, reactor, started, stopped))?;
         let handle =
             start.recv().unwrap_or_else(|_| Err(io::Error::other("the control thread ended").into()))?;
         Ok(Self {
@@ -285,6 +286,7 @@ impl Process {
 /// Runs the reconciler, the watchers and the admin port until the process ends.
 async fn control(
     parts: ControlParts,
+    reactor: Reactor,
     started: std::sync::mpsc::SyncSender<Result<Handle, ProcessError>>,
     stopped: oneshot::Receiver<()>,
 ) {
@@ -323,6 +325,7 @@ async fn control(
         listeners,
         tls,
         reports,
+        reactor,
         sources: sources.settings().into_keys().collect(),
         memory,
         lookups: lookups.clone(),

@@ -120,7 +120,11 @@ impl Serving {
         closing: Drain,
     ) -> bool {
         let Some(listener) = self.dispatcher.borrow_mut().listener(index) else { return false };
-        let tcp: io::Result<Vec<_>> = sockets.tcp.into_iter().map(ListeningSocket::new).collect();
+        let tcp: io::Result<Vec<_>> = sockets
+            .tcp
+            .into_iter()
+            .map(|socket| ListeningSocket::new(socket, &self.worker.reactor))
+            .collect();
         let udp: io::Result<Vec<_>> = sockets.udp.into_iter().map(DatagramSocket::new).collect();
         let (tcp, udp) = match (tcp, udp) {
             (Ok(tcp), Ok(udp)) => (tcp, udp),

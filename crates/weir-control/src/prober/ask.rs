@@ -41,7 +41,7 @@ pub(super) async fn ask(plan: &Plan) -> Checked {
 /// Asks, and notes the status that came.
 async fn judge(plan: &Plan, seen: &mut Option<u16>) -> Verdict {
     let deadline = Instant::now() + plan.check.timeout;
-    let mut stream = match timeout_at(deadline, dial(plan.addr)).await {
+    let mut stream = match timeout_at(deadline, dial(plan.addr, &plan.reactor)).await {
         Ok(Ok(stream)) => stream,
         Err(_) | Ok(Err(DialError::TimedOut)) => return Err(UnhealthyReason::ConnectTimeout),
         Ok(Err(DialError::Failed(error))) if error.kind() == ErrorKind::ConnectionRefused => {

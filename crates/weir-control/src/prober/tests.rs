@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::spawn_local;
 use weir_core::definition::ProtocolVersion;
 use weir_core::health::{StatusMatcher, Thresholds, UnhealthyReason};
 use weir_net::stream::Stream;
@@ -18,7 +19,8 @@ fn plan(addr: SocketAddr, probe: Probe) -> Plan {
         timeout: Duration::from_millis(500),
         thresholds: Thresholds { healthy: 5, unhealthy: 2 },
     };
-    Plan { addr: TargetAddr(addr), check, begins_with_header: false, tls: TargetSide::new() }
+    let (tls, reactor) = (TargetSide::new(), Reactor::start().unwrap());
+    Plan { addr: TargetAddr(addr), check, begins_with_header: false, tls, reactor }
 }
 
 fn http() -> Probe {
@@ -52,7 +54,7 @@ async fn target(bytes: &'static [u8], holds_open: bool) -> SocketAddr {
 }
 
 // Conformance: A4.1.1, A4.2.2, A4.2.15, A4.3.11
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_http_probe_judges_the_status() {
     let well = target(b"HTTP/1.1 200 OK\r\n\r\n", true).await;
     assert_eq!(ask(&plan(well, http())).await.verdict, Ok(()));
@@ -65,9 +67,11 @@ async fn secured_target(bytes: &'static [u8]) -> SocketAddr {
     let tls = crate::certificates::self_signed();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    tokio::spawn(async move {
+    spawn_local(async move {
+        let reactor = Reactor::start().unwrap();
         while let Ok((stream, _)) = listener.accept().await {
-            if let Ok((mut stream, _)) = tls.accept(Stream::accepted(stream.into_std().unwrap())).await {
+            let stream = Stream::accepted(stream.into_std().unwrap(), &reactor);
+            if let Ok((mut stream, _)) = tls.accept(stream).await {
                 stream.write_all(bytes).await.unwrap();
                 stream.read_to_end(&mut Vec::new()).await.ok();
             }
@@ -77,7 +81,7 @@ async fn secured_target(bytes: &'static [u8]) -> SocketAddr {
 }
 
 // Conformance: A4.1.1, A4.2.7
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_https_probe_judges_the_status_behind_whatever_certificate() {
     let well = secured_target(b"HTTP/1.1 200 OK\r\n\r\n").await;
     assert_eq!(ask(&plan(well, asked(true))).await.verdict, Ok(()));
@@ -100,7 +104,7 @@ fn the_host_of_a_probe_has_the_port_unless_it_is_the_usual_one() {
 }
 
 // Conformance: A4.3.11
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn nonsense_and_silence_and_refusal_each_fail_for_their_own_reason() {
     let nonsense = target(b"220 smtp ready\r\n", true).await;
     assert_eq!(ask(&plan(nonsense, http())).await.verdict, Err(UnhealthyReason::FailedHealthChecks));
@@ -110,7 +114,7 @@ async fn nonsense_and_silence_and_refusal_each_fail_for_their_own_reason() {
     assert_eq!(ask(&plan(closed, http())).await.verdict, Err(UnhealthyReason::ConnectionRefused));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn packets_that_are_swallowed_are_told_from_a_target_that_is_silent() {
     // A full backlog drops what comes: the handshake gets no answer, as behind a filter.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -121,7 +125,7 @@ async fn packets_that_are_swallowed_are_told_from_a_target_that_is_silent() {
     assert_eq!(ask(&plan(addr, http())).await.verdict, Err(UnhealthyReason::ConnectTimeout));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_port_that_closes_what_it_accepts_does_not_pass_a_tcp_probe() {
     let proxy_without_task = target(b"", false).await;
     assert_eq!(
@@ -171,7 +175,7 @@ fn by(version: ProtocolVersion, matcher: StatusMatcher) -> Probe {
 }
 
 // Conformance: A4.2.2
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_http_2_probe_judges_the_status() {
     let probe = || by(ProtocolVersion::Http2, StatusMatcher::ok());
     assert_eq!(ask(&plan(http2_target(200, None).await, probe())).await.verdict, Ok(()));
@@ -182,7 +186,7 @@ async fn an_http_2_probe_judges_the_status() {
 }
 
 // Conformance: A4.2.1, A4.2.2, A4.2.15
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_grpc_probe_judges_the_status_of_the_call_wherever_it_stands() {
     let probe = || by(ProtocolVersion::Grpc, StatusMatcher::grpc_unimplemented());
     for is_at_once in [true, false] {
@@ -198,7 +202,7 @@ async fn a_grpc_probe_judges_the_status_of_the_call_wherever_it_stands() {
 }
 
 // Conformance: A4.2.8
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn the_interval_does_not_depend_on_how_long_an_answer_takes() {
     const ANSWERS: [(u64, Verdict); 4] =
         [(1, Ok(())), (4, Ok(())), (5, Err(UnhealthyReason::Timeout)), (2, Ok(()))];

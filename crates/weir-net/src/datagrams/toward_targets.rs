@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use weir_core::address::{ClientAddr, TargetAddr};
 
-use crate::stream::watch;
+use crate::reactor::watch;
 use crate::transparent;
 
 /// Sockets of which is told at a time that they have answers.

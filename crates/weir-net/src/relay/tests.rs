@@ -7,6 +7,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::reactor::Reactor;
 
 mod last;
 
@@ -19,7 +20,7 @@ async fn pair() -> (TcpStream, Stream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let near = listener.accept().await.unwrap().0;
-    (far, Stream::accepted(near.into_std().unwrap()))
+    (far, Stream::accepted(near.into_std().unwrap(), &Reactor::start().unwrap()))
 }
 
 /// A relay with a far end on each side.
@@ -95,7 +96,7 @@ async fn exchange(
     assert_eq!(summary, expected);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_half_close_passes_while_the_other_direction_goes_on() {
     let (mut client, mut target, relay) = start(&Pipes::default(), LONG).await;
     let talk = async {
@@ -115,7 +116,7 @@ async fn a_half_close_passes_while_the_other_direction_goes_on() {
     assert_eq!(summary, expected);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn bulk_is_spliced_and_passes_unchanged_in_both_directions_at_once() {
     let pipes = Pipes::default();
     let (client, target, relay) = start(&pipes, LONG).await;
@@ -125,7 +126,7 @@ async fn bulk_is_spliced_and_passes_unchanged_in_both_directions_at_once() {
     assert_eq!(kept, open, "and given back");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn little_is_copied_and_needs_no_pipe() {
     let pipes = Pipes::default();
     let (client, target, relay) = start(&pipes, LONG).await;
@@ -133,13 +134,13 @@ async fn little_is_copied_and_needs_no_pipe() {
     assert_eq!(pipes.counts(), (0, 0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn bulk_is_copied_where_there_are_no_pipes() {
     let (client, target, relay) = start(&Pipes::at_most(0), LONG).await;
     exchange(client, target, relay, BULK_BYTES).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn more_flows_than_pipes_are_all_relayed() {
     let pipes = Pipes::at_most(3);
     let flows = tokio::task::LocalSet::new();
@@ -157,7 +158,7 @@ async fn more_flows_than_pipes_are_all_relayed() {
 
 /// A pipe has room for so many pieces, however small. Once it is full of pieces it says just what it says when the socket
 /// is empty; who takes the one for the other waits for bytes that have come already.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn fragments_that_fill_a_pipe_s_slots_before_its_bytes_all_pass() {
     const FRAGMENT_BYTES: usize = 100;
     let bytes = noise(3, 500 * FRAGMENT_BYTES);
@@ -189,7 +190,7 @@ async fn fragments_that_fill_a_pipe_s_slots_before_its_bytes_all_pass() {
     tokio::join!(relay, talk);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_end_in_either_direction_passes_while_the_other_is_spliced() {
     for is_client_first in [true, false] {
         let pipes = Pipes::default();
@@ -213,7 +214,7 @@ async fn an_end_in_either_direction_passes_while_the_other_is_spliced() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_reset_passes_as_a_reset() {
     let (client, mut target, relay) = start(&Pipes::default(), LONG).await;
     client.set_zero_linger().unwrap();
@@ -224,7 +225,7 @@ async fn a_reset_passes_as_a_reset() {
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_reset_by_who_is_spliced_to_passes_as_a_reset() {
     let pipes = Pipes::default();
     let (mut client, mut target, relay) = start(&pipes, LONG).await;
@@ -240,7 +241,7 @@ async fn a_reset_by_who_is_spliced_to_passes_as_a_reset() {
     assert_eq!(kept, open, "the dead flow's pipe is closed or empty");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_reset_by_who_is_spliced_from_passes_as_a_reset() {
     let (mut client, mut target, relay) = start(&Pipes::default(), LONG).await;
     let lose = async {
@@ -259,7 +260,7 @@ async fn a_reset_by_who_is_spliced_from_passes_as_a_reset() {
 }
 
 // Conformance: B4.1
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn a_silent_flow_ends_after_its_idle_timeout() {
     let (_client, _target, relay) = start(&Pipes::default(), Duration::from_secs(350)).await;
     let began = tokio::time::Instant::now();
@@ -269,7 +270,7 @@ async fn a_silent_flow_ends_after_its_idle_timeout() {
     assert!((350_000..=351_100).contains(&silent.as_millis()), "{silent:?}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn a_peer_that_reads_nothing_is_idle_however_much_waits_for_it() {
     let pipes = Pipes::default();
     let (client, mut target, relay) = start(&pipes, LONG).await;
@@ -280,7 +281,7 @@ async fn a_peer_that_reads_nothing_is_idle_however_much_waits_for_it() {
     drop(client);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn a_peer_that_reads_slowly_is_not_idle() {
     let (mut client, mut target, relay) = start(&Pipes::default(), LONG).await;
     let read = async move {
@@ -295,7 +296,7 @@ async fn a_peer_that_reads_slowly_is_not_idle() {
     assert_eq!(summary.end, RelayEnd::ClientFailed, "not idle");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_bulky_flow_lets_others_have_their_turn() {
     let pipes = Pipes::default();
     let ((client_far, client), (target_far, target)) = (pair().await, pair().await);
@@ -334,7 +335,7 @@ async fn a_bulky_flow_lets_others_have_their_turn() {
     assert!(most <= 2 * 1024 * 1024, "{most} bytes at a turn");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_flow_that_waits_is_small() {
     let (_client, _target, relay) = start(&Pipes::default(), LONG).await;
     let bytes = size_of_val(&relay);

@@ -1,9 +1,12 @@
 //! Streams over loopback.
 
+use std::cell::Cell;
 use std::net::{TcpListener, TcpStream};
+use std::rc::Rc;
 
 use rustix::net::sockopt::tcp_nodelay;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::spawn_local;
 
 use super::*;
 
@@ -15,22 +18,23 @@ fn pair() -> (Stream, Stream) {
     for socket in [&near, &far] {
         socket.set_nonblocking(true).unwrap();
     }
-    (Stream::dialled(near), Stream::accepted(far))
+    let reactor = Reactor::start().unwrap();
+    (Stream::dialled(near, &reactor), Stream::accepted(far, &reactor))
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn what_came_with_an_accepted_connection_is_read_before_it_is_watched() {
     let (mut near, mut far) = pair();
     near.write_all(b"question").await.unwrap();
     let mut question = [0; 9];
     assert_eq!(far.read(&mut question).await.unwrap(), 8);
-    assert!(far.watch.is_none());
+    assert!(!far.registration.has_begun());
     near.write_all(b"?").await.unwrap();
     assert_eq!(far.read(&mut question).await.unwrap(), 1);
-    assert!(far.watch.is_some());
+    assert!(far.registration.has_begun());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn who_waits_for_room_hears_of_what_comes_too() {
     let (mut near, mut far) = pair();
     let much = vec![7; 16 * 1024 * 1024];
@@ -56,7 +60,7 @@ async fn who_waits_for_room_hears_of_what_comes_too() {
         .await
     };
     talk.await.unwrap();
-    assert!(begun > 0 && near.is_watched_for_writing);
+    assert!(begun > 0 && near.registration.is_for_writing());
     assert_eq!(&answer, b"answer");
     // And when there is room it goes on.
     let rest = async { near.write_all(&much).await.unwrap() };
@@ -67,7 +71,7 @@ async fn who_waits_for_room_hears_of_what_comes_too() {
     tokio::join!(rest, read);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn the_kernel_holds_no_write_back_behind_another() {
     let (mut near, mut far) = pair();
     near.write_all(b"head").await.unwrap();
@@ -80,11 +84,45 @@ async fn the_kernel_holds_no_write_back_behind_another() {
     assert_eq!(&all, b"headbody");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_reset_is_told_to_who_waits_for_a_failure() {
     let (near, mut far) = pair();
     near.set_zero_linger().unwrap();
     drop(near);
     far.failed().await;
     assert_eq!(far.try_read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test(flavor = "local")]
+async fn what_comes_behind_urgent_data_is_read() {
+    let (mut near, mut far) = pair();
+    far.readable().await.unwrap();
+    assert!(far.try_read(&mut [0]).is_err());
+    near.write_all(b"ab").await.unwrap();
+    send(&near, b"!", SendFlags::OOB).unwrap();
+    near.write_all(b"cd").await.unwrap();
+    let (mut room, mut came) = ([0; 9], Vec::new());
+    while came.len() < 4 {
+        let count = far.read(&mut room).await.unwrap();
+        came.extend_from_slice(&room[..count]);
+    }
+    assert_eq!(came, b"abcd");
+}
+
+#[tokio::test(flavor = "local")]
+async fn others_have_a_turn_while_a_connection_always_has_something() {
+    let (mut near, mut far) = pair();
+    let much = vec![7; 16 * 1024];
+    near.write_all(&much).await.unwrap();
+    let (reads, at_turn) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(None)));
+    let other = {
+        let (reads, at_turn) = (reads.clone(), at_turn.clone());
+        spawn_local(async move { at_turn.set(Some(reads.get())) })
+    };
+    for _ in &much {
+        far.read_exact(&mut [0]).await.unwrap();
+        reads.set(reads.get() + 1);
+    }
+    other.await.unwrap();
+    assert!(at_turn.get().unwrap() < 1_000, "after {:?} reads", at_turn.get());
 }

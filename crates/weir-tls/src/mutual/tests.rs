@@ -35,7 +35,7 @@ async fn refusal(folder: &Folder, store: &TrustStore, client: &Client) -> Option
 }
 
 // Conformance: A9.19
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_verified_client_is_told_of_in_five_headers() {
     let folder = Folder::new();
     let root = Authority::root("rootcamtls.com");
@@ -61,7 +61,7 @@ async fn a_verified_client_is_told_of_in_five_headers() {
 }
 
 // Conformance: A9.18
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn passthrough_passes_on_whatever_is_shown_even_nothing() {
     let folder = Folder::new();
     let server = listener(&folder, MutualAuthentication::Passthrough);
@@ -76,7 +76,7 @@ async fn passthrough_passes_on_whatever_is_shown_even_nothing() {
 }
 
 // Conformance: A9.17
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn off_asks_for_nothing() {
     let folder = Folder::new();
     let server = listener(&folder, MutualAuthentication::Off);
@@ -85,7 +85,7 @@ async fn off_asks_for_nothing() {
 }
 
 // Conformance: A6.3, A9.20
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn verify_refuses_every_client_that_nobody_vouches_for() {
     let folder = Folder::new();
     let (root, other) = (Authority::root("root"), Authority::root("other"));
@@ -110,7 +110,7 @@ async fn verify_refuses_every_client_that_nobody_vouches_for() {
 }
 
 // Conformance: A9.21
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn keys_of_every_kind_are_taken_from_clients_and_from_those_who_vouch_for_them() {
     let folder = Folder::new();
     for key in [KeyKind::P256, KeyKind::P384, KeyKind::P521, KeyKind::Rsa2048, KeyKind::Rsa4096] {
@@ -125,7 +125,7 @@ async fn keys_of_every_kind_are_taken_from_clients_and_from_those_who_vouch_for_
 }
 
 // Conformance: A9.22
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn four_certificates_lead_to_an_authority_and_five_do_not() {
     let folder = Folder::new();
     let root = Authority::root("root");
@@ -142,7 +142,7 @@ async fn four_certificates_lead_to_an_authority_and_five_do_not() {
 }
 
 // Conformance: A9.25
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_authority_that_was_revoked_vouches_for_nobody() {
     let folder = Folder::new();
     let root = Authority::root("root");
@@ -159,7 +159,7 @@ fn serial_bytes(hex: &str) -> Vec<u8> {
 }
 
 // Conformance: A9.23
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_client_s_own_dates_can_be_ignored_and_nothing_else() {
     let folder = Folder::new();
     let root = Authority::root("root");
@@ -178,7 +178,7 @@ async fn a_client_s_own_dates_can_be_ignored_and_nothing_else() {
 }
 
 // Conformance: A9.23
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn authorities_are_named_to_clients_only_when_asked_for() {
     let folder = Folder::new();
     let root = Authority::root("root of names");
@@ -211,7 +211,7 @@ async fn authorities_are_named_to_clients_only_when_asked_for() {
 }
 
 // Conformance: A9.24
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn sessions_of_clients_with_certificates_are_not_resumed() {
     let folder = Folder::new();
     let root = Authority::root("root");

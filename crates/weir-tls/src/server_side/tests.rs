@@ -15,7 +15,7 @@ fn shop(folder: &Folder) -> ServerSide {
 }
 
 // Conformance: A6.6
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_handshake_says_what_was_settled_and_bytes_go_both_ways() {
     let server = shop(&Folder::new());
     let client = Client { alpn: vec![b"h2", b"http/1.1"], ..Client::default() };
@@ -37,7 +37,7 @@ async fn a_handshake_says_what_was_settled_and_bytes_go_both_ways() {
 }
 
 // Conformance: A6.43, A9.5
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn suites_of_tls_1_2_have_openssl_s_names_and_the_listener_s_order() {
     let server = shop(&Folder::new());
     let handshake = Client { versions: vec![&TLS12], ..Client::default() }.greet(&server).await;
@@ -47,7 +47,7 @@ async fn suites_of_tls_1_2_have_openssl_s_names_and_the_listener_s_order() {
 }
 
 // Conformance: A1.16, A9.1
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_client_is_shown_the_certificate_for_its_name_or_the_default() {
     let folder = Folder::new();
     let pair =
@@ -67,7 +67,7 @@ async fn a_client_is_shown_the_certificate_for_its_name_or_the_default() {
 }
 
 // Conformance: A9.2
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn clients_that_can_are_shown_ecdsa_and_others_rsa() {
     let folder = Folder::new();
     let rsa = testing::self_signed(&["shop.example"], KeyKind::Rsa2048).write(&folder, "rsa");
@@ -83,7 +83,7 @@ async fn clients_that_can_are_shown_ecdsa_and_others_rsa() {
 }
 
 // Conformance: A9.6, A9.7
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_policy_decides_versions_and_groups() {
     let folder = Folder::new();
     let pair = testing::self_signed(&["shop.example"], KeyKind::P256).write(&folder, "shop");
@@ -100,7 +100,7 @@ async fn a_policy_decides_versions_and_groups() {
 }
 
 // Conformance: B9.10
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn what_a_client_would_like_to_speak_is_told_in_256_bytes_at_most() {
     let server = shop(&Folder::new());
     let client = Client { alpn: vec![b"h2"; 60], ..Client::default() };
@@ -109,7 +109,7 @@ async fn what_a_client_would_like_to_speak_is_told_in_256_bytes_at_most() {
     assert!(told.len() == 256 && told.starts_with("\"h2\",\"h2\","), "{told}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_client_without_a_common_protocol_or_signature_is_refused() {
     let server = shop(&Folder::new());
     let client = Client { alpn: vec![b"spdy/3"], ..Client::default() };
@@ -134,7 +134,7 @@ async fn learn(config: Arc<ClientConfig>, name: &'static str, server: &ServerSid
 }
 
 // Conformance: A6.27
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_client_that_comes_back_may_not_ask_before_the_handshake_is_over() {
     let (server, client) = (shop(&Folder::new()), Client::default());
     let mut config = Arc::unwrap_or_clone(client.config());
@@ -150,7 +150,7 @@ async fn a_client_that_comes_back_may_not_ask_before_the_handshake_is_over() {
 }
 
 // Conformance: A6.26
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn sessions_are_resumed_wherever_the_secret_is_the_same() {
     let folder = Folder::new();
     let pair = testing::self_signed(&["shop.example"], KeyKind::P256).write(&folder, "shop");
@@ -172,7 +172,7 @@ async fn sessions_are_resumed_wherever_the_secret_is_the_same() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn a_client_that_is_silent_in_either_phase_is_given_up_after_the_deadline() {
     let server = shop(&Folder::new());
     let begun = tokio::time::Instant::now();
@@ -199,7 +199,7 @@ fn hello() -> Vec<u8> {
     bytes
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_first_message_is_read_in_whatever_records_it_comes() {
     let server = shop(&Folder::new());
     let (mut near, far) = connected().await;
@@ -217,7 +217,7 @@ async fn a_first_message_is_read_in_whatever_records_it_comes() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_first_message_beyond_the_bound_is_refused() {
     let server = shop(&Folder::new());
     let (mut near, far) = connected().await;
@@ -235,7 +235,7 @@ async fn a_first_message_beyond_the_bound_is_refused() {
     assert_eq!(refused.unwrap_err().reason(), "hello_too_large");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn plain_http_is_answered_with_an_alert_and_an_early_end_is_one() {
     let server = shop(&Folder::new());
     let (mut near, far) = connected().await;
@@ -249,7 +249,7 @@ async fn plain_http_is_answered_with_an_alert_and_an_early_end_is_one() {
     assert_eq!(server.accept(far).await.unwrap_err().reason(), "closed");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn certificates_change_under_clients_without_one_failed_handshake() {
     const HANDSHAKES: usize = 60;
     let folder = Folder::new();

@@ -22,7 +22,7 @@ async fn meet(
 }
 
 // Conformance: A1.18, A9.16
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn anyone_is_taken_for_a_target_and_agrees_on_a_protocol() {
     let folder = Folder::new();
     let target = serving(&plain(vec![
@@ -39,7 +39,7 @@ async fn anyone_is_taken_for_a_target_and_agrees_on_a_protocol() {
     assert_eq!((handshake.server_name.as_deref(), agreed, handshake.alpn), (None, None, None));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn sessions_with_a_target_are_resumed() {
     let folder = Folder::new();
     let target = serving(&plain(vec![testing::self_signed(&["a"], KeyKind::P256).write(&folder, "a")]));
@@ -50,7 +50,7 @@ async fn sessions_with_a_target_are_resumed() {
     assert!(!meet(&side, &other, None, &[Alpn::Http1]).await.0.is_resumed, "and with another one begun anew");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_target_that_breaks_off_or_speaks_plainly_is_told_apart() {
     let side = TargetSide::new();
     let (near, far) = connected().await;
@@ -62,7 +62,7 @@ async fn a_target_that_breaks_off_or_speaks_plainly_is_told_apart() {
 }
 
 // Conformance: A7.28
-#[tokio::test(start_paused = true)]
+#[tokio::test(flavor = "local", start_paused = true)]
 async fn a_target_that_is_silent_is_given_up_after_the_deadline() {
     let (near, _far) = connected().await;
     let begun = tokio::time::Instant::now();

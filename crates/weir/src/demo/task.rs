@@ -24,6 +24,7 @@ use weir_http::{Answer, Client, Connection, Origin, Request, RequestError, Respo
 use weir_net::accept::{ConnectionLimit, ListeningSocket, accept};
 use weir_net::clock::Clock;
 use weir_net::drain::Drain;
+use weir_net::reactor::Reactor;
 use weir_net::stream::Stream;
 use weir_net::worker::{Publications, Worker, spawn};
 
@@ -65,8 +66,8 @@ pub(crate) struct Options {
 /// Runs until SIGTERM. Prints the two addresses first, on one line.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let options = options.clone();
-    let thread = spawn("task".to_owned(), move || async move {
-        if let Err(error) = work(options).await {
+    let thread = spawn("task".to_owned(), move |reactor| async move {
+        if let Err(error) = work(options, reactor).await {
             crate::output::complain(&format!("task: {error:#}"));
         }
     })?;
@@ -75,16 +76,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn work(options: Options) -> anyhow::Result<()> {
+async fn work(options: Options, reactor: Reactor) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let (http, tcp) = (TcpListener::bind(options.http).await?, TcpListener::bind(options.tcp).await?);
     let listener = ListenAddr(http.local_addr()?);
     writeln!(std::io::stdout(), "{listener} {}", tcp.local_addr()?)?;
-    let http = ListeningSocket::new(http.into_std()?)?;
-    let tcp = ListeningSocket::new(tcp.into_std()?)?;
+    let http = ListeningSocket::new(http.into_std()?, &reactor)?;
+    let tcp = ListeningSocket::new(tcp.into_std()?, &reactor)?;
 
     let (drain_sender, drain) = Drain::new();
-    let worker = Worker::new(Clock::start(), Publications::new().1, drain, ConnectionLimit::new(10_000));
+    let worker =
+        Worker::new(reactor, Clock::start(), Publications::new().1, drain, ConnectionLimit::new(10_000));
     let answer: Arc<str> = format!("{} {}", options.service, options.name).into();
     if let Some(udp) = options.udp {
         spawn_local(echo_datagrams(UdpSocket::bind(udp).await?, answer.clone()));

@@ -53,7 +53,7 @@ impl RelaySide for Abrupt {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn what_was_sent_before_tls_ended_without_a_farewell_arrives_whole() {
     let ((client_far, client), (mut target_far, target)) = (pair().await, pair().await);
     let (buffers, pipes, idle) = (&Buffers::default(), &Pipes::default(), &IdleWatch::default());
