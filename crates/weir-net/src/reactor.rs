@@ -100,7 +100,9 @@ impl Reactor {
                 _ => ready.clear_ready(),
             }
             let mut table = self.0.table.borrow_mut();
-            events.iter().for_each(|event| table.tell(event));
+            for event in &events {
+                table.tell(event);
+            }
         }
     }
 }
