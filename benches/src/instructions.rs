@@ -22,7 +22,7 @@ use crate::{Comparison, in_folder, progress, rules, say};
 /// Source: nginx 1.22 takes 19,070 and HAProxy 2.6 29,456, and for HTTP/2 HAProxy takes 33,500. Somewhat more than was measured: 14,930,
 /// 15,360 and 33,200. What weir does by the clock is in it, and varies by some 50.
 const INSTRUCTIONS_MAX: [(Scenario, f64); 3] =
-    [(Scenario::Http128, 15_100.0), (Scenario::Http4k, 15_600.0), (Scenario::H2, 34_500.0)];
+    [(Scenario::Http128, 14_800.0), (Scenario::Http4k, 15_200.0), (Scenario::H2, 33_800.0)];
 
 /// Most system calls that a request may cost, by scenario. Two reads and two writes cannot be avoided in HTTP/1.1.
 const SYSTEM_CALLS_MAX: [(Scenario, f64); 1] = [(Scenario::Http128, 4.2)];

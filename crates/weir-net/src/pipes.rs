@@ -93,7 +93,7 @@ impl Pipe<'_> {
         self.held_bytes
     }
 
-    /// Takes in what a socket has; how many bytes, 0 at the socket's end. The pipe has to be empty.
+    /// Takes in what a socket has; how many bytes, 0 at the socket's end and, it may be, at urgent data. The pipe has to be empty.
     ///
     /// # Errors
     /// The socket's. `WouldBlock` means that the socket has nothing: a pipe that has as many pieces as it can hold,

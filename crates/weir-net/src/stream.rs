@@ -96,6 +96,11 @@ impl Stream {
         self.registration.poll_ready(READABLE, cx).map(Ok)
     }
 
+    /// Whether urgent data has come, ever: the kernel cuts what is read there.
+    pub(crate) fn has_urgent(&self) -> bool {
+        self.registration.is_ready(EventFlags::PRI)
+    }
+
     /// Takes what has come with `read`, which is called unless the event loop knows that there is nothing.
     ///
     /// # Errors
@@ -248,10 +253,7 @@ impl AsyncRead for Stream {
                 Ok((count, _)) => {
                     turn.made_progress();
                     // Less than there was room for is all that there was, but before urgent data: asking again would be in vain.
-                    if !is_untried
-                        && (1..most).contains(&count)
-                        && !this.registration.is_ready(EventFlags::PRI)
-                    {
+                    if !is_untried && (1..most).contains(&count) && !this.has_urgent() {
                         this.registration.clear(EventFlags::IN);
                     }
                     space.advance(count);

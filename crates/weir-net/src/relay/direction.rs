@@ -224,8 +224,7 @@ impl<'a> Direction<'a> {
     }
 }
 
-/// Fills a pipe that is borrowed only once there is something to read; nothing in it says that the reader has ended. Without one,
-/// the reader is as it was.
+/// Fills a pipe that is borrowed only once there is something to read. Without one, the reader is as it was, and to be read.
 fn poll_fill<'a>(
     from: &mut Stream,
     pipes: &'a Pipes,
@@ -233,9 +232,14 @@ fn poll_fill<'a>(
 ) -> Poll<io::Result<Option<Pipe<'a>>>> {
     loop {
         ready!(from.poll_readable(cx))?;
+        // The kernel does not splice past urgent data.
+        if from.has_urgent() {
+            return Poll::Ready(Ok(None));
+        }
         let Some(mut pipe) = pipes.borrow() else { return Poll::Ready(Ok(None)) };
         match from.try_reading(|from| pipe.fill(from)) {
-            Ok(_) => return Poll::Ready(Ok(Some(pipe))),
+            // Nothing is spliced at the end, and at urgent data of which nothing was told yet: reading says which it is.
+            Ok(count) => return Poll::Ready(Ok((count > 0).then_some(pipe))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // Not every kernel and sandbox splices every socket.
             Err(error) if is_refusal(&error) => return Poll::Ready(Ok(None)),

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustix::net::SendFlags;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -114,6 +115,29 @@ async fn a_half_close_passes_while_the_other_direction_goes_on() {
     assert_eq!((question.as_str(), answer.as_str()), ("question", "long answer"));
     let expected = RelaySummary { from_client_bytes: 8, from_target_bytes: 11, end: RelayEnd::Closed };
     assert_eq!(summary, expected);
+}
+
+#[tokio::test(flavor = "local")]
+async fn bulk_behind_urgent_data_passes_whole() {
+    let bytes = noise(3, BULK_BYTES);
+    for urgent_at in [BULK_BYTES / 2, BULK_BYTES - 9] {
+        let (mut client, target, relay) = start(&Pipes::default(), LONG).await;
+        let talk = async {
+            client.write_all(&bytes[..urgent_at]).await.unwrap();
+            let urgent = || Ok(rustix::net::send(&client, b"!", SendFlags::OOB)?);
+            client.async_io(Interest::WRITABLE, urgent).await.unwrap();
+            client.write_all(&bytes[urgent_at..]).await.unwrap();
+            client.shutdown().await.unwrap();
+            assert_eq!(client.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+        };
+        let listen = async {
+            let (read, mut write) = target.into_split();
+            expect(read, &bytes).await;
+            write.shutdown().await.unwrap();
+        };
+        let (summary, (), ()) = tokio::join!(relay, talk, listen);
+        assert_eq!((summary.from_client_bytes, summary.end), (BULK_BYTES as u64, RelayEnd::Closed));
+    }
 }
 
 #[tokio::test(flavor = "local")]
