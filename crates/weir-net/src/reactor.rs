@@ -174,9 +174,10 @@ impl Registration {
     fn add(&mut self, socket: impl AsFd, further: EventFlags) -> io::Result<()> {
         let Inner { epoll, table } = &*self.reactor.0;
         let (number, owner) = table.borrow_mut().give();
-        // From here on the place is given back when this is dropped.
+        epoll::add(epoll, socket, data(number, owner), ASKED | further)
+            .inspect_err(|_| drop(table.borrow_mut().places.remove(number)))?;
         self.place = Some(number);
-        Ok(epoll::add(epoll, socket, data(number, owner), ASKED | further)?)
+        Ok(())
     }
 
     /// Ready when any of `interests` was told; the task of `cx` is woken then, if it is the last that has asked.
@@ -246,6 +247,15 @@ mod tests {
         for registration in &registrations {
             poll_fn(|cx| registration.poll_ready(READABLE, cx)).await;
         }
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn what_the_kernel_does_not_watch_has_no_place() {
+        let reactor = Reactor::start().unwrap();
+        let mut registration = Registration::new(reactor.clone());
+        registration.begin(std::fs::File::open("/dev/null").unwrap()).unwrap_err();
+        registration.begin_for_writing(std::fs::File::open("/").unwrap()).unwrap_err();
+        assert!(!registration.has_begun() && reactor.0.table.borrow().places.is_empty());
     }
 
     #[tokio::test(flavor = "local")]
