@@ -19,8 +19,8 @@ use crate::{Comparison, in_folder, progress, rules, say};
 
 /// Most user instructions that a request may cost, by scenario, with weir's default features.
 ///
-/// Source: nginx 1.22 takes 19,070 and HAProxy 2.6 29,456, and for HTTP/2 HAProxy takes 33,500. Somewhat more than was measured: 14,930,
-/// 15,360 and 33,200. What weir does by the clock is in it, and varies by some 50.
+/// Source: nginx 1.22 takes 19,070 and HAProxy 2.6 29,456, and for HTTP/2 HAProxy takes 33,500. Somewhat more than was measured: 14,570,
+/// 14,990 and 32,830. What weir does by the clock is in it, and varies by some 50.
 const INSTRUCTIONS_MAX: [(Scenario, f64); 3] =
     [(Scenario::Http128, 14_800.0), (Scenario::Http4k, 15_200.0), (Scenario::H2, 33_800.0)];
 

@@ -1,7 +1,8 @@
 //! A worker's reactor: what the kernel has told of its connections, and whose task waits for it.
 //!
 //! It has an epoll of its own, of which the runtime tells when it has something to say. A connection has a place in a table here, and
-//! leaves by being closed; the runtime's own registration is two cache lines that are allocated, locks, and a call to leave.
+//! leaves by being closed; the runtime's own registration is a block of several cache lines, taken under a lock, and a call to leave.
+//! What that saves, and what the epoll within an epoll costs, is in `docs/decisions/0030-reactor.md`.
 
 use std::cell::RefCell;
 use std::io;
