@@ -19,7 +19,7 @@ use crate::client::{Client, Outcome};
 use crate::datagrams::Datagrams;
 use crate::say;
 use crate::scenario::{Front, Scenario};
-use crate::sockets::{Epoll, listen, pin, ready};
+use crate::sockets::{Epoll, Sources, listen, pin, ready};
 use crate::transport::{Transport, client_config};
 
 /// Load before the measured time begins.
@@ -89,6 +89,7 @@ pub(crate) struct Generator {
     tls: Arc<ClientConfig>,
     epoll: Epoll,
     backends: Vec<TcpListener>,
+    sources: Sources,
     streams: HashMap<u64, Stream>,
     next_token: u64,
     buffer: Vec<u8>,
@@ -123,6 +124,7 @@ impl Generator {
             tls: client_config()?,
             epoll,
             backends,
+            sources: Sources::default(),
             streams: HashMap::new(),
             next_token: BACKENDS,
             buffer: vec![0; BUFFER_BYTES],
@@ -256,7 +258,7 @@ impl Generator {
 
     fn open_client(&mut self, proxy: SocketAddr, scenario: Scenario) -> anyhow::Result<()> {
         let tls = (scenario.front() == Front::Https).then_some(&self.tls);
-        let transport = Transport::connect(proxy, tls)?;
+        let transport = Transport::over(self.sources.connect(proxy)?, tls)?;
         let token = self.add(transport, End::Client(Client::new(scenario)))?;
         self.ask(token, scenario.streams())
     }

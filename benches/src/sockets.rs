@@ -1,10 +1,11 @@
 //! Non-blocking sockets and level-triggered epoll, shared by the floor relay and the generator.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -62,6 +63,43 @@ pub(crate) fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(addr)?;
     ready(&stream)?;
     Ok(stream)
+}
+
+/// Addresses that clients come from, in turn.
+///
+/// A port that was used is not free for a second at least, and the kernel looks for one in half of its range first: from
+/// one address it looks for ever longer from some ten thousand connections a second on, and every proxy pays for that.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    taken: u32,
+}
+
+impl Sources {
+    const ADDRESSES: u32 = 32;
+    /// Below those that Linux chooses from, which are left to the proxies.
+    const PORTS: std::ops::Range<u32> = 2_048..32_768;
+    /// Some are listened on by others.
+    const ATTEMPTS: usize = 100;
+
+    /// A connection as [`connect`] makes it, from the next address.
+    pub(crate) fn connect(&mut self, addr: SocketAddr) -> io::Result<TcpStream> {
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        if !(0..Self::ATTEMPTS).any(|_| bind(&socket, &self.next()).is_ok()) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        rustix::net::connect(&socket, &addr)?;
+        let stream = TcpStream::from(socket);
+        ready(&stream)?;
+        Ok(stream)
+    }
+
+    fn next(&mut self) -> SocketAddr {
+        let (port, address) = (self.taken / Self::ADDRESSES, self.taken % Self::ADDRESSES);
+        self.taken = self.taken.wrapping_add(1);
+        let port = Self::PORTS.start + port % Self::PORTS.len() as u32;
+        SocketAddr::from((Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + 1 + address), port as u16))
+    }
 }
 
 /// Makes an accepted or connected stream fit for epoll.

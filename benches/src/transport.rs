@@ -1,7 +1,7 @@
 //! A client's connection below HTTP: plain, or TLS 1.3 as cheap as it can be, so that the proxy is saturated before it.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,8 +12,6 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
-
-use crate::sockets::connect;
 
 /// The name that clients ask for.
 const NAME: &str = "bench.localhost";
@@ -26,9 +24,8 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    /// Connects; a handshake begins with what is first sent.
-    pub(crate) fn connect(addr: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> anyhow::Result<Self> {
-        let socket = connect(addr)?;
+    /// Over a connection; a handshake begins with what is first sent.
+    pub(crate) fn over(socket: TcpStream, tls: Option<&Arc<ClientConfig>>) -> anyhow::Result<Self> {
         let Some(config) = tls else { return Ok(Self::Plain(socket)) };
         let connection = ClientConnection::new(Arc::clone(config), ServerName::try_from(NAME)?)?;
         Ok(Self::Tls(Box::new(connection), socket))
@@ -163,6 +160,7 @@ mod tests {
     use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 
     use super::*;
+    use crate::sockets::connect;
 
     fn server_config() -> Arc<ServerConfig> {
         let certified = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
@@ -196,7 +194,7 @@ mod tests {
         let handshakes =
             thread::spawn(move || [echo(&listener, server.clone()), echo(&listener, server.clone())]);
         for _ in 0..2 {
-            let mut transport = Transport::connect(addr, Some(&client)).unwrap();
+            let mut transport = Transport::over(connect(addr).unwrap(), Some(&client)).unwrap();
             transport.send(b"ping").unwrap();
             let mut bytes = [0; 16];
             let count = loop {

@@ -1,10 +1,11 @@
 //! Accepting connections, within limits.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use rustix::net::{SocketFlags, acceptfrom_with};
@@ -85,7 +86,15 @@ impl ListeningSocket {
     }
 
     async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        self.socket.async_io(Interest::READABLE, |_| self.accept_now()).await
+        poll_fn(|cx| {
+            loop {
+                let mut ready = ready!(self.socket.poll_read_ready(cx))?;
+                if let Ok(accepted) = ready.try_io(|_| self.accept_now()) {
+                    return Poll::Ready(accepted);
+                }
+            }
+        })
+        .await
     }
 
     /// Accepts what waits in the queue at this moment. The kernel is asked, and not the runtime, which has not heard of what came

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
@@ -17,10 +18,17 @@ use rustix::io::Errno;
 use slab::Slab;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::task::spawn_local;
+use tokio::task::{spawn_local, yield_now};
+use tokio::time::sleep;
 
 /// Most connections that are told of at a time.
 const EVENTS_MAX: usize = 256;
+
+/// A worker to which so much has come at a time is busy. Arbitrary: work of some 100 µs, beside which 2 µs to begin and end are little.
+const BUSY_EVENTS: usize = 16;
+
+/// Pause before the kernel is asked again to watch the epoll. Arbitrary.
+const RETRY_INTERVAL: Duration = Duration::from_millis(1);
 
 /// What is asked of the kernel for everyone. It tells once of each piece that comes.
 const ASKED: EventFlags =
@@ -39,7 +47,7 @@ pub struct Reactor(Rc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    epoll: AsyncFd<OwnedFd>,
+    epoll: OwnedFd,
     table: RefCell<Table>,
 }
 
@@ -83,28 +91,53 @@ impl Reactor {
     /// # Errors
     /// When there is no descriptor left.
     pub fn start() -> io::Result<Self> {
-        let epoll = watch(epoll::create(CreateFlags::CLOEXEC)?, Interest::READABLE)?;
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let reactor = Self(Rc::new(Inner { epoll, table: RefCell::default() }));
         spawn_local(reactor.clone().run());
         Ok(reactor)
     }
 
-    /// Tells tasks what has come to their connections.
+    /// Tells tasks what has come to their connections: when the runtime tells of the epoll, and turn by turn while much comes.
     async fn run(self) {
         let mut events = Vec::with_capacity(EVENTS_MAX);
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        // It fails when the runtime ends.
-        while let Ok(mut ready) = self.0.epoll.readable().await {
-            events.clear();
-            match epoll::wait(&self.0.epoll, spare_capacity(&mut events), Some(&at_once)) {
-                Ok(EVENTS_MAX) | Err(Errno::INTR) => ready.retain_ready(),
-                _ => ready.clear_ready(),
+        loop {
+            let told = self.wait_until_busy(&mut events).await;
+            if told.is_err() {
+                // The kernel watches as many sockets as it may, or the runtime ends, and this with it.
+                sleep(RETRY_INTERVAL).await;
             }
-            let mut table = self.0.table.borrow_mut();
-            for event in &events {
-                table.tell(event);
+            // Behind all who were told, and what the kernel has to tell the runtime.
+            yield_now().await;
+            while self.tell(&mut events) > 0 {
+                yield_now().await;
             }
         }
+    }
+
+    /// Tells what has come as long as that is little at a time. The runtime's epoll watches this one meanwhile, and no longer: each socket
+    /// that is added to one that is watched takes a mutex of the whole machine.
+    async fn wait_until_busy(&self, events: &mut Vec<Event>) -> io::Result<()> {
+        let watched = watch(self.0.epoll.as_raw_fd(), Interest::READABLE)?;
+        loop {
+            // What has come since is told of, too: the kernel tells of each piece.
+            watched.readable().await?.clear_ready();
+            if self.tell(events) >= BUSY_EVENTS {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Tells what has come by now, as far as it is told of at a time: how much that was.
+    fn tell(&self, events: &mut Vec<Event>) -> usize {
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        events.clear();
+        // It fails when a signal comes, which nobody has to wait for.
+        while let Err(Errno::INTR) = epoll::wait(&self.0.epoll, spare_capacity(events), Some(&at_once)) {}
+        let mut table = self.0.table.borrow_mut();
+        for event in &*events {
+            table.tell(event);
+        }
+        events.len()
     }
 }
 
@@ -248,6 +281,38 @@ mod tests {
         for registration in &registrations {
             poll_fn(|cx| registration.poll_ready(READABLE, cx)).await;
         }
+    }
+
+    /// Whether another epoll of this process watches that of `reactor`.
+    fn is_watched(reactor: &Reactor) -> bool {
+        let number = reactor.0.epoll.as_raw_fd().to_string();
+        std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten().any(|entry| {
+            // Others' descriptors may be closed meanwhile.
+            let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+            let mut watched = text.lines().filter_map(|line| line.strip_prefix("tfd:"));
+            watched.any(|line| line.split_whitespace().next() == Some(&number))
+        })
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn the_runtime_watches_the_epoll_of_a_worker_unless_it_is_busy() {
+        let reactor = Reactor::start().unwrap();
+        let pairs: Vec<_> = (0..BUSY_EVENTS).map(|_| UnixStream::pair().unwrap()).collect();
+        let mut registrations = Vec::new();
+        yield_now().await;
+        assert!(is_watched(&reactor));
+        for (near, far) in &pairs {
+            let mut registration = Registration::new(reactor.clone());
+            registration.begin(near).unwrap();
+            registrations.push(registration);
+            io::Write::write_all(&mut &*far, b"!").unwrap();
+        }
+        poll_fn(|cx| registrations[0].poll_ready(READABLE, cx)).await;
+        assert!(!is_watched(&reactor), "all of it has come in one turn");
+        for _ in 0..2 {
+            yield_now().await;
+        }
+        assert!(is_watched(&reactor), "nothing has come in the next");
     }
 
     #[tokio::test(flavor = "local")]

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -78,6 +78,20 @@ pub trait RelaySide: AsyncRead + AsyncWrite + Unpin {
     fn reset_at_end(&mut self);
 }
 
+impl<S: RelaySide> RelaySide for &mut S {
+    fn as_tcp(&mut self) -> Option<&mut Stream> {
+        (**self).as_tcp()
+    }
+
+    fn poll_end(&mut self, is_cut_short: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_end(is_cut_short, cx)
+    }
+
+    fn reset_at_end(&mut self) {
+        (**self).reset_at_end();
+    }
+}
+
 impl RelaySide for Stream {
     fn as_tcp(&mut self) -> Option<&mut Stream> {
         Some(self)
@@ -111,30 +125,27 @@ impl<C: RelaySide, T: RelaySide> Relay<'_, C, T> {
     ///
     /// The end of one direction is passed on as a half-close while the other goes on. A failure is passed on as a
     /// reset, so that neither peer takes a cut stream for a whole one.
-    pub async fn run(mut self, cut: impl Future<Output = ()>) -> RelaySummary {
+    pub async fn run(mut self, mut cut: impl Future<Output = ()> + Unpin) -> RelaySummary {
         let Self { client, target, buffers, pipes, idle, idle_timeout } = &mut self;
         let idleness = idle.over(*idle_timeout);
         let mut up = Direction::new(buffers, pipes, RelayEnd::ClientFailed, RelayEnd::TargetFailed);
         let mut down = Direction::new(buffers, pipes, RelayEnd::TargetFailed, RelayEnd::ClientFailed);
-        let end = {
-            let mut cut = pin!(cut);
-            poll_fn(|cx| {
-                let up_ended = up.poll(client, target, down.has_ended(), cx)?;
-                let down_ended = down.poll(target, client, up.has_ended(), cx)?;
-                if up_ended.is_ready() && down_ended.is_ready() {
-                    return Poll::Ready(Ok(RelayEnd::Closed));
-                }
-                if up.has_moved() | down.has_moved() {
-                    idleness.end();
-                }
-                if idleness.poll_over(cx).is_ready() {
-                    return Poll::Ready(Ok(RelayEnd::Idle));
-                }
-                cut.as_mut().poll(cx).map(|()| Ok(RelayEnd::Cut))
-            })
-            .await
-            .unwrap_or_else(|failed| failed)
-        };
+        let end = poll_fn(|cx| {
+            let up_ended = up.poll(client, target, down.has_ended(), cx)?;
+            let down_ended = down.poll(target, client, up.has_ended(), cx)?;
+            if up_ended.is_ready() && down_ended.is_ready() {
+                return Poll::Ready(Ok(RelayEnd::Closed));
+            }
+            if up.has_moved() | down.has_moved() {
+                idleness.end();
+            }
+            if idleness.poll_over(cx).is_ready() {
+                return Poll::Ready(Ok(RelayEnd::Idle));
+            }
+            Pin::new(&mut cut).poll(cx).map(|()| Ok(RelayEnd::Cut))
+        })
+        .await
+        .unwrap_or_else(|failed| failed);
         if end != RelayEnd::Closed {
             self.client.reset_at_end();
             self.target.reset_at_end();

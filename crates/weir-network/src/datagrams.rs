@@ -261,7 +261,7 @@ impl Flows {
             let lease = match named.take() {
                 Some(lease) => lease,
                 // A client of UDP never says that it has left.
-                None => placing.lease(pending()).await?,
+                None => placing.lease(pending).await?,
             };
             let speech = self.dispatcher.borrow_mut().speech(placing.group());
             let (speech, _) = speech.ok_or(FlowError::NoTarget)?;

@@ -54,7 +54,7 @@ pub(crate) struct Flow<'a> {
     /// Which of this machine's addresses the client has connected to.
     pub(crate) local: ListenAddr,
     pub(crate) began: Timestamp,
-    pub(crate) secured: Option<Secured>,
+    pub(crate) secured: Option<Box<Secured>>,
     /// The alert by which the client has ended the handshake.
     pub(crate) alert: Option<u8>,
     pub(crate) connected: Option<Timestamp>,
@@ -140,30 +140,33 @@ impl Flows {
             self.shard.flow_ended(FlowError::ListenerGone.reason(), 0, 0);
             return self.shard.connection_closed();
         };
-        let began = self.worker.clock.now();
-        let mut flow = Flow::new(&listener, Protocol::Tcp, client, began);
-        let target;
+        let mut flow = Flow::new(&listener, Protocol::Tcp, client, self.now());
         // In a box of its own: what opening needs is not held for as long as the flow lives, and the next flow finds it warm.
-        match Box::pin(self.open(stream, &mut flow)).await {
-            Ok(open) => {
-                flow.connected = Some(self.worker.clock.now());
-                let Open { client, target: server, placed } = open;
-                let summary = self.relay((client, server), &placed, &listener).await;
-                target = placed.lease.target().clone();
-                flow.target = Some(&target);
-                flow.end = summary.end.as_str();
-                flow.from_client_bytes += summary.from_client_bytes;
-                flow.from_target_bytes = summary.from_target_bytes;
-                // The lease ends with the flow's line.
-                self.ended(flow);
-            }
+        let mut open = match Box::pin(self.open(stream, &mut flow)).await {
+            Ok(open) => open,
             Err(error) => {
                 tracing::debug!(client = %client, listener = %listener.bind, "flow not relayed: {error}");
                 flow.end = error.reason();
                 self.ended(flow);
+                return self.shard.connection_closed();
             }
-        }
+        };
+        flow.connected = Some(self.now());
+        let summary = self.relay(&mut open, &listener).await;
+        let Open { client, target, placed } = open;
+        drop((client, target));
+        flow.target = Some(placed.lease.target());
+        flow.end = summary.end.as_str();
+        flow.from_client_bytes += summary.from_client_bytes;
+        flow.from_target_bytes = summary.from_target_bytes;
+        // The lease ends with the flow's line.
+        self.ended(flow);
         self.shard.connection_closed();
+    }
+
+    /// The time, as lines tell it: without a log nobody has to look at the clock.
+    fn now(&self) -> Timestamp {
+        if self.log.is_some() { self.worker.clock.now() } else { Timestamp::default() }
     }
 
     /// A client's connection, and one to the target that takes the flow.
@@ -189,7 +192,7 @@ impl Flows {
         // In a box of its own: what a handshake needs is not held for as long as the flow lives.
         match Box::pin(side.accept(stream)).await {
             Ok((stream, handshake)) => {
-                flow.secured = Some(Secured { handshake, at: self.worker.clock.now(), target_alpn: None });
+                flow.secured = Some(Box::new(Secured { handshake, at: self.now(), target_alpn: None }));
                 Ok(Socket::Client(Box::new(stream)))
             }
             Err(error) => {
@@ -209,11 +212,11 @@ impl Flows {
         let mut word = self.word.take();
         let said_bytes = say_first(&mut word, client, &speech, flow)?;
         loop {
-            let lease = placing.lease(abandoned(client.tcp(), said_bytes > 0)).await?;
+            let lease = placing.lease(async || abandoned(client.tcp(), said_bytes > 0).await).await?;
             let addr = lease.target().addr;
             let began = speech.notes_latency.then(|| self.worker.clock.now());
             let dialled = if speech.preserves_client_ip {
-                dial_as(flow.client, addr, &word, &self.worker.reactor).await
+                Box::pin(dial_as(flow.client, addr, &word, &self.worker.reactor)).await
             } else {
                 dial_saying(addr, &word, &self.worker.reactor).await
             };
@@ -272,10 +275,10 @@ impl Flows {
         }
     }
 
-    async fn relay(&self, sides: (Socket, Socket), placed: &Placed, listener: &Listener) -> RelaySummary {
+    async fn relay(&self, open: &mut Open, listener: &Listener) -> RelaySummary {
         let Worker { buffers, pipes, idle, .. } = &self.worker;
-        let (idle_timeout, cut) = (listener.idle_timeout, self.called_off(placed));
-        match sides {
+        let (idle_timeout, cut) = (listener.idle_timeout, self.called_off(&open.placed));
+        match (&mut open.client, &mut open.target) {
             // Without TLS on either side bytes need not be looked at.
             (Socket::Plain(client), Socket::Plain(target)) => {
                 Relay { client, target, buffers, pipes, idle, idle_timeout }.run(cut).await
@@ -288,7 +291,7 @@ impl Flows {
 
     /// Counts and logs a flow that has ended.
     pub(crate) fn ended(&self, mut flow: Flow<'_>) {
-        flow.ended = self.worker.clock.now();
+        flow.ended = self.now();
         let flow = &flow;
         self.shard.flow_ended(flow.end, flow.from_client_bytes, flow.from_target_bytes);
         if let Some((log, format)) = &self.log {

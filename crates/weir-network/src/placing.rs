@@ -116,17 +116,16 @@ impl Flows {
 
     /// Completes when a flow is to end though neither side has ended it: its target's flows are, or its listener has no
     /// weight for its group any more.
-    pub(crate) async fn called_off(&self, placed: &Placed) {
-        let target_s_flows_end = self.flow_ends.of(placed.lease.target());
+    pub(crate) fn called_off(&self, placed: &Placed) -> impl Future<Output = ()> + Unpin {
+        let (target_s_flows_end, group) = (self.flow_ends.of(placed.lease.target()), placed.group);
         let mut looked_at = None;
-        poll_fn(|cx| {
+        poll_fn(move |cx| {
             let changes = self.listener_changes.get();
-            if looked_at.replace(changes) != Some(changes) && self.has_no_weight(placed.group) {
+            if looked_at.replace(changes) != Some(changes) && self.has_no_weight(group) {
                 return Poll::Ready(());
             }
             target_s_flows_end.poll_happened(cx)
         })
-        .await;
     }
 
     fn has_no_weight(&self, group: GroupIndex) -> bool {
@@ -200,13 +199,13 @@ impl Placing<'_> {
 
     /// A lease on the target that the flow's key leads to, on another where that has failed; while the group holds,
     /// waits for one, and then takes whatever is registered. A client that is gone, as `abandoned` says, ends the wait.
-    pub(crate) async fn lease(&mut self, abandoned: impl Future<Output = ()>) -> Result<Lease, FlowError> {
+    pub(crate) async fn lease(&mut self, abandoned: impl AsyncFnOnce()) -> Result<Lease, FlowError> {
         let leased = self.try_lease(abandoned).await;
         // What went wrong first says more than that nothing else was left.
         leased.map_err(|error| self.error.take().unwrap_or(error))
     }
 
-    async fn try_lease(&mut self, abandoned: impl Future<Output = ()>) -> Result<Lease, FlowError> {
+    async fn try_lease(&mut self, abandoned: impl AsyncFnOnce()) -> Result<Lease, FlowError> {
         let Self { worker, dispatcher, route: Route { group, key }, .. } = *self;
         let mut news = worker.publications.from_now();
         let pick = || {
@@ -231,7 +230,8 @@ impl Placing<'_> {
             && self.failed.contains(&lease.target().serial)
         {
             drop(outcome);
-            news.next_within(NEWS_WAIT).await;
+            // In a box, as below.
+            Box::pin(news.next_within(NEWS_WAIT)).await;
             outcome = pick();
         }
         let limit = match outcome {
@@ -258,7 +258,7 @@ impl Placing<'_> {
         let waited = Box::pin(async {
             tokio::select! {
                 waited = worker.waiting_room.wait(group, held_until.since(now), ask) => Some(waited),
-                () = abandoned => None,
+                () = abandoned() => None,
             }
         });
         let waited = waited.await.ok_or(FlowError::ClientLeft)?;

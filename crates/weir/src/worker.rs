@@ -214,43 +214,39 @@ impl Door {
         }
     }
 
-    /// The connection in the name of its client; `None` where a proxy does not say who that is.
-    async fn enter(&self, mut accepted: Accepted) -> Option<Accepted> {
+    /// Has the connection be its client's; `false` where a proxy does not say who that is.
+    async fn enter(&self, accepted: &mut Accepted) -> bool {
         let listener = self.dispatcher.borrow_mut().listener(self.listener);
-        let Some(proxies) = listener.and_then(|listener| listener.proxies.clone()) else {
-            return Some(accepted);
-        };
+        let Some(proxies) = listener.and_then(|listener| listener.proxies.clone()) else { return true };
         // In a box of its own: what reading a header needs is not held for as long as the connection lives.
-        match Box::pin(introduce(&mut accepted, &proxies)).await {
-            Ok(()) => Some(accepted),
-            Err(error) => {
-                tracing::debug!(proxy = %accepted.client, "connection reset: {error}");
-                self.shard.proxy_header_failed(error.reason());
-                None
-            }
+        let introduced = Box::pin(introduce(accepted, &proxies)).await;
+        if let Err(error) = &introduced {
+            tracing::debug!(proxy = %accepted.client, "connection reset: {error}");
+            self.shard.proxy_header_failed(error.reason());
         }
+        introduced.is_ok()
     }
 }
 
 impl Server {
     /// Serves a connection in a task that is as large as its kind needs: a flow's is smaller than that of HTTP. It is in a box:
     /// beginning a task moves it several times.
-    fn begin(self, accepted: Accepted, door: Rc<Door>, running: Running) {
+    fn begin(self, mut accepted: Accepted, door: Rc<Door>, running: Running) {
         match self {
             Self::Application(application) => spawn_local(Box::pin(async move {
-                if let Some(accepted) = door.enter(accepted).await {
+                if door.enter(&mut accepted).await {
                     application.serve(accepted).await;
                 }
                 drop(running);
             })),
             Self::Classic(classic) => spawn_local(Box::pin(async move {
-                if let Some(accepted) = door.enter(accepted).await {
+                if door.enter(&mut accepted).await {
                     classic.serve(accepted).await;
                 }
                 drop(running);
             })),
             Self::Flows(flows) => spawn_local(Box::pin(async move {
-                if let Some(accepted) = door.enter(accepted).await {
+                if door.enter(&mut accepted).await {
                     flows.serve(accepted).await;
                 }
                 drop(running);

@@ -150,6 +150,9 @@ impl<'a> Direction<'a> {
             }
             self.copied_bytes = 0;
         }
+        if let Some(from) = from.as_tcp() {
+            ready!(from.poll_readable(cx))?;
+        }
         let mut buffer = self.buffers.borrow();
         let mut space = ReadBuf::new(&mut buffer);
         match ready!(Pin::new(from).poll_read(cx, &mut space)) {

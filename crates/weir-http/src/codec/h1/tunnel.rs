@@ -1,6 +1,7 @@
 //! A tunnel: what an upgraded connection becomes once the target has agreed.
 
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -54,7 +55,7 @@ impl Tunnel {
         let departure = worker.departures.of(lease.target());
         let Worker { buffers, pipes, idle, .. } = worker;
         let relay = Relay { client, target, buffers, pipes, idle, idle_timeout };
-        let summary = relay.run(departure.happened()).await;
+        let summary = relay.run(pin!(departure.happened())).await;
         if let Some(mut record) = record {
             record.sent(summary.from_target_bytes as usize);
         }
