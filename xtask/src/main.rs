@@ -128,7 +128,7 @@ fn bench(arguments: &[String]) -> Result<(), Failed> {
     let own = [&["--weir", &weir][..], &arguments.iter().map(String::as_str).collect::<Vec<_>>()].concat();
     if !step::succeeds("unshare", &["--net", "ip", "link", "set", "lo", "up"]) {
         step::say(
-            "note: no network of its own (root on Linux may have one): connection tracking slows short connections",
+            "note: no network of its own (that takes root, unshare and ip): connection tracking slows short connections",
         );
         return step::run(&compare, &own, &[]);
     }

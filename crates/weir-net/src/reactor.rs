@@ -1,6 +1,6 @@
 //! A worker's reactor: what the kernel has told of its connections, and whose task waits for it.
 //!
-//! It has an epoll of its own, of which the runtime tells when it has something to say. A connection has a place in a table here, and
+//! It has an epoll of its own, of which the runtime tells when it has something to say, until the worker is busy. A connection has a place in a table here, and
 //! leaves by being closed; the runtime's own registration is a block of several cache lines, taken under a lock, and a call to leave.
 //! What that saves, and what the epoll within an epoll costs, is in `docs/decisions/0030-reactor.md`.
 

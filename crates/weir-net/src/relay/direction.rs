@@ -150,6 +150,7 @@ impl<'a> Direction<'a> {
             }
             self.copied_bytes = 0;
         }
+        // A direction that has nothing is asked with every wake of the other: it borrows no buffer for that.
         if let Some(from) = from.as_tcp() {
             ready!(from.poll_readable(cx))?;
         }
